@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "core/utf8.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+size_t utf8_char(const char *s, size_t len, uint32_t *cp)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *u = (const unsigned char *)s;
+	uint32_t c;
+	size_t n;
+
+	if (len == 0)
+		return 0;
+	if (u[0] < 0x80)
+		c = u[0], n = 1;
+	else if ((u[0] & 0xe0) == 0xc0)
+		c = u[0] & 0x1f, n = 2;
+	else if ((u[0] & 0xf0) == 0xe0)
+		c = u[0] & 0x0f, n = 3;
+	else if ((u[0] & 0xf8) == 0xf0)
+		c = u[0] & 0x07, n = 4;
+	else
+		return 0;
+	if (n > len)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((u[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (u[i] & 0x3f);
+	}
+	if (n > 1 && (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)))
+		return 0;
+	if (cp)
+		*cp = c;
+	return n;
+}
+
+bool utf8_valid(const char *s, size_t len)
+{
+	while (len > 0) {
+		size_t n = utf8_char(s, len, NULL);
+
+		if (n == 0)
+			return false;
+		s += n;
+		len -= n;
+	}
+	return true;
+}
+
+size_t utf8_cut(const char *s, size_t len, size_t max)
+{
+	size_t n = max, back = 0;
+
+	if (len <= max)
+		return len;
+	while (n > 0 && back < 3 && ((unsigned char)s[n] & 0xc0) == 0x80)
+		n--, back++;
+	/* Stray continuation bytes belong to no character: cutting among them harms nothing. */
+	return ((unsigned char)s[n] & 0xc0) == 0x80 ? max : n;
+}
+
+char *utf8_repair(const char *s, size_t len)
+{
+	char *out = malloc(len * 3 + 1), *p = out;
+
+	assert(out);
+	while (len > 0) {
+		size_t n = utf8_char(s, len, NULL);
+
+		if (n > 0) {
+			memcpy(p, s, n);
+			p += n;
+		} else {
+			memcpy(p, "\xef\xbf\xbd", 3);
+			p += 3;
+			n = 1;
+		}
+		s += n;
+		len -= n;
+	}
+	*p = 0;
+	return out;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_UTF8_H
+#define CORE_UTF8_H
+
+/* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing past U+10FFFF. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Length of the character at s (1 to 4), 0 when the bytes there are none. cp may be NULL. */
+size_t utf8_char(const char *s, size_t len, uint32_t *cp);
+bool utf8_valid(const char *s, size_t len);
+/* The longest prefix of at most max bytes that does not cut a character. */
+size_t utf8_cut(const char *s, size_t len, size_t max);
+/* A copy in which every wrong byte is U+FFFD. The caller frees; never NULL. */
+char *utf8_repair(const char *s, size_t len);
+
+#endif

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// front stands between the connections and the simulator: it counts, and it fails calls on demand in
+// ways that the simulator's own fault rules cannot (a status without a fault, a reply that is lost
+// after the call was carried out).
+type front struct {
+	model *simulator.Model
+	next  http.Handler
+
+	mu             sync.Mutex
+	start, reset   map[string]int
+	connections    map[net.Conn]struct{}
+	connMax        int
+	connMaxReset   int
+	connTotal      int
+	sessMax        int
+	sessMaxReset   int
+	restSessions   map[string]struct{}
+	faults         []*frontFault
+	faultsInjected int
+}
+
+// frontFault makes the next Times calls of Method fail. Mode is "status" (answer Status, do nothing),
+// "drop-before" (close the connection, do nothing) or "drop-after" (carry it out, lose the reply).
+type frontFault struct {
+	Method string `json:"method"`
+	Mode   string `json:"mode"`
+	Status int    `json:"status"`
+	Times  int    `json:"times"`
+	Skip   int    `json:"skip"`
+}
+
+func newFront(model *simulator.Model, config *http.Server) *front {
+	f := &front{
+		model: model, next: config.Handler,
+		start: map[string]int{}, reset: map[string]int{},
+		connections: map[net.Conn]struct{}{}, restSessions: map[string]struct{}{},
+	}
+	old := config.ConnState
+	config.ConnState = func(conn net.Conn, state http.ConnState) {
+		f.connState(conn, state)
+		if old != nil {
+			old(conn, state)
+		}
+	}
+	config.Handler = f
+	return f
+}
+
+func (f *front) connState(conn net.Conn, state http.ConnState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		f.connections[conn] = struct{}{}
+		f.connTotal++
+		f.connMax = max(f.connMax, len(f.connections))
+		f.connMaxReset = max(f.connMaxReset, len(f.connections))
+	case http.StateClosed, http.StateHijacked:
+		delete(f.connections, conn)
+	}
+}
+
+// soapMethod names the call: the first element inside the envelope's Body.
+func soapMethod(body []byte) string {
+	decoder := xml.NewDecoder(bytes.NewReader(body))
+	inBody := false
+	for {
+		token, err := decoder.RawToken()
+		if err != nil {
+			return "unreadable"
+		}
+		if element, ok := token.(xml.StartElement); ok {
+			if inBody {
+				return element.Name.Local
+			}
+			inBody = element.Name.Local == "Body"
+		}
+	}
+}
+
+const restSessionPath = "/rest/com/vmware/cis/session"
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name := r.Method + " " + r.URL.Path
+	if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/sdk") {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		name = soapMethod(body)
+	}
+
+	f.mu.Lock()
+	f.start[name]++
+	f.reset[name]++
+	fault := f.takeFault(name)
+	f.mu.Unlock()
+
+	switch {
+	case fault == nil && r.URL.Path == restSessionPath:
+		f.serveRestSession(w, r)
+	case fault == nil:
+		f.next.ServeHTTP(w, r)
+	case fault.Mode == "status":
+		http.Error(w, "fault asked for by the test", fault.Status)
+	case fault.Mode == "drop-before":
+		panic(http.ErrAbortHandler)
+	case fault.Mode == "drop-after":
+		f.next.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
+	}
+	if name == "Login" {
+		f.noteSessions()
+	}
+}
+
+func (f *front) takeFault(name string) *frontFault {
+	for _, fault := range f.faults {
+		if fault.Times == 0 || (fault.Method != "*" && fault.Method != name) {
+			continue
+		}
+		if fault.Skip > 0 {
+			fault.Skip--
+			continue
+		}
+		fault.Times--
+		f.faultsInjected++
+		taken := *fault
+		return &taken
+	}
+	return nil
+}
+
+func (f *front) serveRestSession(w http.ResponseWriter, r *http.Request) {
+	recorder := httptest.NewRecorder()
+	f.next.ServeHTTP(recorder, r)
+	result := recorder.Result()
+
+	f.mu.Lock()
+	if r.Method == http.MethodDelete {
+		if cookie, err := r.Cookie("vmware-api-session-id"); err == nil {
+			delete(f.restSessions, cookie.Value)
+		}
+		delete(f.restSessions, r.Header.Get("vmware-api-session-id"))
+	}
+	if r.Method == http.MethodPost && result.StatusCode == http.StatusOK && r.URL.RawQuery == "" {
+		value := strings.Trim(recorder.Body.String(), "{}\n\"")
+		value = strings.TrimPrefix(value, "value\":\"")
+		f.restSessions[value] = struct{}{}
+	}
+	f.mu.Unlock()
+
+	for key, values := range result.Header {
+		w.Header()[key] = values
+	}
+	w.WriteHeader(result.StatusCode)
+	_, _ = w.Write(recorder.Body.Bytes())
+}
+
+// adminContext is a fresh owner of locks with a session of its own, which is not among those counted.
+func adminContext(model *simulator.Model) *simulator.Context {
+	ctx := *model.Service.Context
+	ctx.Session = &simulator.Session{
+		UserSession: types.UserSession{Key: "pcg-tests"},
+		Registry:    simulator.NewRegistry(),
+		Map:         model.Map(),
+	}
+	return &ctx
+}
+
+func (f *front) sessions() []types.UserSession {
+	ctx := adminContext(f.model)
+	view := ctx.Session.Get(f.model.Map().SessionManager().Self).(*simulator.SessionManager)
+	return view.SessionList
+}
+
+func (f *front) noteSessions() {
+	n := len(f.sessions())
+	f.mu.Lock()
+	f.sessMax = max(f.sessMax, n)
+	f.sessMaxReset = max(f.sessMaxReset, n)
+	f.mu.Unlock()
+}
+
+// expireSessions ends all sessions as vCenter does with idle ones, and says how many there were.
+func (f *front) expireSessions() int {
+	sessions := f.sessions()
+	ctx := adminContext(f.model)
+	for _, session := range sessions {
+		f.model.Map().SessionManager().TerminateSession(ctx,
+			&types.TerminateSession{SessionId: []string{session.Key}})
+	}
+	f.mu.Lock()
+	rest := make([]string, 0, len(f.restSessions))
+	for id := range f.restSessions {
+		rest = append(rest, id)
+		delete(f.restSessions, id)
+	}
+	f.mu.Unlock()
+	for _, id := range rest {
+		r := httptest.NewRequest(http.MethodDelete, restSessionPath, nil)
+		r.Header.Set("vmware-api-session-id", id)
+		f.next.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	return len(sessions) + len(rest)
+}
