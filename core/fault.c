@@ -91,8 +91,11 @@ void fault_point(const char *name)
 	if (f->passed++ == 0)
 		make_file(dir, "hit", name);
 	count = armed_count(dir, name);
-	if (count > 0 && f->passed >= count && make_file(dir, "fired", name))
+	if (count > 0 && f->passed >= count && make_file(dir, "fired", name)) {
 		kill(getpid(), SIGKILL);
+		for (;;)
+			pause();
+	}
 	pthread_mutex_unlock(&lock);
 	close(dir);
 }

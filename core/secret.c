@@ -105,8 +105,6 @@ bool secret_equal(const struct secret *a, const struct secret *b)
 void secret_no_core(void)
 {
 	struct rlimit none = { 0, 0 };
-
-	/* Neither can fail for the process itself; a build that sets both wrong must not go on. */
 	int r = setrlimit(RLIMIT_CORE, &none) | prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 
 	assert(r == 0);
