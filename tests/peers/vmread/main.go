@@ -52,18 +52,23 @@ type inventory struct {
 	Folders []string  `json:"folders"`
 }
 
-// tree resolves references to inventory paths.
-type tree map[types.ManagedObjectReference]mo.ManagedEntity
+type node struct {
+	name   string
+	parent *types.ManagedObjectReference
+}
+
+// tree resolves references to names and inventory paths.
+type tree map[types.ManagedObjectReference]node
 
 func (t tree) path(ref *types.ManagedObjectReference) string {
 	var names []string
 	for ref != nil {
-		entity, known := t[*ref]
-		if !known || entity.Parent == nil {
+		at, known := t[*ref]
+		if !known || at.parent == nil {
 			break // the root folder has a name that no path shows
 		}
-		names = append(names, entity.Name)
-		ref = entity.Parent
+		names = append(names, at.name)
+		ref = at.parent
 	}
 	if ref == nil {
 		return ""
@@ -75,7 +80,7 @@ func (t tree) path(ref *types.ManagedObjectReference) string {
 func (t tree) names(refs []types.ManagedObjectReference) []string {
 	names := make([]string, 0, len(refs))
 	for _, ref := range refs {
-		names = append(names, t[ref].Name)
+		names = append(names, t[ref].name)
 	}
 	slices.Sort(names)
 	return names
@@ -116,7 +121,10 @@ func connect(ctx context.Context, rawURL, user, passwordFile, caFile string) (*v
 }
 
 func readTree(ctx context.Context, client *vim25.Client) (tree, error) {
-	kinds := []string{"Folder", "Datacenter", "ComputeResource", "ResourcePool", "Datastore", "Network"}
+	kinds := []string{
+		"Folder", "StoragePod", "Datacenter", "ComputeResource", "ClusterComputeResource", "ResourcePool",
+		"VirtualApp", "Datastore", "Network", "DistributedVirtualPortgroup", "OpaqueNetwork",
+	}
 	v, err := view.NewManager(client).CreateContainerView(ctx, client.ServiceContent.RootFolder, kinds, true)
 	if err != nil {
 		return nil, err
@@ -124,12 +132,21 @@ func readTree(ctx context.Context, client *vim25.Client) (tree, error) {
 	defer func() { _ = v.Destroy(ctx) }()
 	t := tree{client.ServiceContent.RootFolder: {}}
 	for _, kind := range kinds {
-		var entities []mo.ManagedEntity
-		if err := v.Retrieve(ctx, []string{kind}, []string{"name", "parent"}, &entities); err != nil {
+		var contents []types.ObjectContent
+		if err := v.Retrieve(ctx, []string{kind}, []string{"name", "parent"}, &contents); err != nil {
 			return nil, err
 		}
-		for _, entity := range entities {
-			t[entity.Self] = entity
+		for _, content := range contents {
+			var n node
+			for _, property := range content.PropSet {
+				switch value := property.Val.(type) {
+				case string:
+					n.name = value
+				case types.ManagedObjectReference:
+					n.parent = &value
+				}
+			}
+			t[content.Obj] = n
 		}
 	}
 	return t, nil

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi"
+	"github.com/vmware/govmomi/find"
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+const testTemplate = "/DC0/vm/templates/base"
+
+type world struct {
+	t      *testing.T
+	ctx    context.Context
+	url    url.URL
+	front  *front
+	watch  *watcher
+	admin  string
+	client *govmomi.Client
+	find   *find.Finder
+}
+
+// newWorld serves a simulator as run does; cloud, if not empty, is the simulated cloud's address.
+func newWorld(t *testing.T, cloud string) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	model := newModelFlag().model()
+	if err := model.Create(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := describe(model, testTemplate); err != nil {
+		t.Fatal(err)
+	}
+	model.Service.Listen = &url.URL{Host: "127.0.0.1:0", User: url.UserPassword("u", "right")}
+	model.Service.RegisterEndpoints = true
+	server := model.Service.NewServer()
+	w := &world{t: t, ctx: ctx, url: *server.URL, front: newFront(model, server.Config)}
+	var err error
+	if cloud != "" {
+		w.watch, err = newWatcher(model, cloud, "", "", netip.MustParsePrefix("10.77.0.0/29"))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.admin, err = serveAdmin("127.0.0.1:0", model, w.front, w.watch); err != nil {
+		t.Fatal(err)
+	}
+	if w.client, err = govmomi.NewClient(ctx, &w.url, true); err != nil {
+		t.Fatal(err)
+	}
+	w.find = find.NewFinder(w.client.Client, false)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		model.Remove()
+		cancel()
+	})
+	return w
+}
+
+func (w *world) ok(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) until(what string, done func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not so after 10 s: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (w *world) startClone(name string, extra map[string]string) (*object.Task, error) {
+	source, err := w.find.VirtualMachine(w.ctx, testTemplate)
+	w.ok(err)
+	pool, err := w.find.ResourcePool(w.ctx, "/DC0/host/DC0_C0/Resources")
+	w.ok(err)
+	folder, err := w.find.Folder(w.ctx, "/DC0/vm")
+	w.ok(err)
+	ref := pool.Reference()
+	spec := types.VirtualMachineCloneSpec{
+		Location: types.VirtualMachineRelocateSpec{Pool: &ref},
+		Config:   &types.VirtualMachineConfigSpec{NumCPUs: 4, MemoryMB: 8192},
+	}
+	for key, value := range extra {
+		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &types.OptionValue{Key: key, Value: value})
+	}
+	return source.Clone(w.ctx, folder, name, spec)
+}
+
+func (w *world) clone(name string, extra map[string]string) *object.VirtualMachine {
+	w.t.Helper()
+	task, err := w.startClone(name, extra)
+	w.ok(err)
+	info, err := task.WaitForResult(w.ctx)
+	w.ok(err)
+	return object.NewVirtualMachine(w.client.Client, info.Result.(types.ManagedObjectReference))
+}
+
+func (w *world) done(task *object.Task, err error) {
+	w.t.Helper()
+	w.ok(err)
+	w.ok(task.Wait(w.ctx))
+}
+
+func (w *world) guestAddress(vm *object.VirtualMachine) string {
+	var props mo.VirtualMachine
+	w.ok(vm.Properties(w.ctx, vm.Reference(), []string{"guest"}, &props))
+	if props.Guest == nil || len(props.Guest.Net) != 1 {
+		w.t.Fatalf("guest %+v", props.Guest)
+	}
+	inNet := strings.Join(props.Guest.Net[0].IpAddress, " ")
+	if inNet != props.Guest.IpAddress {
+		w.t.Fatalf("guest.net %q, guest.ipAddress %q", inNet, props.Guest.IpAddress)
+	}
+	return inNet
+}
+
+func (w *world) ask(method, path, body string) map[string]any {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.ctx, method, w.admin+path, strings.NewReader(body))
+	w.ok(err)
+	res, err := http.DefaultClient.Do(req)
+	w.ok(err)
+	defer res.Body.Close()
+	text, _ := io.ReadAll(res.Body)
+	if res.StatusCode != http.StatusOK {
+		w.t.Fatalf("%s %s: %s %s", method, path, res.Status, text)
+	}
+	var reply map[string]any
+	w.ok(json.Unmarshal(text, &reply))
+	return reply
+}
+
+// recorder notes the watcher's requests and refuses the first of them.
+type recorder struct {
+	mu       sync.Mutex
+	requests []string
+	bodies   []map[string]string
+}
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests = append(r.requests, req.Method+" "+req.URL.Path)
+	body := map[string]string{}
+	_ = json.NewDecoder(req.Body).Decode(&body)
+	r.bodies = append(r.bodies, body)
+	if len(r.requests) == 1 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+}
+
+func (r *recorder) list() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string{}, r.requests...)
+}
+
+func TestWrongPasswordIsRefused(t *testing.T) {
+	w := newWorld(t, "")
+	for _, user := range []*url.Userinfo{
+		url.UserPassword("u", "wrong"), url.UserPassword("v", "right"), url.UserPassword("u", ""),
+	} {
+		u := w.url
+		u.User = user
+		if _, err := govmomi.NewClient(w.ctx, &u, true); err == nil {
+			t.Errorf("%s was let in", user)
+		}
+	}
+}
+
+func TestMachineWithUserDataGetsAPIAndAddress(t *testing.T) {
+	cloud := new(recorder)
+	server := httptest.NewServer(cloud)
+	defer server.Close()
+	w := newWorld(t, server.URL)
+	vm := w.clone("n1", map[string]string{
+		"guestinfo.userdata":          base64.StdEncoding.EncodeToString([]byte("#cloud-config\n")),
+		"guestinfo.userdata.encoding": "base64",
+		"guestinfo.metadata":          "instance-id: n1\n",
+	})
+	var props mo.VirtualMachine
+	w.ok(vm.Properties(w.ctx, vm.Reference(), []string{"config.instanceUuid"}, &props))
+	id := props.Config.InstanceUuid
+
+	w.done(vm.PowerOn(w.ctx))
+	w.until("address", func() bool { return w.guestAddress(vm) == "10.77.0.1" })
+	want := []string{"POST /v1/kubeapis", "POST /v1/kubeapis"}
+	if got := cloud.list(); strings.Join(got, ",") != strings.Join(want, ",") {
+		t.Fatalf("requests %q", got)
+	}
+	body := cloud.bodies[1]
+	userData, _ := base64.StdEncoding.DecodeString(body["userData"])
+	metadata, _ := base64.StdEncoding.DecodeString(body["metadata"])
+	if body["id"] != id || body["address"] != "10.77.0.1" || string(userData) != "#cloud-config\n" ||
+		string(metadata) != "instance-id: n1\n" {
+		t.Fatalf("body %v", body)
+	}
+
+	w.done(vm.PowerOff(w.ctx))
+	w.until("no address", func() bool { return w.guestAddress(vm) == "" })
+	want = append(want, "DELETE /v1/kubeapis/"+id)
+	w.until("deleted", func() bool { return len(cloud.list()) == len(want) })
+	w.done(vm.PowerOn(w.ctx))
+	w.until("same address again", func() bool { return w.guestAddress(vm) == "10.77.0.1" })
+	w.done(vm.PowerOff(w.ctx))
+	w.done(vm.Destroy(w.ctx))
+	want = append(want, "POST /v1/kubeapis", "DELETE /v1/kubeapis/"+id)
+	w.until("forgotten", func() bool { return len(w.ask("GET", "/kubeapis", "")["items"].([]any)) == 0 })
+	if got := cloud.list(); strings.Join(got, ",") != strings.Join(want, ",") {
+		t.Fatalf("requests %q, not %q", got, want)
+	}
+}
+
+func TestMachineWithoutUserDataGetsNothing(t *testing.T) {
+	cloud := new(recorder)
+	server := httptest.NewServer(cloud)
+	defer server.Close()
+	w := newWorld(t, server.URL)
+	vm := w.clone("n1", nil)
+	w.done(vm.PowerOn(w.ctx))
+	w.done(vm.PowerOff(w.ctx))
+	w.done(vm.Destroy(w.ctx))
+	w.until("forgotten", func() bool { return len(w.watch.report()) == 0 })
+	if got := cloud.list(); len(got) != 0 {
+		t.Fatalf("requests %q", got)
+	}
+}
+
+func TestDelayedClonesOfOneTemplateRunSideBySide(t *testing.T) {
+	w := newWorld(t, "")
+	delayTasks(500)
+	defer func() { simulator.TaskDelay = simulator.DelayConfig{} }()
+	started := time.Now()
+	var tasks []*object.Task
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		task, err := w.startClone(name, nil)
+		w.ok(err)
+		tasks = append(tasks, task)
+	}
+	for _, task := range tasks {
+		w.ok(task.Wait(w.ctx))
+	}
+	if ms := time.Since(started).Milliseconds(); ms < 500 || ms > 1800 {
+		t.Errorf("six clones took %d ms", ms)
+	}
+}
+
+func TestExpiredSessionIsNotAuthenticated(t *testing.T) {
+	w := newWorld(t, "")
+	if n := w.ask("POST", "/expire-sessions", "")["expired"]; n != 1.0 {
+		t.Fatalf("expired %v", n)
+	}
+	_, err := methods.GetCurrentTime(w.ctx, w.client)
+	if err == nil || !strings.Contains(err.Error(), "NotAuthenticated") {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestReplyCanBeLostAfterTheCallWasCarriedOut(t *testing.T) {
+	w := newWorld(t, "")
+	w.ask("POST", "/fault", `{"method":"CloneVM_Task","mode":"drop-after"}`)
+	if _, err := w.startClone("n1", nil); err == nil {
+		t.Fatal("the reply arrived")
+	}
+	w.until("clone is there", func() bool {
+		_, err := w.find.VirtualMachine(w.ctx, "/DC0/vm/n1")
+		return err == nil
+	})
+	w.ask("POST", "/fault", `{"method":"CloneVM_Task","mode":"fault","fault":"NoDiskSpace"}`)
+	if _, err := w.startClone("n2", nil); err == nil {
+		t.Fatal("no fault")
+	}
+	if n := w.ask("GET", "/calls", "")["faultsInjected"]; n != 1.0 {
+		t.Errorf("faults %v", n)
+	}
+	w.clone("n2", nil)
+}
+
+func TestCountsCallsConnectionsSessions(t *testing.T) {
+	w := newWorld(t, "")
+	w.ask("POST", "/reset", "")
+	w.clone("n1", nil)
+	calls := w.ask("GET", "/calls", "")
+	methods := calls["sinceReset"].(map[string]any)["method"].(map[string]any)
+	if methods["CloneVM_Task"] != 1.0 || methods["Login"] != nil {
+		t.Errorf("calls %v", methods)
+	}
+	if calls["sinceStart"].(map[string]any)["method"].(map[string]any)["Login"] != 1.0 {
+		t.Errorf("calls %v", calls)
+	}
+	if n := calls["connections"].(map[string]any)["open"].(float64); n < 1 {
+		t.Errorf("connections %v", n)
+	}
+	if n := calls["sessions"].(map[string]any)["open"]; n != 1.0 {
+		t.Errorf("sessions %v", n)
+	}
+	w.ok(w.client.Logout(w.ctx))
+	calls = w.ask("GET", "/calls", "")
+	if n := calls["sessions"].(map[string]any)["open"]; n != 0.0 {
+		t.Errorf("sessions %v", n)
+	}
+}
+
+func TestAddressRangeRunsOut(t *testing.T) {
+	pool := newAddressPool(netip.MustParsePrefix("10.0.0.7/30"))
+	first, err := pool.get()
+	if err != nil || first.String() != "10.0.0.5" {
+		t.Fatalf("%s %v", first, err)
+	}
+	if second, err := pool.get(); err != nil || second.String() != "10.0.0.6" {
+		t.Fatalf("%s %v", second, err)
+	}
+	if third, err := pool.get(); err == nil {
+		t.Fatalf("%s", third)
+	}
+	pool.put(first)
+	if again, err := pool.get(); err != nil || again != first {
+		t.Fatalf("%s %v", again, err)
+	}
+}
