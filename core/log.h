@@ -21,7 +21,12 @@ struct log_kv {
 	int64_t num;
 };
 
-#define LS(k, v) { (k), (v) ? (v) : "", 0 }
+static inline const char *log_text(const char *s)
+{
+	return s ? s : "";
+}
+
+#define LS(k, v) { (k), log_text(v), 0 }
 #define LI(k, v) { (k), NULL, (int64_t)(v) }
 
 void log_init(const char *prog, enum log_level level);
