@@ -28,6 +28,9 @@ int bootstrap_keys_new(const json_t *spec, int64_t now_ms, json_t **keys, struct
 int bootstrap_user_data(const json_t *input, struct buf *out /* secret */, struct pcg_error *err);
 /* The same input as kubeadmConfigSpec of a KubeadmControlPlane (v1beta2), and of a worker's KubeadmConfigTemplate. */
 int bootstrap_control_plane_spec(const json_t *input, json_t **kubeadm_config_spec, struct pcg_error *err);
+/* The spec of the first machine's own KubeadmConfig: as the control plane's, without joinConfiguration, and with the
+ * feature gate that the controller adds to what it compares with (Kubernetes 1.31 to 1.35). */
+int bootstrap_first_machine_spec(const json_t *input, json_t **kubeadm_config_spec, struct pcg_error *err);
 int bootstrap_worker_spec(const json_t *input, json_t **kubeadm_config_spec, struct pcg_error *err);
 /* Whole kubeadm.yaml of the first node (for tests with kubeadm): ClusterConfiguration and InitConfiguration. */
 int bootstrap_kubeadm_yaml(const json_t *input, struct buf *out, struct pcg_error *err);

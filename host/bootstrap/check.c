@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "host/bootstrap/bootstrap.h"
+
+/* Everything wrong with a spec at once, before a machine is made. */
+
+#include "core/attr.h"
+#include "host/bootstrap/version.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMMAND_MAX 10240 /* Cluster API's limits for a KubeadmConfig */
+#define KEY_MAX 2048
+
+static void problem(json_t *list, const char *field, const char *remedy, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void problem(json_t *list, const char *field, const char *remedy, const char *fmt, ...)
+{
+	va_list ap;
+	json_t *text;
+
+	va_start(ap, fmt);
+	text = json_vsprintf(fmt, ap);
+	va_end(ap);
+	json_array_append_new(list, json_pack("{s:s, s:o, s:s}", "field", field, "text",
+					      text ? text : json_string("not valid"), "remedy",
+					      remedy));
+}
+
+static void check_version(json_t *list, const json_t *spec)
+{
+	const char *text = json_str_or(spec, "kubernetesVersion", "");
+	const char *alg = json_str(spec, "kubeadmConfig.encryptionAlgorithm");
+	struct version v;
+
+	if (!version_parse(text, &v)) {
+		problem(list, "kubernetesVersion", "give a version like v1.36.3",
+			"\"%.64s\" is not a Kubernetes version", text);
+		return;
+	}
+	if (text[0] != 'v')
+		problem(list, "kubernetesVersion", "begin it with a v, like v1.36.3",
+			"\"%.64s\" does not begin with a v", text);
+	if (v.major != 1 || v.minor < 22)
+		problem(list, "kubernetesVersion", "choose Kubernetes 1.22 or later",
+			"%.64s is older than what kubeadm's configuration v1beta3 serves", text);
+	if (!alg || strcmp(alg, "RSA-2048") == 0)
+		return;
+	if (strcmp(alg, "ECDSA-P256") != 0)
+		problem(list, "kubeadmConfig.encryptionAlgorithm", "give RSA-2048 or ECDSA-P256",
+			"\"%.64s\" is not an algorithm that can be made here", alg);
+	else if (!version_has_v1beta4(&v))
+		problem(list, "kubeadmConfig.encryptionAlgorithm",
+			"leave it out, or choose Kubernetes 1.31 or later",
+			"ECDSA-P256 needs Kubernetes 1.31, not %.64s", text);
+}
+
+static bool prefix_ok(const char *cidr, size_t len)
+{
+	char host[64], *slash, *end;
+	unsigned char bytes[16];
+	long bits;
+	bool six;
+
+	if (len >= sizeof(host))
+		return false;
+	memcpy(host, cidr, len);
+	host[len] = '\0';
+	slash = strchr(host, '/');
+	if (!slash || !slash[1])
+		return false;
+	*slash = '\0';
+	six = strchr(host, ':') != NULL;
+	bits = strtol(slash + 1, &end, 10);
+	return !*end && slash[1] >= '0' && slash[1] <= '9' && bits <= (six ? 128 : 32) &&
+	       inet_pton(six ? AF_INET6 : AF_INET, host, bytes) == 1;
+}
+
+/* One range, or one of each family with a comma between them. */
+static void check_ranges(json_t *list, const json_t *spec, const char *field)
+{
+	const char *text = json_str(spec, field), *p = text;
+
+	if (!text)
+		return;
+	for (;;) {
+		size_t len = strcspn(p, ",");
+
+		if (!prefix_ok(p, len)) {
+			problem(list, field, "give an address range like 192.168.0.0/16",
+				"\"%.128s\" is not an address range", text);
+			return;
+		}
+		if (!p[len])
+			return;
+		p += len + 1;
+	}
+}
+
+static bool dns_label(const char *s, size_t max)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+	return n && n == strlen(s) && n <= max && s[0] != '-' && s[n - 1] != '-';
+}
+
+static void check_name(json_t *list, const json_t *spec)
+{
+	const char *name = json_str_or(spec, "name", "");
+
+	if (!dns_label(name, 48))
+		problem(list, "name",
+			"use lower-case letters, digits and hyphens, at most 48 characters",
+			"\"%.128s\" cannot be a cluster's name", name);
+}
+
+static bool has_control(const char *s, const char *allowed)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 && !strchr(allowed, *s))
+			return true;
+	return false;
+}
+
+/* Cluster API writes paths, owners, keys and servers into YAML without quotes. */
+static bool plain_yaml(const char *s)
+{
+	return *s && !has_control(s, "") && !strstr(s, ": ") && !strstr(s, " #") &&
+	       !strchr("!&*?|>@`\"'%{}[],#-: ", *s) && s[strlen(s) - 1] != ':' &&
+	       s[strlen(s) - 1] != ' ';
+}
+
+static void check_files(json_t *list, const json_t *spec)
+{
+	const json_t *files = json_at(spec, "kubeadmConfig.files");
+	size_t i;
+	json_t *f;
+
+	json_array_foreach(files, i, f) {
+		const char *path = json_str_or(f, "targetPath", "");
+		const char *owner = json_str_or(f, "targetOwner", "root:root");
+		const char *mode = json_str_or(f, "targetPermissions", "0644");
+		char field[64];
+
+		snprintf(field, sizeof(field), "kubeadmConfig.files.%zu", i);
+		if (path[0] != '/' || !plain_yaml(path))
+			problem(list, field, "give targetPath as an absolute path",
+				"the file has the targetPath \"%.128s\"", path);
+		if (!plain_yaml(owner))
+			problem(list, field, "give targetOwner as user:group",
+				"the file has the targetOwner \"%.128s\"", owner);
+		if (strspn(mode, "01234567") != strlen(mode) || strlen(mode) < 3 ||
+		    strlen(mode) > 4)
+			problem(list, field, "give targetPermissions in octal, like 0644",
+				"the file has the targetPermissions \"%.128s\"", mode);
+	}
+}
+
+static void check_commands(json_t *list, const json_t *spec, const char *field)
+{
+	char path[64], item[96];
+	size_t i;
+	json_t *c;
+
+	snprintf(path, sizeof(path), "kubeadmConfig.%s", field);
+	json_array_foreach(json_at(spec, path), i, c) {
+		snprintf(item, sizeof(item), "%s.%zu", path, i);
+		if (!json_is_string(c))
+			problem(list, item, "put quotes around it", "the command is not a text");
+		else if (json_string_length(c) > COMMAND_MAX)
+			problem(list, item, "put it into a file and run that",
+				"the command has %zu characters; Cluster API takes %d",
+				json_string_length(c), COMMAND_MAX);
+	}
+}
+
+static bool ssh_key_ok(const char *s)
+{
+	static const char *const types[] = { "ssh-ed25519 ", "ssh-rsa ", "ssh-dss ", "ecdsa-sha2-",
+					     "sk-ssh-", "sk-ecdsa-" };
+	const char *blob = strchr(s, ' ');
+
+	for (size_t i = 0; i < ARRAY_LEN(types); i++)
+		if (strncmp(s, types[i], strlen(types[i])) == 0)
+			return blob && blob[1] && strlen(s) <= KEY_MAX && plain_yaml(s);
+	return false;
+}
+
+static void check_access(json_t *list, const json_t *spec)
+{
+	char field[64];
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(json_at(spec, "sshKeys"), i, v) {
+		snprintf(field, sizeof(field), "sshKeys.%zu", i);
+		if (!json_is_string(v) || !ssh_key_ok(json_string_value(v)))
+			problem(list, field,
+				"give one public key in OpenSSH's form, like \"ssh-ed25519 AAAA… name\"",
+				"the SSH key is not one line of a public key");
+	}
+	json_array_foreach(json_at(spec, "ntpServers"), i, v) {
+		const char *s = json_is_string(v) ? json_string_value(v) : "";
+
+		snprintf(field, sizeof(field), "ntpServers.%zu", i);
+		if (strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:") !=
+			    strlen(s) || !*s)
+			problem(list, field, "give a host name or an address",
+				"\"%.128s\" is not a time server", s);
+	}
+}
+
+static void check_pools(json_t *list, const json_t *spec)
+{
+	const json_t *pools = json_at(spec, "pools");
+	size_t i, control_planes = 0;
+	json_t *p;
+
+	if (!pools)
+		return;
+	json_array_foreach(pools, i, p)
+		control_planes += json_bool_or(p, "controlPlane", false);
+	if (control_planes != 1)
+		problem(list, "pools", "mark exactly one pool as the control plane",
+			"%zu pools are control planes", control_planes);
+}
+
+json_t *bootstrap_check(const json_t *spec)
+{
+	json_t *list = json_array();
+
+	check_name(list, spec);
+	check_version(list, spec);
+	check_ranges(list, spec, "podCIDR");
+	check_ranges(list, spec, "serviceCIDR");
+	check_pools(list, spec);
+	check_files(list, spec);
+	check_commands(list, spec, "preKubeadmCommands");
+	check_commands(list, spec, "postKubeadmCommands");
+	check_access(list, spec);
+	return list;
+}
