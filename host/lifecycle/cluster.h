@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOST_LIFECYCLE_CLUSTER_H
+#define HOST_LIFECYCLE_CLUSTER_H
+
+/* Inside the lifecycle: one cluster, its machines, and the task that runs. */
+
+#include "host/capi/capi.h"
+#include "host/lifecycle/lifecycle.h"
+#include "host/lifecycle/step.h"
+#include "kube/kube.h"
+
+#define MACHINE_INTENT "intent"   /* durable; may or may not exist */
+#define MACHINE_PRESENT "present" /* observed */
+#define MACHINE_GONE "gone"       /* the infrastructure says so */
+
+struct machine {
+	struct machine *next;
+	struct cluster *cluster;
+	char *uid, *name, *pool, *role;
+	const char *state;
+	const char *op;
+	json_t *observed;
+	json_t *checkpoint;
+	bool dirty;
+};
+
+/* For what cannot be cancelled (policy, work on the pool): a cancelled task leaves its guard to
+ * the callback, emptied. */
+struct guard {
+	struct cluster *cluster;
+};
+
+#define CLUSTER_MAGIC 0x636c7573u
+
+struct cluster {
+	uint32_t magic;
+	struct cluster *next; /* in its bucket */
+	struct lifecycle *l;
+	char *uid, *name, *tenant, *project, *account;
+	struct lc_state lc;
+	json_t *spec;     /* holds what a profile may hide: never shown */
+	json_t *recovery; /* secret: keys, render input */
+	json_t *state;    /* endpoint, observed, health, left */
+	struct machine *machines;
+	uv_timer_t *timer;
+	uint64_t serial; /* of the state that was last made durable */
+	bool spec_dirty, recovery_dirty;
+
+	struct guard *guard;
+	struct provider_call *call;
+	struct capi_op *op;
+	struct kube_op *kube_op;
+	struct kube *kube;
+	json_t *plan;
+	struct removal *removals; /* machines on their way out */
+	unsigned empty;           /* inventories in a row that found nothing */
+	struct pcg_error worst;   /* of the removals; no text: none */
+};
+
+struct lifecycle {
+	struct lifecycle_spec spec;
+	char *gateway_uid, *bundle_dir;
+	struct proxy_set *proxy;
+	struct cluster *buckets[1024];
+	size_t n_clusters;
+	json_t *accounts; /* uid -> document; secret */
+	json_t *reports;  /* array in order of seq; secret */
+	int64_t report_seq;
+	struct lc_settings settings;
+	bool begun, closing;
+};
+
+/* cluster.c */
+struct cluster *cluster_find(struct lifecycle *l, const char *uid_or_name);
+struct cluster *cluster_new(struct lifecycle *l, const char *uid, const json_t *spec);
+void cluster_free(struct cluster *c);
+void cluster_set_spec(struct cluster *c, const json_t *spec);
+struct machine *machine_find(struct cluster *c, const char *uid);
+struct machine *machine_new(struct cluster *c, const char *uid, const char *name, const char *pool,
+			    const char *role);
+void machine_observe(struct machine *m, const json_t *observed);
+const json_t *cluster_pool(const struct cluster *c, const char *name);
+const json_t *cluster_control_plane_pool(const struct cluster *c);
+json_t *cluster_view(const struct cluster *c);   /* for people: no secret */
+json_t *cluster_public_spec(const struct cluster *c); /* for policy: without secrets of accounts */
+
+/* feed.c: events in, durable state and actions out. A group makes many clusters durable in one
+ * transaction: its owner commits the batch, then calls feed_group_durable. NULL: one by itself. */
+struct saved;
+struct feed_group {
+	struct store_batch *batch;
+	struct saved *saved;
+};
+void feed_group_durable(struct feed_group *g);
+void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g);
+/* A new row with the task it begins with. */
+void cluster_begin_saved(struct cluster *c, struct feed_group *g);
+void cluster_done(struct cluster *c);
+void cluster_done_epoch(struct cluster *c, int64_t epoch, bool skip);
+void cluster_pending(struct cluster *c, uint32_t after_ms);
+void cluster_failed(struct cluster *c, const struct pcg_error *err);
+void cluster_nudge(struct cluster *c);
+/* A line of history that belongs to no change of phase (an object was created). fields is stolen. */
+void cluster_note(struct cluster *c, const char *event, json_t *fields);
+void cluster_save(struct cluster *c, store_cb cb, void *arg); /* rows as they are now */
+void cluster_save_into(struct cluster *c, struct store_batch *b);
+void cluster_cancel(struct cluster *c);
+void cluster_let_go(struct cluster *c);
+
+/* reports.c */
+void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, const char *key, json_t *doc);
+void report_cluster_status(struct cluster *c, struct store_batch *b);
+void report_cluster_recovery(struct cluster *c, struct store_batch *b);
+
+/* tasks */
+void task_start(struct cluster *c);
+struct guard *task_guard(struct cluster *c);
+struct cluster *task_guard_take(void *arg); /* NULL: the task was cancelled */
+json_t *task_cluster_doc(const struct cluster *c);
+json_t *task_mark(const struct cluster *c, const char *pool, const char *machine_uid);
+json_t *task_machine_doc(const struct cluster *c, const char *uid, const char *name, const char *pool,
+			 const char *role);
+int task_kube(struct cluster *c, struct pcg_error *err);
+json_t *task_render_input(const struct cluster *c);
+struct machine *task_first_machine(const struct cluster *c);
+
+#define TASK_STARTS(X)                                                                             \
+	X(ADMIT, task_admit) X(CHECK, task_check) X(IDENTITY, task_identity)                       \
+	X(RECOVERY, task_recovery) X(INFRA, task_infra) X(MACHINE, task_machine)                   \
+	X(API, task_api) X(REDACT, task_redact) X(AUTHORITY, task_authority)                       \
+	X(INSTALL, task_install) X(WRITE, task_write) X(ROLLBACK, task_rollback)                   \
+	X(SNAPSHOT, task_recovery) X(COMMIT, task_commit) X(TAKE_BACK, task_take_back)             \
+	X(FORCED_OFF, task_forced_off) X(MACHINES_GONE, task_machines_gone)                        \
+	X(INFRA_GONE, task_infra_gone) X(INVENTORY, task_inventory)
+
+void task_removals_cancel(struct cluster *c);
+void task_removal_hint(struct cluster *c, const char *subject);
+
+#define X(id, fn) void fn(struct cluster *c);
+TASK_STARTS(X)
+#undef X
+
+#endif

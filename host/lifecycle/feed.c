@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events go into the pure core; what comes out is made durable first and acted upon after. A state
+ * that was overtaken before it was durable starts nothing: each save carries a serial number. */
+#include "config.h"
+
+#include "host/lifecycle/cluster.h"
+
+#include "core/clock.h"
+#include "core/fault.h"
+#include "core/log.h"
+
+#include <assert.h>
+#include <string.h>
+
+struct saved {
+	struct saved *next;
+	struct lifecycle *l;
+	char *uid;
+	uint64_t serial;
+	uint32_t what;
+};
+
+void cluster_cancel(struct cluster *c)
+{
+	if (c->guard) {
+		c->guard->cluster = NULL;
+		c->guard = NULL;
+	}
+	if (c->call)
+		provider_call_cancel(TAKE(c->call));
+	if (c->op)
+		capi_op_cancel(TAKE(c->op));
+	if (c->kube_op)
+		kube_op_cancel(TAKE(c->kube_op));
+	task_removals_cancel(c);
+}
+
+void cluster_let_go(struct cluster *c)
+{
+	if (c->kube)
+		kube_free(TAKE(c->kube));
+	json_wipe(TAKE(c->plan));
+	c->empty = 0;
+}
+
+static json_t *state_document(struct cluster *c)
+{
+	const struct lc_state *s = &c->lc;
+	json_t *o = c->state;
+
+	json_object_set_new(o, "phaseSince", json_integer(s->phase_since_ms));
+	json_object_set_new(o, "taskSince", json_integer(s->task_since_ms));
+	json_object_set_new(o, "touched", json_boolean(s->touched));
+	json_object_set_new(o, "forced", json_boolean(s->forced));
+	if (s->condition.set)
+		json_object_set_new(o, "condition",
+				    json_pack("{s:s,s:s,s:s,s:I}", "class",
+					      pcg_class_name(s->condition.class), "cause",
+					      s->condition.cause, "remedy", s->condition.remedy,
+					      "since", (json_int_t)s->condition.since_ms));
+	else
+		json_object_del(o, "condition");
+	return o;
+}
+
+void cluster_save_into(struct cluster *c, struct store_batch *b)
+{
+	struct store_cluster_row row = {
+		.uid = c->uid,
+		.name = c->name,
+		.tenant = c->tenant,
+		.project = c->project,
+		.account = c->account,
+		.phase = lc_phase_name(c->lc.phase),
+		.task = lc_task_name(c->lc.task),
+		.desired = lc_desired_name(c->lc.desired),
+		.generation = c->lc.generation,
+		.epoch = c->lc.epoch,
+		.state = state_document(c),
+		.spec = c->spec_dirty ? c->spec : NULL,
+		.recovery = c->recovery_dirty ? c->recovery : NULL,
+	};
+
+	store_put_cluster(b, &row);
+	c->spec_dirty = c->recovery_dirty = false;
+	for (struct machine *m = c->machines; m; m = m->next) {
+		struct store_machine_row mrow = {
+			.uid = m->uid,
+			.cluster = c->uid,
+			.name = m->name,
+			.pool = m->pool,
+			.role = m->role,
+			.state = m->state,
+			.op = m->op,
+			.observed = m->observed,
+			.checkpoint = m->checkpoint,
+		};
+
+		if (!m->dirty)
+			continue;
+		store_put_machine(b, &mrow);
+		m->dirty = false;
+	}
+}
+
+void cluster_save(struct cluster *c, store_cb cb, void *arg)
+{
+	struct store_batch *b = store_batch_new(c->l->spec.store);
+
+	cluster_save_into(c, b);
+	store_batch_commit(b, cb, arg);
+}
+
+static json_t *history_fields(const struct cluster *c, const char *event, enum lc_phase before)
+{
+	json_t *f = json_object();
+
+	if (!strcmp(event, "phase")) {
+		json_object_set_new(f, "from", json_string(lc_phase_name(before)));
+		json_object_set_new(f, "to", json_string(lc_phase_name(c->lc.phase)));
+	} else if (!strcmp(event, "waiting") || !strcmp(event, "pivot_failed")) {
+		json_object_set_new(f, "for", json_string(lc_task_waits(c->lc.task)));
+	} else {
+		json_object_set_new(f, "generation", json_integer(c->lc.generation));
+		json_object_set_new(f, "epoch", json_integer(c->lc.epoch));
+	}
+	if (c->lc.condition.set) {
+		json_object_set_new(f, "cause", json_string(c->lc.condition.cause));
+		json_object_set_new(f, "remedy", json_string(c->lc.condition.remedy));
+	}
+	return f;
+}
+
+void cluster_note(struct cluster *c, const char *event, json_t *fields)
+{
+	struct store_batch *b = store_batch_new(c->l->spec.store);
+
+	store_add_history(b, c->uid, c->name, clock_wall_ms(), event, fields);
+	json_decref(fields);
+	store_batch_commit(b, NULL, NULL);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+	struct cluster *c = t->data;
+	struct lc_event e = { .type = LC_EV_TIMER, .now_ms = clock_wall_ms() };
+
+	cluster_feed(c, &e, NULL);
+}
+
+static void set_timer(struct cluster *c)
+{
+	int64_t wait = c->lc.next_try_ms - clock_wall_ms();
+
+	if (!c->timer) {
+		c->timer = calloc(1, sizeof(*c->timer));
+		assert(c->timer);
+		uv_timer_init(c->l->spec.loop, c->timer);
+		c->timer->data = c;
+	}
+	uv_timer_start(c->timer, on_timer, wait > 0 ? (uint64_t)wait : 0, 0);
+}
+
+static void end_report(struct cluster *c, struct store_batch *b)
+{
+	AUTO_FREE char *key = NULL;
+	json_t *left = json_object_get(c->state, "left");
+
+	if (asprintf(&key, "deleted/%s", c->uid) < 0)
+		abort();
+	report_add(c->l, b, "cluster.deleted", key,
+		   json_pack("{s:s,s:I,s:o}", "uid", c->uid, "generation",
+			     (json_int_t)c->lc.generation, "left",
+			     left ? json_incref(left) : json_array()));
+}
+
+static void act(struct cluster *c, uint32_t what)
+{
+	if (what & LC_ACT_LET_GO) {
+		cluster_let_go(c);
+		if (c->timer)
+			uv_timer_stop(c->timer);
+	}
+	if (what & LC_ACT_START)
+		task_start(c);
+	else if (what & LC_ACT_TIMER)
+		set_timer(c);
+}
+
+static void on_saved(void *arg)
+{
+	struct saved *s = arg;
+	struct cluster *c = s->l->closing ? NULL : cluster_find(s->l, s->uid);
+
+	if (c && c->serial == s->serial)
+		act(c, s->what);
+	if (!s->l->closing && (s->what & LC_ACT_REPORT))
+		s->l->spec.reports_ready(s->l->spec.arg);
+	free(s->uid);
+	free(s);
+}
+
+void feed_group_durable(struct feed_group *g)
+{
+	while (g->saved) {
+		struct saved *s = g->saved;
+
+		g->saved = s->next;
+		on_saved(s);
+	}
+}
+
+static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase before,
+		 struct feed_group *g)
+{
+	struct store_batch *b = g ? g->batch : store_batch_new(c->l->spec.store);
+	struct saved *s = calloc(1, sizeof(*s));
+
+	assert(s);
+	for (unsigned i = 0; i < ARRAY_LEN(a->history) && a->history[i]; i++) {
+		json_t *f = history_fields(c, a->history[i], before);
+
+		store_add_history(b, c->uid, c->name, clock_wall_ms(), a->history[i], f);
+		json_decref(f);
+	}
+	cluster_save_into(c, b);
+	if (a->what & LC_ACT_GONE) {
+		end_report(c, b);
+		json_wipe(c->recovery);
+		c->recovery = json_object();
+		c->recovery_dirty = true;
+		cluster_save_into(c, b);
+	}
+	if (a->what & LC_ACT_REPORT)
+		report_cluster_status(c, b);
+	s->l = c->l;
+	s->uid = strdup(c->uid);
+	s->serial = ++c->serial;
+	s->what = a->what;
+	if (!g) {
+		store_batch_commit(b, on_saved, s);
+		return;
+	}
+	s->next = g->saved;
+	g->saved = s;
+}
+
+void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g)
+{
+	enum lc_phase before = c->lc.phase;
+	struct lc_actions a;
+
+	lc_step(&c->lc, e, &c->l->settings, &a);
+	if (a.what & LC_ACT_CANCEL)
+		cluster_cancel(c);
+	if (c->lc.phase != before) {
+		int64_t ms = clock_wall_ms() - c->lc.phase_since_ms;
+
+		log_info("cluster_phase", LS("cluster", c->name), LS("uid", c->uid),
+			 LS("from", lc_phase_name(before)), LS("to", lc_phase_name(c->lc.phase)),
+			 LI("ms", ms));
+	}
+	if (a.what & (LC_ACT_PERSIST | LC_ACT_GONE))
+		save(c, &a, before, g);
+	else
+		act(c, a.what);
+	if (a.what & LC_ACT_REPORT) {
+		json_t *view = cluster_view(c);
+
+		c->l->spec.changed(c->l->spec.arg, view);
+		json_decref(view);
+	}
+}
+
+void cluster_begin_saved(struct cluster *c, struct feed_group *g)
+{
+	struct lc_actions a = { .what = LC_ACT_PERSIST | LC_ACT_REPORT | LC_ACT_START };
+
+	c->lc.busy = true;
+	save(c, &a, c->lc.phase, g);
+}
+
+void cluster_done_epoch(struct cluster *c, int64_t epoch, bool skip)
+{
+	struct lc_event e = { .type = LC_EV_DONE, .now_ms = clock_wall_ms(), .epoch = epoch,
+			      .skip = skip };
+
+	cluster_feed(c, &e, NULL);
+}
+
+void cluster_done(struct cluster *c)
+{
+	cluster_done_epoch(c, c->lc.epoch, false);
+}
+
+void cluster_pending(struct cluster *c, uint32_t after_ms)
+{
+	struct lc_event e = { .type = LC_EV_PENDING, .now_ms = clock_wall_ms(),
+			      .after_ms = after_ms };
+
+	cluster_feed(c, &e, NULL);
+}
+
+void cluster_failed(struct cluster *c, const struct pcg_error *err)
+{
+	struct pcg_error copy = *err;
+	struct lc_event e = { .type = LC_EV_FAILED, .now_ms = clock_wall_ms(), .err = &copy };
+
+	log_err("task_failed", &copy, LS("cluster", c->name), LS("task", lc_task_name(c->lc.task)),
+		LI("attempt", c->lc.attempts + 1));
+	cluster_feed(c, &e, NULL);
+}
+
+void cluster_nudge(struct cluster *c)
+{
+	struct lc_event e = { .type = LC_EV_NUDGE, .now_ms = clock_wall_ms() };
+
+	if (c->timer)
+		uv_timer_stop(c->timer);
+	cluster_feed(c, &e, NULL);
+}

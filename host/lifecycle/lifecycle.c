@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "host/lifecycle/cluster.h"
+
+#include "core/clock.h"
+#include "core/fault.h"
+#include "core/log.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define TAKE_BACK_MS 120000
+
+struct taken {
+	struct lifecycle *l;
+	struct feed_group group;
+	int64_t cursor;
+	void (*stored)(void *arg, int64_t cursor);
+	void *arg;
+};
+
+struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec)
+{
+	struct lifecycle *l = calloc(1, sizeof(*l));
+
+	assert(l);
+	l->spec = *spec;
+	l->gateway_uid = strdup(spec->gateway_uid ? spec->gateway_uid : "");
+	l->bundle_dir = strdup(spec->bundle_dir ? spec->bundle_dir : "");
+	l->proxy = spec->proxy ? proxy_set_ref(spec->proxy) : NULL;
+	l->accounts = json_object();
+	l->reports = json_array();
+	l->settings.take_back_ms = spec->take_back_ms ? spec->take_back_ms : TAKE_BACK_MS;
+	return l;
+}
+
+void lifecycle_free(struct lifecycle *l)
+{
+	l->closing = true;
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++) {
+		while (l->buckets[i]) {
+			struct cluster *next = l->buckets[i]->next;
+
+			cluster_free(l->buckets[i]);
+			l->buckets[i] = next;
+		}
+	}
+	json_wipe(l->accounts);
+	json_wipe(l->reports);
+	proxy_set_unref(l->proxy);
+	free(l->gateway_uid);
+	free(l->bundle_dir);
+	free(l);
+}
+
+void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy)
+{
+	proxy_set_unref(l->proxy);
+	l->proxy = proxy ? proxy_set_ref(proxy) : NULL;
+}
+
+void lifecycle_set_bundle_dir(struct lifecycle *l, const char *dir)
+{
+	free(l->bundle_dir);
+	l->bundle_dir = strdup(dir ? dir : "");
+}
+
+void lifecycle_load_account(struct lifecycle *l, json_t *document)
+{
+	json_object_set(l->accounts, json_str_or(document, "uid", ""), document);
+	provider_account_set(l->spec.providers, document);
+}
+
+static void load_condition(struct lc_state *s, const json_t *condition)
+{
+	if (!condition)
+		return;
+	s->condition.set = true;
+	pcg_class_parse(json_str_or(condition, "class", "retry"), &s->condition.class);
+	s->condition.since_ms = json_int_or(condition, "since", 0);
+	snprintf(s->condition.cause, sizeof(s->condition.cause), "%s",
+		 json_str_or(condition, "cause", ""));
+	snprintf(s->condition.remedy, sizeof(s->condition.remedy), "%s",
+		 json_str_or(condition, "remedy", ""));
+}
+
+void lifecycle_load_cluster(struct lifecycle *l, const struct store_cluster_row *row)
+{
+	struct cluster *c = cluster_new(l, row->uid, row->spec);
+	struct lc_state *s = &c->lc;
+
+	c->spec_dirty = false;
+	lc_state_init(s, row->generation, LC_PRESENT, clock_wall_ms());
+	if (!lc_phase_parse(row->phase, &s->phase) || !lc_task_parse(row->task, &s->task) ||
+	    !lc_desired_parse(row->desired, &s->desired))
+		log_error("store_row_unknown", LS("cluster", row->name), LS("phase", row->phase),
+			  LS("task", row->task));
+	s->epoch = row->epoch;
+	json_decref(c->state);
+	c->state = row->state ? json_deep_copy(row->state) : json_object();
+	c->recovery = row->recovery ? json_deep_copy(row->recovery) : NULL;
+	s->phase_since_ms = json_int_or(c->state, "phaseSince", s->phase_since_ms);
+	s->task_since_ms = json_int_or(c->state, "taskSince", s->task_since_ms);
+	s->touched = json_bool_or(c->state, "touched", true);
+	s->forced = json_bool_or(c->state, "forced", false);
+	load_condition(s, json_object_get(c->state, "condition"));
+}
+
+void lifecycle_load_machine(struct lifecycle *l, const struct store_machine_row *row)
+{
+	struct cluster *c = cluster_find(l, row->cluster);
+	struct machine *m;
+
+	if (!c)
+		return;
+	m = machine_new(c, row->uid, row->name, row->pool, row->role);
+	m->dirty = false;
+	if (row->observed)
+		m->observed = json_deep_copy(row->observed);
+	if (row->checkpoint)
+		m->checkpoint = json_deep_copy(row->checkpoint);
+	if (!strcmp(row->state, MACHINE_PRESENT))
+		m->state = MACHINE_PRESENT;
+	else if (!strcmp(row->state, MACHINE_GONE))
+		m->state = MACHINE_GONE;
+}
+
+void lifecycle_begin(struct lifecycle *l)
+{
+	l->begun = true;
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next) {
+			struct lc_event e = { .type = LC_EV_STARTED, .now_ms = clock_wall_ms() };
+
+			cluster_feed(c, &e, NULL);
+		}
+}
+
+static void for_account(struct lifecycle *l, const char *account)
+{
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next)
+			if (!account || !strcmp(c->account, account))
+				cluster_nudge(c);
+}
+
+void lifecycle_nudge_all(struct lifecycle *l)
+{
+	for_account(l, NULL);
+}
+
+/* An account that a cluster still needs stays known after its removal in the plane: a delete must
+ * not be blocked by it. */
+static void take_account(struct lifecycle *l, const json_t *item, struct store_batch *b)
+{
+	const char *uid = json_str_or(item, "uid", "");
+	json_t *doc = json_object_get(item, "document");
+	int64_t known = json_int_or(json_object_get(l->accounts, uid), "generation", -1);
+
+	if (!json_is_object(doc) || json_int_or(item, "generation", 0) < known)
+		return;
+	store_put_account(b, uid, json_int_or(item, "generation", 0), doc);
+	json_object_set(l->accounts, uid, doc);
+}
+
+static void adopt_recovery(struct cluster *c, const json_t *recovery)
+{
+	size_t i;
+	json_t *m;
+
+	c->recovery = json_deep_copy(recovery);
+	c->recovery_dirty = true;
+	if (json_object_get(recovery, "endpoint"))
+		json_object_set(c->state, "endpoint", json_object_get(recovery, "endpoint"));
+	json_array_foreach(json_object_get(recovery, "machines"), i, m) {
+		struct machine *row = machine_new(c, json_str_or(m, "uid", ""),
+						  json_str_or(m, "name", ""),
+						  json_str_or(m, "pool", ""),
+						  json_str_or(m, "role", ""));
+
+		if (json_object_get(m, "observed"))
+			machine_observe(row, json_object_get(m, "observed"));
+	}
+}
+
+static void take_new(struct lifecycle *l, const char *uid, const json_t *doc, int64_t generation,
+		     enum lc_desired desired, struct feed_group *g)
+{
+	const json_t *recovery = json_object_get(doc, "recovery");
+	struct lc_event e = { .now_ms = clock_wall_ms(), .generation = generation,
+			      .desired = desired };
+	struct cluster *c = cluster_new(l, uid, doc);
+
+	lc_state_init(&c->lc, generation, desired, e.now_ms);
+	store_add_history(g->batch, c->uid, c->name, e.now_ms, "instructed", NULL);
+	if (json_is_object(recovery) && json_object_get(recovery, "keys")) {
+		adopt_recovery(c, recovery);
+		e.type = LC_EV_RECOVERED;
+		e.epoch = json_int_or(recovery, "epoch", 1);
+		if (!lc_phase_parse(json_str_or(recovery, "phase", ""), &e.phase))
+			e.phase = LC_PREPARING;
+		cluster_feed(c, &e, g);
+	} else if (desired == LC_PRESENT) {
+		cluster_begin_saved(c, g);
+	} else {
+		e.type = LC_EV_STARTED;
+		cluster_feed(c, &e, g);
+	}
+}
+
+static void take_cluster(struct lifecycle *l, const json_t *item, struct feed_group *g)
+{
+	const char *uid = json_str_or(item, "uid", "");
+	const json_t *doc = json_object_get(item, "document");
+	int64_t generation = json_int_or(item, "generation", 0);
+	enum lc_desired desired = LC_PRESENT;
+	struct cluster *c = cluster_find(l, uid);
+	struct lc_event e = { .type = LC_EV_INSTRUCTION, .now_ms = clock_wall_ms(),
+			      .generation = generation };
+
+	if (!*uid || !json_is_object(doc) ||
+	    !lc_desired_parse(json_str_or(doc, "desired", ""), &desired)) {
+		log_error("instruction_unreadable", LS("uid", uid), LI("generation", generation));
+		return;
+	}
+	if (!c) {
+		take_new(l, uid, doc, generation, desired, g);
+		return;
+	}
+	if (generation <= c->lc.generation)
+		return;
+	cluster_set_spec(c, doc);
+	e.desired = desired;
+	cluster_feed(c, &e, g);
+}
+
+static void on_taken(void *arg)
+{
+	struct taken *t = arg;
+
+	FAULT_POINT("lifecycle.instructions_durable");
+	t->stored(t->arg, t->cursor);
+	feed_group_durable(&t->group);
+	free(t);
+}
+
+void lifecycle_take(struct lifecycle *l, const json_t *batch,
+		    void (*stored)(void *arg, int64_t cursor), void *arg)
+{
+	struct taken *t = calloc(1, sizeof(*t));
+	AUTO_JSON json_t *changed = json_array();
+	char cursor[32];
+	size_t i;
+	json_t *item;
+
+	assert(t);
+	t->l = l;
+	t->stored = stored;
+	t->arg = arg;
+	t->cursor = json_int_or(batch, "cursor", 0);
+	t->group.batch = store_batch_new(l->spec.store);
+	json_array_foreach(json_object_get(batch, "items"), i, item) {
+		const char *kind = json_str_or(item, "kind", "");
+
+		if (!strcmp(kind, "account")) {
+			take_account(l, item, t->group.batch);
+			json_array_append(changed, item);
+		} else if (!strcmp(kind, "cluster")) {
+			take_cluster(l, item, &t->group);
+		} else {
+			log_warn("instruction_kind_unknown", LS("kind", kind));
+		}
+	}
+	snprintf(cursor, sizeof(cursor), "%lld", (long long)t->cursor);
+	store_put_meta(t->group.batch, "cursor", cursor);
+	store_put_meta(t->group.batch, "plane_id", json_str_or(batch, "planeId", ""));
+	FAULT_POINT("lifecycle.before_instructions_durable");
+	store_batch_commit(t->group.batch, on_taken, t);
+	json_array_foreach(changed, i, item) {
+		const char *uid = json_str_or(item, "uid", "");
+		json_t *doc = json_object_get(l->accounts, uid);
+
+		if (!doc)
+			continue;
+		provider_account_set(l->spec.providers, doc);
+		for_account(l, uid);
+	}
+}
+
+static void checkpoint_durable(void *ack)
+{
+	provider_ack(ack, 0);
+}
+
+void lifecycle_checkpoint(struct lifecycle *l, void *call_arg, json_t *checkpoint, void *ack)
+{
+	struct cluster *c = call_arg;
+	bool ours = c && c->magic == CLUSTER_MAGIC && c->lc.task == LC_TASK_MACHINE;
+	struct machine *m = ours ? task_first_machine(c) : NULL;
+	struct store_batch *b;
+
+	if (!m) {
+		provider_ack(ack, -1);
+		return;
+	}
+	json_decref(m->checkpoint);
+	m->checkpoint = json_deep_copy(checkpoint);
+	m->dirty = true;
+	b = store_batch_new(l->spec.store);
+	cluster_save_into(c, b);
+	store_batch_commit(b, checkpoint_durable, ack);
+}
+
+void lifecycle_hint(struct lifecycle *l, const char *account, const char *subject)
+{
+	struct cluster *c = cluster_find(l, subject);
+
+	for (size_t i = 0; !c && i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *k = l->buckets[i]; k && !c; k = k->next)
+			if (!strcmp(k->account, account) && machine_find(k, subject))
+				c = k;
+	if (c && c->removals)
+		task_removal_hint(c, subject);
+	else if (c && c->lc.task != LC_TASK_NONE && !c->lc.condition.set)
+		cluster_nudge(c);
+}
+
+json_t *lifecycle_list(struct lifecycle *l, bool with_deleted)
+{
+	json_t *items = json_array();
+
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next)
+			if (with_deleted || c->lc.phase != LC_DELETED)
+				json_array_append_new(items, cluster_view(c));
+	return json_pack("{s:o}", "items", items);
+}
+
+json_t *lifecycle_show(struct lifecycle *l, const char *uid_or_name)
+{
+	struct cluster *c = cluster_find(l, uid_or_name);
+
+	return c ? cluster_view(c) : NULL;
+}
+
+json_t *lifecycle_counts(struct lifecycle *l)
+{
+	json_t *phases = json_object();
+	size_t in_flight = 0, all = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next) {
+			const char *name = lc_phase_name(c->lc.phase);
+
+			json_object_set_new(phases, name,
+					    json_integer(json_int_or(phases, name, 0) + 1));
+			all += c->lc.phase != LC_DELETED;
+			in_flight += c->lc.phase != LC_DELETED && c->lc.phase != LC_RUNNING;
+		}
+	return json_pack("{s:I,s:I,s:o,s:I}", "clusters", (json_int_t)all, "inFlight",
+			 (json_int_t)in_flight, "phases", phases, "reportsWaiting",
+			 (json_int_t)json_array_size(l->reports));
+}
+
+json_t *lifecycle_insecure_accounts(struct lifecycle *l)
+{
+	json_t *list = json_array(), *doc;
+	const char *uid;
+
+	json_object_foreach(l->accounts, uid, doc)
+		if (json_bool_or(doc, "spec.insecure", false) &&
+		    !*json_str_or(doc, "spec.thumbprint", ""))
+			json_array_append_new(list, json_string(json_str_or(doc, "name", uid)));
+	return list;
+}

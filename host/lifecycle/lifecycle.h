@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOST_LIFECYCLE_LIFECYCLE_H
+#define HOST_LIFECYCLE_LIFECYCLE_H
+
+/*
+ * The clusters of this gateway: takes desired state from the link, walks each cluster through its
+ * phases by the pure core (step.h), runs the tasks, and reports. Loop thread only, no locks. What
+ * is durable is decided here: a task begins only after the state that names it is in the store.
+ */
+
+#include "core/error.h"
+#include "core/json.h"
+#include "host/policy/policy.h"
+#include "host/provider/provider_pool.h"
+#include "host/store/store.h"
+#include "net/http_client.h"
+#include "net/proxy.h"
+
+#include <uv.h>
+
+struct lifecycle;
+
+struct lifecycle_spec {
+	uv_loop_t *loop;
+	struct store *store;
+	struct provider_pool *providers;
+	struct policy *policy;
+	struct http_client *http;
+	const char *gateway_uid;
+	const char *bundle_dir;
+	int64_t take_back_ms;
+	struct proxy_set *proxy; /* NULL: direct */
+	void *arg;
+	void (*reports_ready)(void *arg);                   /* something for the plane is durable */
+	void (*changed)(void *arg, const json_t *cluster);  /* a view, for pcgctl watch */
+};
+
+struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec);
+/* Cancels what runs; the store keeps where each cluster is. */
+void lifecycle_free(struct lifecycle *l);
+
+/* While loading, before lifecycle_begin. */
+void lifecycle_load_account(struct lifecycle *l, json_t *document);
+void lifecycle_load_cluster(struct lifecycle *l, const struct store_cluster_row *row);
+void lifecycle_load_machine(struct lifecycle *l, const struct store_machine_row *row);
+void lifecycle_load_report(struct lifecycle *l, int64_t seq, const char *kind, const char *key,
+			   json_t *doc);
+void lifecycle_load_report_seq(struct lifecycle *l, int64_t seq);
+/* Goes on with every cluster where it was. */
+void lifecycle_begin(struct lifecycle *l);
+
+/* A batch of instructions (docs/protocol.md): everything of it and the cursor become durable in one
+ * transaction, then stored is called, then it is acted upon. */
+void lifecycle_take(struct lifecycle *l, const json_t *batch, void (*stored)(void *arg, int64_t cursor),
+		    void *arg);
+
+/* The queue to the plane. */
+json_t *lifecycle_reports(struct lifecycle *l, size_t max);
+void lifecycle_reported(struct lifecycle *l, const json_t *seqs);
+/* Adds a report of the gateway itself. */
+void lifecycle_report(struct lifecycle *l, const char *kind, const char *key, json_t *doc);
+
+/* A step of a provider kept a checkpoint before its answer (provider_hooks.checkpoint). */
+void lifecycle_checkpoint(struct lifecycle *l, void *call_arg, json_t *checkpoint, void *ack);
+/* A hint about a machine or cluster. */
+void lifecycle_hint(struct lifecycle *l, const char *account, const char *subject);
+/* Policy or settings changed: whoever waits is tried now. */
+void lifecycle_nudge_all(struct lifecycle *l);
+void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy);
+void lifecycle_set_bundle_dir(struct lifecycle *l, const char *dir);
+
+/* Views: a cluster as pcgctl and reports show it; NULL: not known. New references. */
+json_t *lifecycle_list(struct lifecycle *l, bool with_deleted);
+json_t *lifecycle_show(struct lifecycle *l, const char *uid_or_name);
+json_t *lifecycle_counts(struct lifecycle *l); /* {"clusters","inFlight","phases":{..}} */
+json_t *lifecycle_insecure_accounts(struct lifecycle *l);
+
+/* The infrastructure of every account against the store; changes nothing. done: {"items":[{class, id, name, cluster}],
+ * "problems":[{account, cause, remedy}]}. */
+void lifecycle_audit(struct lifecycle *l, void (*done)(void *arg, json_t *result), void *arg);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOST_LIFECYCLE_PHASE_H
+#define HOST_LIFECYCLE_PHASE_H
+
+/* The phases of a cluster and the tasks within them: enum, names, documentation, allowed edges and
+ * the test that walks them all come from these two tables. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LC_EDGE(id) (1u << LC_##id)
+
+/* id, name, meaning, phases that may follow */
+#define LC_PHASES(X)                                                                               \
+	X(PENDING, "Pending", "accepted here; nothing has been made",                              \
+	  LC_EDGE(PREPARING) | LC_EDGE(RUNNING) | LC_EDGE(PIVOTING_BACK) | LC_EDGE(DELETING) |     \
+		  LC_EDGE(DELETED))                                                                \
+	X(PREPARING, "Preparing", "keys are made and kept by the plane; the infrastructure is checked", \
+	  LC_EDGE(PENDING) | LC_EDGE(BOOTSTRAPPING) | LC_EDGE(DELETING) | LC_EDGE(DELETED))        \
+	X(BOOTSTRAPPING, "Bootstrapping", "the first control-plane machine is made",               \
+	  LC_EDGE(INSTALLING) | LC_EDGE(DELETING))                                                 \
+	X(INSTALLING, "Installing", "layers and controllers go into the cluster",                  \
+	  LC_EDGE(PIVOTING) | LC_EDGE(RUNNING) | LC_EDGE(DELETING))                                \
+	X(PIVOTING, "Pivoting", "the cluster's state is written into it and handed over",          \
+	  LC_EDGE(RUNNING) | LC_EDGE(PIVOTING_BACK) | LC_EDGE(DELETING))                           \
+	X(RUNNING, "Running", "the cluster owns itself", LC_EDGE(PIVOTING_BACK))                   \
+	X(PIVOTING_BACK, "PivotingBack", "authority is taken back for the delete",                 \
+	  LC_EDGE(DELETING))                                                                       \
+	X(DELETING, "Deleting", "machines and infrastructure are removed", LC_EDGE(DELETED))       \
+	X(DELETED, "Deleted", "the infrastructure holds nothing of it", 0u)
+
+enum lc_phase {
+#define X(id, name, doc, edges) LC_##id,
+	LC_PHASES(X)
+#undef X
+	LC_PHASE_COUNT
+};
+
+/* id, name, phase, what is waited for, task that follows (in its own phase) */
+#define LC_TASKS(X)                                                                                \
+	X(NONE, "", RUNNING, "nothing", NONE)                                                      \
+	X(ADMIT, "admit", PENDING, "policy and a complete request", CHECK)                         \
+	X(CHECK, "check", PREPARING, "the infrastructure to have what the request names", IDENTITY) \
+	X(IDENTITY, "identity", PREPARING, "keys and the first machine's name", RECOVERY)          \
+	X(RECOVERY, "recovery", PREPARING, "the plane to keep what a take-back needs", INFRA)      \
+	X(INFRA, "infra", PREPARING, "the cluster's place in the infrastructure", MACHINE)         \
+	X(MACHINE, "machine", BOOTSTRAPPING, "the first machine to be on with an address", API)    \
+	X(API, "api", BOOTSTRAPPING, "the Kubernetes API of the first node", REDACT)               \
+	X(REDACT, "redact", BOOTSTRAPPING, "keys to be taken out of the machine's user data",      \
+	  AUTHORITY)                                                                               \
+	X(AUTHORITY, "authority", INSTALLING, "who is in charge, by the cluster itself", INSTALL)  \
+	X(INSTALL, "install", INSTALLING, "layers and controllers to be available", WRITE)         \
+	X(WRITE, "write", PIVOTING, "the objects to be in the cluster, paused", SNAPSHOT)          \
+	X(ROLLBACK, "rollback", PIVOTING, "the objects to be out of the cluster again", WRITE)     \
+	X(SNAPSHOT, "snapshot", PIVOTING, "the plane to keep the snapshot", COMMIT)                \
+	X(COMMIT, "commit", PIVOTING, "the cluster to take over", NONE)                            \
+	X(TAKE_BACK, "take_back", PIVOTING_BACK, "the cluster to give authority back",             \
+	  MACHINES_GONE)                                                                           \
+	X(FORCED_OFF, "forced_off", PIVOTING_BACK, "every control-plane machine to be off",        \
+	  MACHINES_GONE)                                                                           \
+	X(MACHINES_GONE, "machines_gone", DELETING, "the machines to be gone", INFRA_GONE)         \
+	X(INFRA_GONE, "infra_gone", DELETING, "the cluster's place to be gone", INVENTORY)         \
+	X(INVENTORY, "inventory", DELETING, "an inventory that finds nothing", REPORT_GONE)        \
+	X(REPORT_GONE, "report_gone", DELETED, "nothing", REPORT_GONE)
+
+enum lc_task {
+#define X(id, name, phase, waits, next) LC_TASK_##id,
+	LC_TASKS(X)
+#undef X
+	LC_TASK_COUNT
+};
+
+const char *lc_phase_name(enum lc_phase p);
+const char *lc_phase_doc(enum lc_phase p);
+bool lc_phase_parse(const char *name, enum lc_phase *p);
+bool lc_edge_allowed(enum lc_phase from, enum lc_phase to);
+const char *lc_task_name(enum lc_task t);
+const char *lc_task_waits(enum lc_task t);
+enum lc_phase lc_task_phase(enum lc_task t);
+enum lc_task lc_task_next(enum lc_task t);
+bool lc_task_parse(const char *name, enum lc_task *t);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The queue to the plane: in memory in order, and the same in the store. A recovery document that
+ * the plane has acknowledged lets its cluster go on. */
+#include "config.h"
+
+#include "host/lifecycle/cluster.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void drop_key(struct lifecycle *l, const char *key)
+{
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(l->reports, i, r) {
+		if (strcmp(json_str_or(r, "key", ""), key))
+			continue;
+		json_array_remove(l->reports, i);
+		return;
+	}
+}
+
+/* doc is stolen. */
+void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, const char *key,
+		json_t *doc)
+{
+	int64_t seq = ++l->report_seq;
+
+	if (key)
+		drop_key(l, key);
+	store_put_report(b, seq, kind, key, doc);
+	json_array_append_new(l->reports, json_pack("{s:I,s:s,s:s?,s:o}", "seq", (json_int_t)seq,
+						    "kind", kind, "key", key, "doc", doc));
+}
+
+static json_t *view_as_report(struct cluster *c)
+{
+	json_t *view = cluster_view(c);
+
+	if (!json_object_get(view, "health"))
+		json_object_set_new(view, "health", json_null());
+	return view;
+}
+
+void report_cluster_status(struct cluster *c, struct store_batch *b)
+{
+	AUTO_FREE char *key = NULL;
+
+	if (asprintf(&key, "status/%s", c->uid) < 0)
+		abort();
+	report_add(c->l, b, "cluster.status", key, view_as_report(c));
+}
+
+static json_t *machines_document(const struct cluster *c)
+{
+	json_t *list = json_array();
+
+	for (const struct machine *m = c->machines; m; m = m->next) {
+		json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s}", "uid", m->uid, "name", m->name,
+				      "pool", m->pool, "role", m->role, "state", m->state);
+
+		if (m->observed)
+			json_object_set(o, "observed", m->observed);
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+void report_cluster_recovery(struct cluster *c, struct store_batch *b)
+{
+	AUTO_FREE char *key = NULL;
+	json_t *endpoint = json_object_get(c->state, "endpoint");
+
+	json_object_set_new(c->recovery, "epoch", json_integer(c->lc.epoch));
+	json_object_set_new(c->recovery, "phase", json_string(lc_phase_name(c->lc.phase)));
+	json_object_set_new(c->recovery, "machines", machines_document(c));
+	if (endpoint)
+		json_object_set(c->recovery, "endpoint", endpoint);
+	c->recovery_dirty = true;
+	cluster_save_into(c, b);
+	if (asprintf(&key, "recovery/%s", c->uid) < 0)
+		abort();
+	report_add(c->l, b, "cluster.recovery", key,
+		   json_pack("{s:s,s:I,s:o}", "uid", c->uid, "generation",
+			     (json_int_t)c->lc.generation, "recovery", json_deep_copy(c->recovery)));
+}
+
+void lifecycle_load_report(struct lifecycle *l, int64_t seq, const char *kind, const char *key,
+			   json_t *doc)
+{
+	json_array_append_new(l->reports, json_pack("{s:I,s:s,s:s?,s:O}", "seq", (json_int_t)seq,
+						    "kind", kind, "key", key, "doc", doc));
+	lifecycle_load_report_seq(l, seq);
+}
+
+void lifecycle_load_report_seq(struct lifecycle *l, int64_t seq)
+{
+	if (seq > l->report_seq)
+		l->report_seq = seq;
+}
+
+json_t *lifecycle_reports(struct lifecycle *l, size_t max)
+{
+	json_t *list = json_array(), *r;
+	size_t i;
+
+	json_array_foreach(l->reports, i, r) {
+		if (i >= max)
+			break;
+		json_array_append(list, r);
+	}
+	return list;
+}
+
+static void acknowledged(struct lifecycle *l, const json_t *report)
+{
+	struct cluster *c;
+
+	if (strcmp(json_str_or(report, "kind", ""), "cluster.recovery"))
+		return;
+	c = cluster_find(l, json_str_or(report, "doc.uid", ""));
+	if (!c || !c->lc.busy)
+		return;
+	if (c->lc.task == LC_TASK_RECOVERY || c->lc.task == LC_TASK_SNAPSHOT)
+		cluster_done(c);
+}
+
+void lifecycle_reported(struct lifecycle *l, const json_t *seqs)
+{
+	struct store_batch *b = store_batch_new(l->spec.store);
+	AUTO_JSON json_t *acked = json_array();
+	size_t i, k;
+	json_t *seq, *r;
+
+	json_array_foreach(seqs, i, seq) {
+		int64_t n = json_integer_value(seq);
+
+		json_array_foreach(l->reports, k, r) {
+			if (json_int_or(r, "seq", 0) != n)
+				continue;
+			json_array_append(acked, r);
+			json_array_remove(l->reports, k);
+			store_remove_report(b, n);
+			break;
+		}
+	}
+	if (store_batch_empty(b))
+		store_batch_free(b);
+	else
+		store_batch_commit(b, NULL, NULL);
+	json_array_foreach(acked, i, r)
+		acknowledged(l, r);
+}
+
+void lifecycle_report(struct lifecycle *l, const char *kind, const char *key, json_t *doc)
+{
+	struct store_batch *b = store_batch_new(l->spec.store);
+
+	report_add(l, b, kind, key, doc);
+	store_batch_commit(b, NULL, NULL);
+	l->spec.reports_ready(l->spec.arg);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all tasks share: where they begin, their guards, and the documents that providers get. */
+#include "config.h"
+
+#include "host/lifecycle/cluster.h"
+
+#include "core/fault.h"
+#include "core/log.h"
+#include "host/bootstrap/bootstrap.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define HOUR_MS 3600000
+
+static void (*const starts[LC_TASK_COUNT])(struct cluster *c) = {
+#define X(id, fn) [LC_TASK_##id] = fn,
+	TASK_STARTS(X)
+#undef X
+};
+
+void task_start(struct cluster *c)
+{
+	cluster_cancel(c);
+	if (!starts[c->lc.task])
+		return;
+	FAULT_POINT("lifecycle.before_task");
+	starts[c->lc.task](c);
+}
+
+struct guard *task_guard(struct cluster *c)
+{
+	struct guard *g = calloc(1, sizeof(*g));
+
+	assert(g);
+	if (c->guard)
+		c->guard->cluster = NULL;
+	g->cluster = c;
+	c->guard = g;
+	return g;
+}
+
+struct cluster *task_guard_take(void *arg)
+{
+	struct guard *g = arg;
+	struct cluster *c = g->cluster;
+
+	if (c && c->guard == g)
+		c->guard = NULL;
+	free(g);
+	return c;
+}
+
+json_t *task_cluster_doc(const struct cluster *c)
+{
+	return json_pack("{s:s,s:s,s:s,s:s,s:I,s:O}", "uid", c->uid, "name", c->name, "tenant",
+			 c->tenant, "project", c->project, "epoch", (json_int_t)c->lc.epoch, "spec",
+			 c->spec);
+}
+
+json_t *task_mark(const struct cluster *c, const char *pool, const char *machine_uid)
+{
+	return json_pack("{s:s,s:s,s:s,s:s,s:I}", "cluster", c->uid, "pool", pool ? pool : "",
+			 "machine", machine_uid ? machine_uid : "", "gateway", c->l->gateway_uid,
+			 "epoch", (json_int_t)c->lc.epoch);
+}
+
+json_t *task_machine_doc(const struct cluster *c, const char *uid, const char *name,
+			 const char *pool, const char *role)
+{
+	json_t *o = json_pack("{s:s,s:s,s:s,s:s}", "uid", uid, "name", name, "pool", pool, "role",
+			      role);
+	const json_t *p = cluster_pool(c, pool);
+
+	if (p)
+		json_object_set(o, "poolSpec", (json_t *)p);
+	return o;
+}
+
+struct machine *task_first_machine(const struct cluster *c)
+{
+	for (struct machine *m = c->machines; m; m = m->next)
+		if (!strcmp(m->role, "control-plane"))
+			return m;
+	return NULL;
+}
+
+json_t *task_render_input(const struct cluster *c)
+{
+	const struct machine *m = task_first_machine(c);
+	json_t *input = json_deep_copy(json_object_get(c->recovery, "render"));
+	json_t *endpoint = json_object_get(c->state, "endpoint");
+	const char *cloud = json_str_or(c->spec, "cloudType", "");
+
+	if (!input)
+		input = json_object();
+	json_object_set(input, "spec", c->spec);
+	json_object_set(input, "keys", json_object_get(c->recovery, "keys"));
+	json_object_set(input, "endpoint", endpoint ? endpoint : json_null());
+	if (m)
+		json_object_set_new(input, "machine",
+				    json_pack("{s:s,s:s,s:s}", "uid", m->uid, "name", m->name,
+					      "pool", m->pool));
+	if (!strcmp(cloud, "vsphere"))
+		json_object_set_new(input, "providerIDCommand", json_string("smbios-vmware"));
+	else if (!strcmp(cloud, "sim"))
+		json_object_set_new(input, "providerIDCommand", json_string("sim"));
+	return input;
+}
+
+static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err)
+{
+	struct cluster *c = arg;
+
+	return bootstrap_mint_admin(json_object_get(c->recovery, "keys"), "pcg-gateway", HOUR_MS,
+				    cert_pem, key_pem, err);
+}
+
+/* A conversation with the cluster; made on need, dropped when the cluster is let go. */
+int task_kube(struct cluster *c, struct pcg_error *err)
+{
+	const char *host = json_str(c->state, "endpoint.host");
+	AUTO_FREE char *server = NULL;
+	struct kube_spec spec = {
+		.http = c->l->spec.http,
+		.ca_pem = json_str(c->recovery, "keys.ca.crt"),
+		.mint = mint,
+		.mint_arg = c,
+		.proxy = c->l->proxy,
+		.field_manager = "pcg",
+	};
+
+	if (c->kube)
+		return 0;
+	if (!host || !spec.ca_pem)
+		return pcg_fail(err, PCG_CLASS_PERMANENT,
+				"delete the cluster; if it runs, use force delete",
+				"reaching the Kubernetes API of cluster %s: its endpoint and keys are "
+				"not known here",
+				c->name);
+	if (asprintf(&server, strchr(host, ':') ? "https://[%s]:%lld" : "https://%s:%lld", host,
+		     (long long)json_int_or(c->state, "endpoint.port", 6443)) < 0)
+		abort();
+	spec.server = server;
+	return kube_new(&spec, &c->kube, err);
+}

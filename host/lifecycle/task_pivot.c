@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Installing, Pivoting, and the way back: operations of host/capi on the cluster's own API. */
+#include "config.h"
+
+#include "host/lifecycle/cluster.h"
+
+#include "core/clock.h"
+#include "core/fault.h"
+#include "core/log.h"
+#include "core/secret.h"
+#include "host/bootstrap/bootstrap.h"
+#include "pcg/provider.h"
+
+#include <string.h>
+
+#define DAY_MS (24LL * 3600 * 1000)
+
+static void on_progress(void *arg, const char *step, const char *object)
+{
+	cluster_note(arg, "object",
+		     json_pack("{s:s,s:s}", "step", step, "object", object ? object : ""));
+}
+
+static struct capi_callbacks callbacks(struct cluster *c,
+				       void (*done)(void *arg, json_t *result,
+						    const struct pcg_error *err))
+{
+	return (struct capi_callbacks){ .progress = on_progress, .done = done,
+					.arg = c };
+}
+
+static json_t *identity(const struct cluster *c, int64_t epoch)
+{
+	return json_pack("{s:s,s:s,s:I,s:s}", "namespace", "default", "name", c->name, "epoch",
+			 (json_int_t)epoch, "gatewayUid", c->l->gateway_uid);
+}
+
+static bool no_kube(struct cluster *c)
+{
+	struct pcg_error err;
+
+	if (!task_kube(c, &err))
+		return false;
+	cluster_failed(c, &err);
+	return true;
+}
+
+static void mark_healthy(struct cluster *c)
+{
+	char at[CLOCK_RFC3339_SIZE];
+
+	json_object_set_new(c->state, "health",
+			    json_pack("{s:s,s:s}", "state", "Healthy", "at",
+				      clock_rfc3339(clock_wall_ms(), at)));
+}
+
+static void on_authority(void *arg, json_t *result, const struct pcg_error *err)
+{
+	struct cluster *c = arg;
+	int64_t epoch;
+
+	c->op = NULL;
+	if (err) {
+		cluster_failed(c, err);
+		return;
+	}
+	epoch = json_int_or(result, "epoch", 0);
+	if (!strcmp(json_str_or(result, "state", ""), "committed")) {
+		mark_healthy(c);
+		cluster_done_epoch(c, epoch, true);
+		return;
+	}
+	/* An earlier attempt that was rolled back left a higher epoch behind. */
+	if (epoch > c->lc.epoch)
+		c->lc.epoch = epoch;
+	cluster_done(c);
+}
+
+void task_authority(struct cluster *c)
+{
+	AUTO_JSON json_t *in = identity(c, c->lc.epoch + 1);
+	struct capi_callbacks cb;
+
+	if (no_kube(c))
+		return;
+	cb = callbacks(c, on_authority);
+	c->op = capi_commit_check(c->kube, in, &cb);
+}
+
+static void on_step(void *arg, json_t *result, const struct pcg_error *err)
+{
+	struct cluster *c = arg;
+
+	c->op = NULL;
+	if (err)
+		cluster_failed(c, err);
+	else
+		cluster_done(c);
+}
+
+void task_install(struct cluster *c)
+{
+	json_t *layers = json_object_get(c->spec, "layers");
+	AUTO_JSON json_t *in =
+		json_pack("{s:O,s:s,s:s,s:{}}", "layers", layers ? layers : json_null(), "bundle",
+			  c->l->bundle_dir, "provider", json_str_or(c->spec, "cloudType", ""),
+			  "variables");
+	struct capi_callbacks cb;
+
+	if (no_kube(c))
+		return;
+	cb = callbacks(c, on_step);
+	c->op = capi_install(c->kube, in, &cb);
+}
+
+static json_t *machines_with_observed(const struct cluster *c)
+{
+	json_t *list = json_array();
+
+	for (const struct machine *m = c->machines; m; m = m->next) {
+		json_t *o = task_machine_doc(c, m->uid, m->name, m->pool, m->role);
+
+		if (!strcmp(m->state, MACHINE_GONE)) {
+			json_decref(o);
+			continue;
+		}
+		json_object_set(o, "observed", m->observed ? m->observed : json_null());
+		json_object_set_new(o, "mark", task_mark(c, m->pool, m->uid));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static int build_plan(struct cluster *c, const json_t *exported, struct pcg_error *err)
+{
+	AUTO_JSON json_t *render = task_render_input(c), *cp = NULL, *worker = NULL, *in = NULL;
+	struct buf kubeconfig;
+	int r = bootstrap_control_plane_spec(render, &cp, err);
+
+	if (!r)
+		r = bootstrap_worker_spec(render, &worker, err);
+	buf_init_secret(&kubeconfig, 1u << 16);
+	if (!r)
+		r = bootstrap_kubeconfig(c->name, json_object_get(c->state, "endpoint"),
+					 json_object_get(c->recovery, "keys"), 365 * DAY_MS,
+					 &kubeconfig, err);
+	if (!r) {
+		in = json_pack("{s:O,s:o,s:O,s:O,s:I,s:s,s:O,s:O,s:O?,s:s,s:s}", "spec", c->spec,
+			       "machines", machines_with_observed(c), "endpoint",
+			       json_object_get(c->state, "endpoint"), "keys",
+			       json_object_get(c->recovery, "keys"), "epoch",
+			       (json_int_t)c->lc.epoch, "gatewayUid", c->l->gateway_uid,
+			       "controlPlaneSpec", cp, "workerSpec", worker, "providerObjects",
+			       json_object_get(exported, "objects"), "namespace", "default",
+			       "kubeconfig", kubeconfig.data);
+		json_wipe(TAKE(c->plan));
+		r = capi_objects_build(in, &c->plan, err);
+	}
+	buf_free(&kubeconfig);
+	return r;
+}
+
+static void on_export(void *arg, const struct provider_reply *r)
+{
+	struct cluster *c = arg;
+	struct capi_callbacks cb;
+	struct pcg_error err;
+
+	c->call = NULL;
+	if (r->status == PCG_STEP_ERROR) {
+		cluster_failed(c, &r->err);
+		return;
+	}
+	if (r->status == PCG_STEP_PENDING) {
+		cluster_pending(c, r->after_ms);
+		return;
+	}
+	if (build_plan(c, r->doc, &err)) {
+		cluster_failed(c, &err);
+		return;
+	}
+	cb = callbacks(c, on_step);
+	c->op = capi_write(c->kube, c->plan, &cb);
+}
+
+void task_write(struct cluster *c)
+{
+	AUTO_JSON json_t *doc = NULL;
+
+	if (no_kube(c))
+		return;
+	doc = json_pack("{s:o,s:o,s:O,s:O?,s:O?,s:o}", "cluster", task_cluster_doc(c), "machines",
+			machines_with_observed(c), "pools", json_object_get(c->spec, "pools"),
+			"endpoint", json_object_get(c->state, "endpoint"), "observed",
+			json_object_get(c->state, "infra"), "mark", task_mark(c, NULL, NULL));
+	c->call = provider_call(c->l->spec.providers, c->account, "export_objects", c->uid, doc,
+				30000, on_export, c);
+}
+
+static void on_rolled_back(void *arg, json_t *result, const struct pcg_error *err)
+{
+	struct cluster *c = arg;
+
+	c->op = NULL;
+	if (err)
+		cluster_failed(c, err);
+	else
+		cluster_done_epoch(c, c->lc.epoch + 2, false);
+}
+
+void task_rollback(struct cluster *c)
+{
+	AUTO_JSON json_t *in = identity(c, c->lc.epoch + 2);
+	struct capi_callbacks cb;
+
+	if (!c->plan) {
+		cluster_done(c);
+		return;
+	}
+	if (no_kube(c))
+		return;
+	cb = callbacks(c, on_rolled_back);
+	c->op = capi_rollback(c->kube, c->plan, in, &cb);
+}
+
+static void on_committed(void *arg, json_t *result, const struct pcg_error *err)
+{
+	struct cluster *c = arg;
+
+	c->op = NULL;
+	if (err) {
+		cluster_failed(c, err);
+		return;
+	}
+	mark_healthy(c);
+	FAULT_POINT("lifecycle.after_commit");
+	cluster_done_epoch(c, c->lc.epoch + 1, false);
+}
+
+/* That this may have been sent is durable (the task is COMMIT) before it is: a repetition reads
+ * first, and finds its own earlier success. */
+void task_commit(struct cluster *c)
+{
+	AUTO_JSON json_t *in = identity(c, c->lc.epoch + 1);
+	struct capi_callbacks cb;
+
+	if (no_kube(c))
+		return;
+	FAULT_POINT("lifecycle.before_commit");
+	cb = callbacks(c, on_committed);
+	c->op = capi_commit(c->kube, in, &cb);
+}
+
+static void learn_machines(struct cluster *c, const json_t *machines)
+{
+	size_t i;
+	json_t *m;
+
+	json_array_foreach(machines, i, m) {
+		const char *name = json_str_or(m, "name", "");
+		bool known = false;
+
+		for (struct machine *k = c->machines; k; k = k->next)
+			known = known || !strcmp(k->name, name);
+		if (!known)
+			cluster_note(c, "machine_of_controllers",
+				     json_pack("{s:s,s:s}", "machine", name, "providerID",
+					       json_str_or(m, "providerID", "")));
+	}
+}
+
+static void on_taken_back(void *arg, json_t *result, const struct pcg_error *err)
+{
+	struct cluster *c = arg;
+
+	c->op = NULL;
+	if (err) {
+		cluster_failed(c, err);
+		return;
+	}
+	learn_machines(c, json_object_get(result, "machines"));
+	FAULT_POINT("lifecycle.after_take_back");
+	cluster_done_epoch(c, json_int_or(result, "epoch", c->lc.epoch + 1), false);
+}
+
+void task_take_back(struct cluster *c)
+{
+	AUTO_JSON json_t *in = identity(c, c->lc.epoch + 1);
+	struct capi_callbacks cb;
+
+	if (no_kube(c))
+		return;
+	cb = callbacks(c, on_taken_back);
+	c->op = capi_take_back(c->kube, in, &cb);
+}

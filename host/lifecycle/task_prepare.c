@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pending and Preparing: everything that can be wrong is told before anything is made; keys and
+ * names are kept by the plane before the first side effect. */
+#include "config.h"
+
+#include "host/lifecycle/cluster.h"
+
+#include "core/clock.h"
+#include "core/fault.h"
+#include "core/id.h"
+#include "host/bootstrap/bootstrap.h"
+#include "pcg/provider.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define QUERY_MS 60000
+
+/* Several problems as one condition: the first leads, the others are counted and listed. */
+static void problems_error(const json_t *problems, struct pcg_error *err)
+{
+	char text[sizeof(err->text)] = "", remedy[sizeof(err->remedy)] = "";
+	size_t i, tn = 0, rn = 0;
+	json_t *p;
+
+	json_array_foreach(problems, i, p) {
+		int n = snprintf(text + tn, sizeof(text) - tn, "%s%s: %s", i ? "; " : "",
+				 json_str_or(p, "field", "request"), json_str_or(p, "text", ""));
+		const char *r = json_str_or(p, "remedy", "");
+
+		if (n > 0 && tn + (size_t)n < sizeof(text))
+			tn += (size_t)n;
+		if (!*r || strstr(remedy, r))
+			continue;
+		n = snprintf(remedy + rn, sizeof(remedy) - rn, "%s%s", rn ? "; " : "", r);
+		if (n > 0 && rn + (size_t)n < sizeof(remedy))
+			rn += (size_t)n;
+	}
+	pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "%s", text);
+}
+
+static bool fail_on_problems(struct cluster *c, const json_t *problems)
+{
+	struct pcg_error err;
+
+	if (!json_array_size(problems))
+		return false;
+	problems_error(problems, &err);
+	cluster_failed(c, &err);
+	return true;
+}
+
+static void apply_change(struct cluster *c, const json_t *change)
+{
+	const char *path;
+	json_t *value;
+
+	json_object_foreach((json_t *)change, path, value) {
+		json_put(c->spec, path, json_deep_copy(value));
+		c->spec_dirty = true;
+	}
+}
+
+static void on_admission(void *arg, const json_t *result, const struct pcg_error *err)
+{
+	struct cluster *c = task_guard_take(arg);
+	struct pcg_error denied;
+
+	if (!c)
+		return;
+	if (err) {
+		cluster_failed(c, err);
+		return;
+	}
+	if (result && !json_bool_or(result, "allow", true)) {
+		pcg_fail(&denied, PCG_CLASS_PERMANENT,
+			 "change the request, or the policy (pcgctl policy test shows the decision)",
+			 "blocked by policy: %s",
+			 json_str_or(result, "reason", "no reason was given"));
+		cluster_failed(c, &denied);
+		return;
+	}
+	apply_change(c, json_object_get(result, "change"));
+	cluster_done(c);
+}
+
+static bool account_known(struct cluster *c)
+{
+	struct pcg_error err;
+
+	if (json_object_get(c->l->accounts, c->account))
+		return true;
+	pcg_fail(&err, PCG_CLASS_NOT_FOUND,
+		 "add the cloud account again in the plane, or delete the cluster",
+		 "the cloud account %s of cluster %s has not come from the plane",
+		 *c->account ? c->account : "(none)", c->name);
+	cluster_failed(c, &err);
+	return false;
+}
+
+void task_admit(struct cluster *c)
+{
+	AUTO_JSON json_t *problems = NULL, *input = NULL;
+	struct pcg_error err;
+
+	if (fail_on_problems(c, json_object_get(c->spec, "problems")))
+		return;
+	problems = bootstrap_check(c->spec);
+	if (fail_on_problems(c, problems) || !account_known(c))
+		return;
+	if (provider_known(c->l->spec.providers, json_str_or(c->spec, "cloudType", ""), &err) ||
+	    capi_bundle_check(c->l->bundle_dir, json_str_or(c->spec, "cloudType", ""), &err)) {
+		cluster_failed(c, &err);
+		return;
+	}
+	input = cluster_public_spec(c);
+	policy_eval(c->l->spec.policy, c->tenant, "admission", input, on_admission, task_guard(c));
+}
+
+static void on_check(void *arg, const struct provider_reply *r)
+{
+	struct cluster *c = arg;
+
+	c->call = NULL;
+	if (r->status == PCG_STEP_ERROR)
+		cluster_failed(c, &r->err);
+	else if (r->status == PCG_STEP_PENDING)
+		cluster_pending(c, r->after_ms);
+	else if (!fail_on_problems(c, json_object_get(r->doc, "problems")))
+		cluster_done(c);
+}
+
+void task_check(struct cluster *c)
+{
+	AUTO_JSON json_t *doc = NULL;
+
+	if (!account_known(c))
+		return;
+	doc = json_pack("{s:o,s:o,s:b}", "cluster", task_cluster_doc(c), "mark",
+			task_mark(c, NULL, NULL), "check", 1);
+	c->call = provider_call(c->l->spec.providers, c->account, "cluster_ensure", c->uid, doc,
+				QUERY_MS, on_check, c);
+}
+
+/* Identity: the policy hooks decide what nodes are given, then keys are made on the loop's pool. */
+struct identity {
+	struct guard *guard;
+	uv_work_t work;
+	json_t *spec, *render, *keys;
+	struct pcg_error err;
+	int result;
+	unsigned hook;
+};
+
+static const char *const render_hooks[] = { "proxy", "ca_bundle", "node_bootstrap" };
+
+static void identity_free(struct identity *id)
+{
+	json_wipe(id->spec);
+	json_wipe(id->render);
+	json_wipe(id->keys);
+	free(id);
+}
+
+static void make_keys(uv_work_t *work)
+{
+	struct identity *id = work->data;
+
+	id->result = bootstrap_keys_new(id->spec, clock_wall_ms(), &id->keys, &id->err);
+}
+
+static void first_machine(struct cluster *c)
+{
+	const json_t *pool = cluster_control_plane_pool(c);
+	char uid[37], suffix[6], name[128];
+
+	if (task_first_machine(c))
+		return;
+	id_uuid4(uid);
+	id_suffix_from(uid, suffix, 5);
+	snprintf(name, sizeof(name), "%s-cp-%s", c->name, suffix);
+	machine_new(c, uid, name, json_str_or(pool, "name", "control-plane"), "control-plane");
+}
+
+static void on_keys(uv_work_t *work, int status)
+{
+	struct identity *id = work->data;
+	struct cluster *c = task_guard_take(id->guard);
+
+	if (!c) {
+		identity_free(id);
+		return;
+	}
+	if (id->result) {
+		cluster_failed(c, &id->err);
+	} else {
+		json_wipe(c->recovery);
+		c->recovery = json_object();
+		json_object_set(c->recovery, "keys", id->keys);
+		json_object_set(c->recovery, "render", id->render);
+		json_object_set_new(c->recovery, "namespace", json_string("default"));
+		c->recovery_dirty = true;
+		id->keys = id->render = NULL;
+		first_machine(c);
+		cluster_done(c);
+	}
+	identity_free(id);
+}
+
+static void next_hook(struct identity *id);
+
+/* What a hook answered joins what nodes are given; the shape was checked by the policy worker. */
+static void merge(struct identity *id, const char *hook, const json_t *result)
+{
+	const char *key;
+	json_t *value;
+
+	if (!strcmp(hook, "proxy")) {
+		json_object_set(id->render, "proxy", (json_t *)result);
+		return;
+	}
+	json_object_foreach((json_t *)result, key, value)
+		json_object_set(id->render, key, value);
+}
+
+static void on_hook(void *arg, const json_t *result, const struct pcg_error *err)
+{
+	struct identity *id = arg;
+	struct cluster *c = id->guard->cluster;
+
+	if (!c || err) {
+		if (task_guard_take(id->guard))
+			cluster_failed(c, err);
+		identity_free(id);
+		return;
+	}
+	if (result)
+		merge(id, render_hooks[id->hook], result);
+	id->hook++;
+	next_hook(id);
+}
+
+static json_t *hook_input(const struct identity *id, struct cluster *c)
+{
+	AUTO_JSON json_t *spec = cluster_public_spec(c);
+	json_t *in = json_pack("{s:O,s:O,s:s}", "cluster", spec, "certificates",
+			       json_object_get(id->render, "certificates"), "role",
+			       "control-plane");
+	json_t *proxy = json_object_get(id->render, "proxy");
+
+	json_object_set(in, "proxy", proxy ? proxy : json_null());
+	return in;
+}
+
+static void next_hook(struct identity *id)
+{
+	struct cluster *c = id->guard->cluster;
+	AUTO_JSON json_t *in = NULL;
+
+	if (id->hook < ARRAY_LEN(render_hooks)) {
+		in = hook_input(id, c);
+		policy_eval(c->l->spec.policy, c->tenant, render_hooks[id->hook], in, on_hook, id);
+		return;
+	}
+	id->work.data = id;
+	uv_queue_work(c->l->spec.loop, &id->work, make_keys, on_keys);
+}
+
+void task_identity(struct cluster *c)
+{
+	json_t *certificates = json_object_get(c->spec, "certificates");
+	struct identity *id;
+
+	if (json_object_get(c->recovery, "keys") && task_first_machine(c)) {
+		cluster_done(c);
+		return;
+	}
+	id = calloc(1, sizeof(*id));
+	assert(id);
+	id->guard = task_guard(c);
+	id->spec = json_deep_copy(c->spec);
+	id->render = json_object();
+	json_object_set_new(id->render, "certificates",
+			    certificates ? json_deep_copy(certificates) : json_array());
+	json_object_set_new(id->render, "proxy",
+			    c->l->proxy ? proxy_to_json(c->l->proxy) : json_null());
+	next_hook(id);
+}
+
+/* Done when the plane has acknowledged it: reports.c ends this task. */
+void task_recovery(struct cluster *c)
+{
+	struct store_batch *b = store_batch_new(c->l->spec.store);
+
+	report_cluster_recovery(c, b);
+	FAULT_POINT("lifecycle.before_recovery_durable");
+	store_batch_commit(b, NULL, NULL);
+	c->l->spec.reports_ready(c->l->spec.arg);
+}
+
+static void on_infra(void *arg, const struct provider_reply *r)
+{
+	struct cluster *c = arg;
+	json_t *endpoint, *asked = json_object_get(c->spec, "controlPlaneEndpoint");
+	struct pcg_error err;
+
+	c->call = NULL;
+	if (r->status == PCG_STEP_ERROR) {
+		cluster_failed(c, &r->err);
+		return;
+	}
+	if (r->status == PCG_STEP_PENDING) {
+		cluster_pending(c, r->after_ms);
+		return;
+	}
+	if (fail_on_problems(c, json_object_get(r->doc, "problems")))
+		return;
+	endpoint = json_object_get(r->doc, "endpoint");
+	if (!json_is_object(endpoint) && json_str(asked, "host"))
+		endpoint = asked;
+	if (!json_is_object(endpoint) || !json_str(endpoint, "host")) {
+		pcg_fail(&err, PCG_CLASS_PERMANENT,
+			 "give cloudConfig.controlPlaneEndpoint.host in the request",
+			 "cluster %s has no control plane endpoint and its provider makes none",
+			 c->name);
+		cluster_failed(c, &err);
+		return;
+	}
+	json_object_set_new(c->state, "endpoint",
+			    json_pack("{s:s,s:I}", "host", json_str(endpoint, "host"), "port",
+				      (json_int_t)json_int_or(endpoint, "port", 6443)));
+	if (json_object_get(r->doc, "observed"))
+		json_object_set(c->state, "infra", json_object_get(r->doc, "observed"));
+	cluster_done(c);
+}
+
+void task_infra(struct cluster *c)
+{
+	AUTO_JSON json_t *doc = NULL;
+
+	if (!account_known(c))
+		return;
+	doc = json_pack("{s:o,s:o}", "cluster", task_cluster_doc(c), "mark",
+			task_mark(c, NULL, NULL));
+	FAULT_POINT("lifecycle.before_infra");
+	c->call = provider_call(c->l->spec.providers, c->account, "cluster_ensure", c->uid, doc,
+				QUERY_MS, on_infra, c);
+}
