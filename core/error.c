@@ -49,7 +49,8 @@ static void put_text(char *out, size_t size, const char *src)
 
 /* Arguments may point into err: the text is made beside it, and one byte longer than fits, so
  * that put_text sees where the last character ends. */
-static void format_text(struct pcg_error *err, const char *fmt, va_list ap, const char *tail)
+static void __attribute__((format(printf, 2, 0)))
+format_text(struct pcg_error *err, const char *fmt, va_list ap, const char *tail)
 {
 	char text[sizeof(err->text) + 8];
 	size_t n;

@@ -77,7 +77,7 @@ START_TEST(grows_through_many_appends)
 
 	buf_init_secret(&b, 1 << 20);
 	for (int i = 0; i < 100000; i++)
-		ck_assert_int_eq(buf_add(&b, "0123456789" + i % 10, 1), 0);
+		ck_assert_int_eq(buf_add(&b, &"0123456789"[i % 10], 1), 0);
 	for (int i = 0; i < 100000; i++)
 		ck_assert_int_eq(b.data[i], '0' + i % 10);
 	ck_assert_uint_eq(strlen(b.data), 100000);

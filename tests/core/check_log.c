@@ -6,6 +6,7 @@
 #include "tests/core/unit.h"
 
 #include <pthread.h>
+#include <time.h>
 
 static char captured[1 << 20];
 static int saved_fd = -1, file_fd = -1;
@@ -248,6 +249,25 @@ START_TEST(the_clock_can_be_turned)
 }
 END_TEST
 
+#ifdef PCG_FAULT_POINTS
+START_TEST(a_test_turns_the_clock_of_another_process_by_a_file)
+{
+	char dir[256];
+	int64_t start;
+
+	unit_dir_make(dir);
+	setenv("PCG_TEST_CLOCK_FILE", unit_path(dir, "clock"), 1);
+	start = clock_mono_ms();
+	unit_write(unit_path(dir, "clock"), "86400000", 8);
+	for (time_t end = time(NULL) + 10; clock_mono_ms() < start + 86400000;)
+		ck_assert_int_lt(time(NULL), end);
+	unlink(unit_path(dir, "clock"));
+	ck_assert_int_ge(clock_mono_ms(), start + 86400000);
+	unit_dir_remove(dir);
+}
+END_TEST
+#endif
+
 static void add(TCase *tc)
 {
 	tcase_add_test(tc, one_event_is_one_line_of_pairs);
@@ -260,6 +280,9 @@ static void add(TCase *tc)
 	tcase_add_test(tc, lines_of_several_threads_stay_whole);
 	tcase_add_loop_test(tc, times_parse_as_rfc_3339_has_them, 0, sizeof(times) / sizeof(times[0]));
 	tcase_add_test(tc, the_clock_can_be_turned);
+#ifdef PCG_FAULT_POINTS
+	tcase_add_test(tc, a_test_turns_the_clock_of_another_process_by_a_file);
+#endif
 }
 
 int main(void)

@@ -2,8 +2,10 @@
 #include "config.h"
 
 /*
- * Runs a fuzz target without a fuzzer, so that make check does it: every seed of the folders
- * named in FUZZ_CORPUS as it is, and changed in the same ways in each run.
+ * Runs a fuzz target without a fuzzer, so that make check does it: every seed of the folder
+ * tests/fuzz/corpus/FUZZ_CORPUS as it is, and changed in the same ways in each run. With
+ * FUZZ_SECONDS in the environment it goes on for so long, from a start that differs; what was
+ * last tried is in the file that FUZZ_LAST names.
  */
 
 #include <assert.h>
@@ -12,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SEED_MAX 65536
 #define CHANGES 400
@@ -19,6 +22,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static uint32_t state = 88172645u;
+static const char *last_path;
 
 static uint32_t next_random(void)
 {
@@ -36,6 +40,12 @@ static void run(const uint8_t *data, size_t len)
 	assert(copy);
 	if (len)
 		memcpy(copy, data, len);
+	if (last_path) {
+		FILE *f = fopen(last_path, "w");
+
+		assert(f && fwrite(data, 1, len, f) == len);
+		fclose(f);
+	}
 	LLVMFuzzerTestOneInput(copy, len);
 	free(copy);
 }
@@ -88,19 +98,13 @@ static void run_seed(const uint8_t *seed, size_t len)
 	}
 }
 
-int main(int argc, char **argv)
+/* How many seeds the folder has; each was run. */
+static int run_folder(const char *path)
 {
 	static uint8_t seed[SEED_MAX];
-	const char *src = getenv("srcdir");
 	struct dirent **names;
-	char path[1024];
-	int n, done = 0;
+	int n = scandir(path, &names, NULL, alphasort), done = 0;
 
-	if (argc > 1)
-		snprintf(path, sizeof(path), "%s", argv[1]);
-	else
-		snprintf(path, sizeof(path), "%s/tests/fuzz/corpus/%s", src ? src : ".", FUZZ_CORPUS);
-	n = scandir(path, &names, NULL, alphasort);
 	for (int i = 0; i < n; i++) {
 		char file[1400];
 		FILE *f;
@@ -116,6 +120,26 @@ int main(int argc, char **argv)
 	}
 	if (n >= 0)
 		free(names);
+	return done;
+}
+
+int main(int argc, char **argv)
+{
+	const char *src = getenv("srcdir"), *seconds = getenv("FUZZ_SECONDS");
+	time_t end = time(NULL) + (seconds ? atoi(seconds) : 0);
+	char path[1024];
+	int done;
+
+	if (argc > 1)
+		snprintf(path, sizeof(path), "%s", argv[1]);
+	else
+		snprintf(path, sizeof(path), "%s/tests/fuzz/corpus/%s", src ? src : ".", FUZZ_CORPUS);
+	if (seconds)
+		state ^= (uint32_t)end * 2654435761u;
+	last_path = getenv("FUZZ_LAST");
+	do
+		done = run_folder(path);
+	while (done && time(NULL) < end);
 	printf("%d seeds of %s\n", done, path);
 	return done ? 0 : 1;
 }
