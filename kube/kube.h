@@ -26,6 +26,9 @@ struct kube_spec {
 
 int kube_new(const struct kube_spec *spec, struct kube **out, struct pcg_error *err);
 void kube_free(struct kube *k); /* cancels what runs, no callbacks */
+/* The loop it runs in (of its HTTP client), and the CA that every connection was verified against. */
+uv_loop_t *kube_loop(const struct kube *k);
+const char *kube_ca_pem(const struct kube *k);
 
 struct kube_reply {
 	int status;                /* HTTP status; 0: err says why there is none */

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "host/capi/bundle.h"
+#include "host/capi/capi.h"
+#include "host/capi/envsubst.h"
+#include "core/buf.h"
+#include "core/yaml.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FILE_MAX (32 * 1024 * 1024)
+#define TAINT "node-role.kubernetes.io/control-plane"
+
+const struct bundle_part bundle_parts[BUNDLE_PARTS] = {
+	{ "cert-manager", "cert-manager.yaml", "cert-manager.yaml of a cert-manager release", false },
+	{ "cluster-api", "core-components.yaml", "core-components.yaml of a Cluster API release", false },
+	{ "bootstrap-kubeadm", "bootstrap-components.yaml", "bootstrap-components.yaml of a Cluster API release", false },
+	{ "control-plane-kubeadm", "control-plane-components.yaml", "control-plane-components.yaml of a Cluster API release",
+	  false },
+	{ "infrastructure-", "infrastructure-components.yaml",
+	  "infrastructure-components.yaml of a release of that Cluster API infrastructure provider", true },
+};
+
+/* ---- versions ---- */
+
+struct version {
+	unsigned long part[3];
+	const char *pre; /* after "-", up to "+"; empty: a release */
+	size_t pre_len;
+};
+
+static bool parse_version(const char *text, struct version *v)
+{
+	const char *p = text + (*text == 'v');
+	char *end;
+
+	memset(v, 0, sizeof(*v));
+	for (int i = 0; i < 3; i++) {
+		if (!isdigit((unsigned char)*p))
+			return false;
+		v->part[i] = strtoul(p, &end, 10);
+		p = end;
+		if (i < 2 && *p++ != '.')
+			return false;
+	}
+	if (*p == '-') {
+		v->pre = ++p;
+		v->pre_len = strcspn(p, "+");
+		return v->pre_len > 0;
+	}
+	return *p == '\0' || *p == '+';
+}
+
+static int compare_identifier(const char *a, size_t na, const char *b, size_t nb)
+{
+	bool number_a = strspn(a, "0123456789") >= na, number_b = strspn(b, "0123456789") >= nb;
+	int c;
+
+	if (number_a != number_b)
+		return number_a ? -1 : 1;
+	if (number_a && na != nb)
+		return na < nb ? -1 : 1;
+	c = strncmp(a, b, na < nb ? na : nb);
+	return c ? c : (na > nb) - (na < nb);
+}
+
+static int compare_pre(const struct version *a, const struct version *b)
+{
+	const char *p = a->pre, *q = b->pre;
+	size_t left_p = a->pre_len, left_q = b->pre_len;
+
+	if (!left_p || !left_q)
+		return (left_p == 0) - (left_q == 0);
+	while (left_p && left_q) {
+		const char *dot_p = memchr(p, '.', left_p), *dot_q = memchr(q, '.', left_q);
+		size_t np = dot_p ? (size_t)(dot_p - p) : left_p, nq = dot_q ? (size_t)(dot_q - q) : left_q;
+		int c = compare_identifier(p, np, q, nq);
+
+		if (c)
+			return c;
+		p += np + (dot_p != NULL);
+		left_p -= np + (dot_p != NULL);
+		q += nq + (dot_q != NULL);
+		left_q -= nq + (dot_q != NULL);
+	}
+	return (left_p > 0) - (left_q > 0);
+}
+
+int bundle_version_compare(const char *a, const char *b, bool *ok)
+{
+	struct version va, vb;
+
+	*ok = parse_version(a, &va) && parse_version(b, &vb);
+	if (!*ok)
+		return 0;
+	for (int i = 0; i < 3; i++)
+		if (va.part[i] != vb.part[i])
+			return va.part[i] < vb.part[i] ? -1 : 1;
+	return compare_pre(&va, &vb);
+}
+
+/* ---- files ---- */
+
+static char *newest_version(const char *folder)
+{
+	DIR *d = opendir(folder);
+	struct dirent *e;
+	char *best = NULL;
+	bool ok;
+
+	if (!d)
+		return NULL;
+	while ((e = readdir(d))) {
+		if (e->d_name[0] == '.' || (bundle_version_compare(e->d_name, e->d_name, &ok), !ok))
+			continue;
+		if (best && bundle_version_compare(e->d_name, best, &ok) <= 0)
+			continue;
+		free(best);
+		best = strdup(e->d_name);
+		assert(best);
+	}
+	closedir(d);
+	return best;
+}
+
+int bundle_find(const char *dir, const char *provider, const struct bundle_part *part, char **path, char **version,
+		struct pcg_error *err)
+{
+	AUTO_FREE char *folder = NULL;
+	AUTO_FREE char *file = NULL;
+	AUTO_FREE char *newest = NULL;
+	char remedy[512];
+	int n;
+
+	n = asprintf(&folder, "%s/%s%s", dir, part->folder, part->infrastructure ? provider : "");
+	assert(n > 0);
+	newest = newest_version(folder);
+	snprintf(remedy, sizeof(remedy), "put %s there as VERSION/%s", part->asset, part->file);
+	if (!newest)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "bundle: no version in %s", folder);
+	n = asprintf(&file, "%s/%s/%s", folder, newest, part->file);
+	assert(n > 0);
+	if (access(file, R_OK))
+		return pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "bundle: %s: %s", file, strerror(errno));
+	*path = TAKE(file);
+	*version = TAKE(newest);
+	return 0;
+}
+
+int capi_bundle_check(const char *dir, const char *provider, struct pcg_error *err)
+{
+	char list[900] = "", remedy[500] = "";
+	size_t used = 0, told = 0;
+	struct pcg_error one;
+	int missing = 0;
+
+	for (size_t i = 0; i < BUNDLE_PARTS; i++) {
+		AUTO_FREE char *path = NULL;
+		AUTO_FREE char *version = NULL;
+
+		if (bundle_find(dir, provider, &bundle_parts[i], &path, &version, &one) == 0)
+			continue;
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", missing ? "; " : "", one.text);
+		told += (size_t)snprintf(remedy + told, sizeof(remedy) - told, "%s%s", missing ? "; " : "", one.remedy);
+		missing++;
+		if (used >= sizeof(list) || told >= sizeof(remedy))
+			break;
+	}
+	if (!missing)
+		return 0;
+	return pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "%s", list);
+}
+
+static int read_file(const char *path, struct buf *out, struct pcg_error *err)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char block[65536];
+	ssize_t n;
+
+	if (fd < 0)
+		return pcg_fail_errno(err, errno, "bundle: open %s", path);
+	while ((n = read(fd, block, sizeof(block))) > 0)
+		buf_add(out, block, (size_t)n);
+	if (n < 0)
+		return pcg_fail_errno(err, errno, "bundle: read %s", path);
+	if (out->overflow)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "take the file of the release", "bundle: %s is larger than %d bytes", path,
+				FILE_MAX);
+	return 0;
+}
+
+/* ---- objects ---- */
+
+static bool is_workload(const json_t *object)
+{
+	static const char *const kinds[] = { "Deployment", "Job", "StatefulSet", "DaemonSet" };
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (strcmp(json_str_or(object, "kind", ""), kinds[i]) == 0)
+			return true;
+	return false;
+}
+
+bool bundle_tolerates(const json_t *workload)
+{
+	json_t *t;
+	size_t i;
+
+	json_array_foreach(json_at(workload, "spec.template.spec.tolerations"), i, t) {
+		const char *key = json_str(t, "key"), *effect = json_str_or(t, "effect", "");
+
+		if (*effect && strcmp(effect, "NoSchedule") != 0)
+			continue;
+		if (!key ? strcmp(json_str_or(t, "operator", ""), "Exists") == 0 : strcmp(key, TAINT) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void add_toleration(json_t *workload)
+{
+	json_t *pod = json_at(workload, "spec.template.spec"), *list;
+
+	if (!json_is_object(pod) || bundle_tolerates(workload))
+		return;
+	list = json_object_get(pod, "tolerations");
+	if (!json_is_array(list)) {
+		list = json_array();
+		json_object_set_new(pod, "tolerations", list);
+	}
+	json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "key", TAINT, "operator", "Exists", "effect", "NoSchedule"));
+}
+
+static void add_label(json_t *object, const char *key, const char *value)
+{
+	json_t *metadata = json_object_get(object, "metadata"), *labels;
+
+	if (!json_is_object(metadata))
+		return;
+	labels = json_object_get(metadata, "labels");
+	if (!json_is_object(labels)) {
+		labels = json_object();
+		json_object_set_new(metadata, "labels", labels);
+	}
+	if (!json_object_get(labels, key))
+		json_object_set_new(labels, key, json_string(value));
+}
+
+/* What clusterctl adds on installing: later moves and upgrades with it find the components by these. */
+static void label_component(json_t *object, const struct bundle_part *part, const char *provider)
+{
+	char name[160];
+
+	add_label(object, "clusterctl.cluster.x-k8s.io", "");
+	if (strcmp(part->folder, "cert-manager") == 0) {
+		add_label(object, "clusterctl.cluster.x-k8s.io/core", "cert-manager");
+		return;
+	}
+	snprintf(name, sizeof(name), "%s%s", part->folder, part->infrastructure ? provider : "");
+	add_label(object, "cluster.x-k8s.io/provider", name);
+}
+
+int bundle_load(const char *dir, const char *provider, const struct bundle_part *part, const json_t *variables, json_t **objects,
+		struct pcg_error *err)
+{
+	AUTO_FREE char *path = NULL;
+	AUTO_FREE char *version = NULL;
+	AUTO_JSON json_t *docs = NULL;
+	struct buf raw, text;
+	json_t *o;
+	size_t i;
+	int r = bundle_find(dir, provider, part, &path, &version, err);
+
+	if (r)
+		return r;
+	buf_init(&raw, FILE_MAX);
+	buf_init_secret(&text, FILE_MAX);
+	r = read_file(path, &raw, err);
+	if (r == 0)
+		r = envsubst_expand(raw.data, raw.len, path, variables, &text, err);
+	if (r == 0)
+		r = yaml_load_all(text.data, text.len, path, &docs, err);
+	buf_free(&raw);
+	buf_free(&text);
+	if (r)
+		return r;
+	json_array_foreach(docs, i, o) {
+		label_component(o, part, provider);
+		if (is_workload(o))
+			add_toleration(o);
+	}
+	*objects = TAKE(docs);
+	return 0;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "host/capi/compare.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PATH_MAX_LEN 512
+
+struct place {
+	char path[PATH_MAX_LEN];
+	size_t len;
+};
+
+static size_t enter(struct place *at, const char *sep, const char *name)
+{
+	size_t before = at->len;
+	int n = snprintf(at->path + at->len, sizeof(at->path) - at->len, "%s%s", sep, name);
+
+	at->len += (size_t)n < sizeof(at->path) - at->len ? (size_t)n : sizeof(at->path) - 1 - at->len;
+	return before;
+}
+
+static void leave(struct place *at, size_t before)
+{
+	at->len = before;
+	at->path[before] = '\0';
+}
+
+static bool contains(const json_t *want, const json_t *got, struct place *at);
+
+static bool contains_members(const json_t *want, const json_t *got, struct place *at)
+{
+	const char *key;
+	json_t *value;
+
+	if (!json_is_object(got))
+		return json_object_size(want) == 0 && !got;
+	json_object_foreach((json_t *)want, key, value) {
+		size_t before;
+
+		if (strcmp(key, "lastTransitionTime") == 0 || json_is_null(value))
+			continue;
+		before = enter(at, at->len ? "." : "", key);
+		if (!contains(value, json_object_get(got, key), at))
+			return false;
+		leave(at, before);
+	}
+	return true;
+}
+
+static bool contains_items(const json_t *want, const json_t *got, struct place *at)
+{
+	size_t i;
+	json_t *value;
+
+	if (!json_is_array(got) || json_array_size(got) != json_array_size(want))
+		return false;
+	json_array_foreach(want, i, value) {
+		char index[24];
+		size_t before;
+
+		snprintf(index, sizeof(index), "[%zu]", i);
+		before = enter(at, "", index);
+		if (!contains(value, json_array_get(got, i), at))
+			return false;
+		leave(at, before);
+	}
+	return true;
+}
+
+static bool contains(const json_t *want, const json_t *got, struct place *at)
+{
+	switch (json_typeof(want)) {
+	case JSON_OBJECT:
+		return contains_members(want, got, at);
+	case JSON_ARRAY:
+		return contains_items(want, got, at);
+	case JSON_FALSE: /* a false that is the default is left out by servers */
+		return !got || json_is_false(got);
+	default:
+		return got && json_equal((json_t *)want, (json_t *)got);
+	}
+}
+
+char *compare_contains(const json_t *want, const json_t *got)
+{
+	struct place at = { .len = 0 };
+	char *path;
+
+	if (contains(want, got, &at))
+		return NULL;
+	path = strdup(at.len ? at.path : ".");
+	assert(path);
+	return path;
+}
+
+char *compare_object(const json_t *want, const json_t *got)
+{
+	AUTO_JSON json_t *copy = json_copy((json_t *)want);
+	json_t *metadata = json_copy(json_object_get(want, "metadata"));
+
+	json_object_del(metadata, "ownerReferences");
+	json_object_del(metadata, "finalizers");
+	json_object_set_new(copy, "metadata", metadata);
+	json_object_del(copy, "status");
+	return compare_contains(copy, got);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "host/capi/capi.h"
+#include "host/capi/authority.h"
+#include "host/capi/path.h"
+#include "host/capi/remove.h"
+#include "core/fault.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct target {
+	struct capi_op *op;
+	char *path, *label;
+	json_int_t group;
+	struct removal removal;
+};
+
+struct rollback {
+	json_t *input;
+	struct target *targets; /* in order of removal: the reverse of writing */
+	size_t n, first, count;
+	struct authority_attempt attempt;
+};
+
+static void free_rollback(void *state)
+{
+	struct rollback *b = state;
+
+	for (size_t i = 0; i < b->n; i++) {
+		free(b->targets[i].path);
+		free(b->targets[i].label);
+	}
+	free(b->targets);
+	json_decref(b->input);
+}
+
+static enum authority_verdict decide_rollback(struct capi_op *op, const json_t *cluster, const struct authority *now,
+					      struct pcg_error *err)
+{
+	struct rollback *b = op_state(op);
+	int64_t epoch = json_int_or(b->input, "epoch", 0);
+
+	(void)cluster;
+	if (strcmp(now->holder, "cluster") == 0 || now->epoch > epoch) {
+		pcg_fail(err, PCG_CLASS_CONFLICT, "nothing was removed; take the cluster back instead",
+			 "roll-back of cluster %s with epoch %" PRId64 ": its authority is \"%s\" with epoch %" PRId64,
+			 json_str(b->input, "name"), epoch, now->holder, now->epoch);
+		return AUTHORITY_REFUSED;
+	}
+	return now->epoch == epoch && now->paused ? AUTHORITY_DONE : AUTHORITY_CHANGE;
+}
+
+static void next_group(struct capi_op *op);
+
+static void on_gone(struct capi_op *op, void *arg)
+{
+	struct target *t = arg;
+
+	op_progress(op, "removed", t->label);
+	FAULT_POINT("capi.after_rollback_object");
+	op_item_done(op);
+}
+
+static void begin_target(struct capi_op *op, void *arg, size_t i)
+{
+	struct rollback *b = arg;
+	struct target *t = &b->targets[b->first + i];
+
+	remove_object(op, &t->removal, t->path, NULL, on_gone, t);
+}
+
+static void end_group(struct capi_op *op, void *arg)
+{
+	struct rollback *b = arg;
+
+	b->first += b->count;
+	next_group(op);
+}
+
+static void next_group(struct capi_op *op)
+{
+	struct rollback *b = op_state(op);
+
+	if (b->first >= b->n) {
+		op_done(op, NULL);
+		return;
+	}
+	b->count = 0;
+	while (b->first + b->count < b->n && b->targets[b->first + b->count].group == b->targets[b->first].group)
+		b->count++;
+	op_batch(op, b->count, begin_target, end_group, b);
+}
+
+static void on_taken(struct capi_op *op, const json_t *cluster)
+{
+	(void)cluster;
+	next_group(op);
+}
+
+static const struct authority_change rollback_change = {
+	.what = "roll-back",
+	.holder = "gateway",
+	.paused = true,
+	.before_point = "capi.before_rollback_patch",
+	.after_point = "capi.after_rollback_patch",
+	.decide = decide_rollback,
+	.changed = on_taken,
+	.missing_ok = true,
+};
+
+static void start_rollback(struct capi_op *op)
+{
+	struct rollback *b = op_state(op);
+	struct pcg_error err;
+
+	if (authority_check_input(b->input, &err))
+		op_fail(op, &err);
+	else
+		authority_change(op, &b->attempt, &rollback_change, b->input);
+}
+
+struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *input, const struct capi_callbacks *cb)
+{
+	static const struct op_type type = {
+		.name = "rollback", .start = start_rollback, .free_state = free_rollback,
+		.state_size = sizeof(struct rollback),
+	};
+	struct capi_op *op = op_new(k, &type, cb);
+	const json_t *objects = json_object_get(plan, "objects");
+	struct rollback *b = op_state(op);
+
+	b->input = json_deep_copy(input);
+	b->n = json_array_size(objects);
+	b->targets = calloc(b->n ? b->n : 1, sizeof(*b->targets));
+	assert(b->targets);
+	for (size_t i = 0; i < b->n; i++) {
+		const json_t *entry = json_array_get(objects, b->n - 1 - i);
+		const json_t *object = json_object_get(entry, "object");
+
+		b->targets[i].op = op;
+		b->targets[i].path = path_of(object);
+		b->targets[i].label = path_label(object);
+		b->targets[i].group = json_int_or(entry, "group", 0);
+	}
+	return op;
+}

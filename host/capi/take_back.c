@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pivot back: authority and pause in one guarded patch, wait until controllers have seen it, stop them, read what there is. A
+ * controller that is not there cannot observe the pause, so that wait has an end; that no controller's pod is left has none.
+ */
+#include "config.h"
+#include "host/capi/capi.h"
+#include "host/capi/authority.h"
+#include "host/capi/graph.h"
+#include "core/buf.h"
+#include "core/clock.h"
+#include "core/fault.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OBSERVE_MS 30000
+#define STOP_MS 180000
+#define LOOK_AGAIN_MS 300
+
+struct take_back {
+	json_t *input;
+	struct authority_attempt attempt;
+	struct graph graph;
+	json_t *deployments; /* of controllers */
+	int64_t deadline_ms;
+	bool left; /* in the round under way: something still runs */
+	char left_name[256];
+};
+
+static void free_take_back(void *state)
+{
+	struct take_back *t = state;
+
+	graph_free(&t->graph);
+	json_decref(t->deployments);
+	json_decref(t->input);
+}
+
+static enum authority_verdict decide_take_back(struct capi_op *op, const json_t *cluster, const struct authority *now,
+					       struct pcg_error *err)
+{
+	struct take_back *t = op_state(op);
+	int64_t epoch = json_int_or(t->input, "epoch", 0);
+	const char *owner = json_string_value(json_object_get(json_at(cluster, "metadata.annotations"), CAPI_OWNER));
+	bool ours = owner && strcmp(owner, json_str(t->input, "gatewayUid")) == 0;
+
+	if (strcmp(now->holder, "gateway") == 0 && now->epoch == epoch && ours)
+		return now->paused ? AUTHORITY_DONE : AUTHORITY_CHANGE;
+	if (now->epoch >= epoch) {
+		pcg_fail(err, PCG_CLASS_CONFLICT, "nothing was changed; the newer authority stands",
+			 "taking back cluster %s with epoch %" PRId64 ": its authority is \"%s\" with epoch %" PRId64,
+			 json_str(t->input, "name"), epoch, now->holder, now->epoch);
+		return AUTHORITY_REFUSED;
+	}
+	return AUTHORITY_CHANGE;
+}
+
+static void fail(struct capi_op *op, const struct kube_reply *r, const char *what)
+{
+	struct pcg_error err = r->err;
+
+	pcg_fail_prefix(&err, "%s", what);
+	op_fail(op, &err);
+}
+
+/* ---- the graph, read after the controllers have stopped ---- */
+
+static void on_final_graph(struct capi_op *op, struct graph *g)
+{
+	struct take_back *t = op_state(op);
+
+	op_progress(op, "read", "objects");
+	op_done(op, json_pack("{s:O,s:o,s:O}", "objects", g->objects, "machines", graph_machines(g), "epoch",
+			      json_object_get(t->input, "epoch")));
+}
+
+static void read_final_graph(struct capi_op *op)
+{
+	struct take_back *t = op_state(op);
+
+	FAULT_POINT("capi.after_controllers_stopped");
+	graph_read(op, &t->graph, json_str(t->input, "namespace"), json_str(t->input, "name"), on_final_graph);
+}
+
+/* ---- controllers ---- */
+
+static const char *const controller_namespaces[] = {
+	"capi-system", "capi-kubeadm-bootstrap-system", "capi-kubeadm-control-plane-system",
+	"capv-system", "capo-system", "capmaas-system", "capsim-system",
+};
+
+static bool is_controller(const struct take_back *t, const json_t *deployment)
+{
+	const char *ns = json_str_or(deployment, "metadata.namespace", "");
+	json_t *more;
+	size_t i;
+
+	if (json_object_get(json_at(deployment, "metadata.labels"), "cluster.x-k8s.io/provider"))
+		return true;
+	for (i = 0; i < ARRAY_LEN(controller_namespaces); i++)
+		if (strcmp(ns, controller_namespaces[i]) == 0)
+			return true;
+	json_array_foreach(json_object_get(t->input, "infrastructureNamespaces"), i, more)
+		if (json_is_string(more) && strcmp(ns, json_string_value(more)) == 0)
+			return true;
+	return false;
+}
+
+static char *deployment_path(const json_t *deployment)
+{
+	char *path = NULL;
+	int n = asprintf(&path, "/apis/apps/v1/namespaces/%s/deployments/%s", json_str(deployment, "metadata.namespace"),
+			 json_str(deployment, "metadata.name"));
+
+	assert(n > 0);
+	return path;
+}
+
+static void note_left(struct take_back *t, const char *what, const char *name)
+{
+	t->left = true;
+	snprintf(t->left_name, sizeof(t->left_name), "%s %s", what, name);
+}
+
+static void check_stopped(struct capi_op *op, void *arg);
+
+static void end_pods(struct capi_op *op, void *arg)
+{
+	struct take_back *t = arg;
+	struct pcg_error err;
+
+	if (!t->left) {
+		op_progress(op, "stopped", "controllers");
+		read_final_graph(op);
+	} else if (clock_mono_ms() >= t->deadline_ms) {
+		pcg_fail(&err, PCG_CLASS_RETRY,
+			 "it is tried again; if its node is lost, remove the pod with kubectl delete pod --force, or force the delete",
+			 "controllers of cluster %s do not stop: %s is still there after %d s", json_str(t->input, "name"),
+			 t->left_name, STOP_MS / 1000);
+		op_fail(op, &err);
+	} else {
+		op_after(op, LOOK_AGAIN_MS, check_stopped, NULL);
+	}
+}
+
+static void on_pods(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct take_back *t = arg;
+
+	if (r->status != 200) {
+		fail(op, r, "listing the pods of a controller");
+		return;
+	}
+	if (json_array_size(json_object_get(r->body, "items")))
+		note_left(t, "pod", json_str_or(r->body, "items.0.metadata.name", "?"));
+	op_item_done(op);
+}
+
+static void list_pods(struct capi_op *op, struct take_back *t, const json_t *deployment)
+{
+	const json_t *labels = json_at(deployment, "spec.selector.matchLabels");
+	struct buf selector;
+	char path[300];
+	const char *key;
+	json_t *value;
+
+	buf_init(&selector, 4096);
+	json_object_foreach((json_t *)labels, key, value)
+		buf_addf(&selector, "%s%s=%s", selector.len ? "," : "", key, json_string_value(value) ? json_string_value(value) : "");
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods", json_str(deployment, "metadata.namespace"));
+	if (selector.len)
+		op_list(op, path, selector.data, on_pods, t);
+	else
+		op_item_done(op);
+	buf_free(&selector);
+}
+
+/* Its number of replicas leaves out pods that are ending, so the pods are counted too. */
+static void on_deployment(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct take_back *t = arg;
+	bool seen;
+
+	if (r->status == 404) {
+		op_item_done(op);
+		return;
+	}
+	if (r->status != 200) {
+		fail(op, r, "reading a controller's Deployment");
+		return;
+	}
+	seen = json_int_or(r->body, "status.observedGeneration", 0) >= json_int_or(r->body, "metadata.generation", 0);
+	if (!seen || json_int_or(r->body, "status.replicas", 0) > 0) {
+		note_left(t, "Deployment", json_str_or(r->body, "metadata.name", "?"));
+		op_item_done(op);
+		return;
+	}
+	list_pods(op, t, r->body);
+}
+
+static void begin_deployment(struct capi_op *op, void *arg, size_t i)
+{
+	struct take_back *t = arg;
+	AUTO_FREE char *path = deployment_path(json_array_get(t->deployments, i));
+
+	op_call(op, "GET", path, NULL, NULL, 0, on_deployment, t);
+}
+
+static void check_stopped(struct capi_op *op, void *arg)
+{
+	struct take_back *t = op_state(op);
+
+	(void)arg;
+	t->left = false;
+	op_batch(op, json_array_size(t->deployments), begin_deployment, end_pods, t);
+}
+
+static void on_scaled(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	(void)arg;
+	if (r->status != 200 && r->status != 404)
+		fail(op, r, "stopping a controller");
+	else
+		op_item_done(op);
+}
+
+static void begin_scale(struct capi_op *op, void *arg, size_t i)
+{
+	struct take_back *t = arg;
+	const json_t *deployment = json_array_get(t->deployments, i);
+	AUTO_FREE char *path = deployment_path(deployment);
+	AUTO_JSON json_t *body = json_pack("{s:{s:i}}", "spec", "replicas", 0);
+
+	if (json_int_or(deployment, "spec.replicas", 1) == 0) {
+		op_item_done(op);
+		return;
+	}
+	op_progress(op, "stopping", json_str(deployment, "metadata.name"));
+	op_call(op, "PATCH", path, OP_MERGE_PATCH, body, 0, on_scaled, NULL);
+}
+
+static void end_scale(struct capi_op *op, void *arg)
+{
+	struct take_back *t = arg;
+
+	t->deadline_ms = clock_mono_ms() + STOP_MS;
+	check_stopped(op, NULL);
+}
+
+static void stop_controllers(struct capi_op *op)
+{
+	struct take_back *t = op_state(op);
+
+	FAULT_POINT("capi.before_controllers_stopped");
+	op_batch(op, json_array_size(t->deployments), begin_scale, end_scale, t);
+}
+
+static bool anyone_runs(const struct take_back *t)
+{
+	json_t *d;
+	size_t i;
+
+	json_array_foreach(t->deployments, i, d)
+		if (json_int_or(d, "status.replicas", 0) > 0 || json_int_or(d, "spec.replicas", 1) > 0)
+			return true;
+	return false;
+}
+
+static void observe(struct capi_op *op, void *arg);
+
+static void on_deployments(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct take_back *t = op_state(op);
+	json_t *d;
+	size_t i;
+
+	(void)arg;
+	if (r->status != 200) {
+		fail(op, r, "listing the controllers' Deployments");
+		return;
+	}
+	json_decref(t->deployments);
+	t->deployments = json_array();
+	json_array_foreach(json_object_get(r->body, "items"), i, d)
+		if (is_controller(t, d))
+			json_array_append_new(t->deployments, json_deep_copy(d));
+	if (anyone_runs(t))
+		observe(op, NULL);
+	else
+		stop_controllers(op);
+}
+
+/* ---- the pause observed ---- */
+
+/* 1: says that it is paused; 0: says that it is not; -1: says nothing about it. */
+static int reports_paused(const json_t *object)
+{
+	json_t *c;
+	size_t i;
+
+	json_array_foreach(json_at(object, "status.conditions"), i, c)
+		if (strcmp(json_str_or(c, "type", ""), "Paused") == 0)
+			return strcmp(json_str_or(c, "status", ""), "True") == 0;
+	return -1;
+}
+
+/* An infrastructure object without an owner does not know its Cluster and never reports the pause. */
+static bool all_observed(const struct graph *g)
+{
+	bool cluster = false;
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(g->objects, i, o) {
+		int paused = reports_paused(o);
+
+		if (strcmp(json_str(o, "kind"), "Cluster") == 0)
+			cluster = paused == 1;
+		else if (paused == 0 && json_array_size(json_at(o, "metadata.ownerReferences")))
+			return false;
+	}
+	return cluster;
+}
+
+static void on_observed_graph(struct capi_op *op, struct graph *g)
+{
+	struct take_back *t = op_state(op);
+
+	if (all_observed(g)) {
+		op_progress(op, "observed", "pause");
+		stop_controllers(op);
+	} else if (clock_mono_ms() >= t->deadline_ms) {
+		op_progress(op, "not observed in time", "pause");
+		stop_controllers(op);
+	} else {
+		op_after(op, LOOK_AGAIN_MS, observe, NULL);
+	}
+}
+
+static void observe(struct capi_op *op, void *arg)
+{
+	struct take_back *t = op_state(op);
+
+	(void)arg;
+	graph_read(op, &t->graph, json_str(t->input, "namespace"), json_str(t->input, "name"), on_observed_graph);
+}
+
+static void on_taken(struct capi_op *op, const json_t *cluster)
+{
+	struct take_back *t = op_state(op);
+
+	(void)cluster;
+	op_progress(op, "paused", json_str(t->input, "name"));
+	t->deadline_ms = clock_mono_ms() + json_int_or(t->input, "observeTimeoutMs", OBSERVE_MS);
+	op_list(op, "/apis/apps/v1/deployments", NULL, on_deployments, NULL);
+}
+
+static const struct authority_change take_back_change = {
+	.what = "taking back",
+	.holder = "gateway",
+	.paused = true,
+	.before_point = "capi.before_take_back_patch",
+	.after_point = "capi.after_take_back_patch",
+	.decide = decide_take_back,
+	.changed = on_taken,
+};
+
+static void start_take_back(struct capi_op *op)
+{
+	struct take_back *t = op_state(op);
+	struct pcg_error err;
+
+	if (authority_check_input(t->input, &err))
+		op_fail(op, &err);
+	else
+		authority_change(op, &t->attempt, &take_back_change, t->input);
+}
+
+struct capi_op *capi_take_back(struct kube *k, const json_t *input, const struct capi_callbacks *cb)
+{
+	static const struct op_type type = {
+		.name = "take_back", .start = start_take_back, .free_state = free_take_back,
+		.state_size = sizeof(struct take_back),
+	};
+	struct capi_op *op = op_new(k, &type, cb);
+	struct take_back *t = op_state(op);
+
+	t->input = json_deep_copy(input);
+	return op;
+}

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes a plan into a paused cluster. Each object: create; when it is there already, compare, and patch what differs. An object
+ * that is on its way out, that an owner of an earlier life holds (the garbage collector deletes it, paused or not), or that refuses
+ * the patch is removed and created again. Then everything is read back, until a whole round finds nothing to mend.
+ */
+#include "config.h"
+#include "host/capi/capi.h"
+#include "host/capi/authority.h"
+#include "host/capi/compare.h"
+#include "host/capi/path.h"
+#include "host/capi/remove.h"
+#include "core/base64.h"
+#include "core/fault.h"
+#include "net/pki.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MENDS_MAX 4
+#define ROUNDS_MAX 4
+
+struct item {
+	struct capi_op *op;
+	json_t *entry, *object;
+	char *path, *collection, *label;
+	char uid[64];
+	int mends;
+	bool created, mended;
+	struct removal removal;
+};
+
+struct write {
+	json_t *plan;
+	struct item *items;
+	size_t n, first, count; /* the group under way is items[first .. first + count) */
+	int rounds;
+	char resource_version[64];
+};
+
+static void free_write(void *state)
+{
+	struct write *w = state;
+
+	for (size_t i = 0; i < w->n; i++) {
+		free(w->items[i].path);
+		free(w->items[i].collection);
+		free(w->items[i].label);
+	}
+	free(w->items);
+	json_wipe(w->plan);
+}
+
+static struct item *find(struct write *w, const char *kind, const char *name)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (strcmp(json_str_or(w->items[i].object, "kind", ""), kind) == 0 &&
+		    strcmp(json_str_or(w->items[i].object, "metadata.name", ""), name) == 0)
+			return &w->items[i];
+	return NULL;
+}
+
+static struct item *owner_of(struct write *w, const struct item *it)
+{
+	const json_t *owner = json_object_get(it->entry, "owner");
+
+	return json_is_object(owner) ? find(w, json_str_or(owner, "kind", ""), json_str_or(owner, "name", "")) : NULL;
+}
+
+static void fail_item(struct item *it, const struct kube_reply *r, const char *doing)
+{
+	struct pcg_error err = r->err;
+
+	pcg_fail_prefix(&err, "%s %s", doing, it->label);
+	op_fail(it->op, &err);
+}
+
+static bool ok(const struct kube_reply *r)
+{
+	return r->status >= 200 && r->status < 300;
+}
+
+/* The object as it is sent: owners carry uids that this cluster answered, never others. */
+static json_t *with_owner(struct write *w, const struct item *it)
+{
+	json_t *object = json_deep_copy(it->object);
+	const struct item *owner = owner_of(w, it);
+	json_t *ref;
+
+	if (!owner)
+		return object;
+	assert(owner->uid[0]);
+	ref = json_pack("{s:s,s:s,s:s,s:s}", "apiVersion", json_str(owner->object, "apiVersion"), "kind",
+			json_str(owner->object, "kind"), "name", json_str(owner->object, "metadata.name"), "uid", owner->uid);
+	if (json_bool_or(it->entry, "controller", false)) {
+		json_object_set_new(ref, "controller", json_true());
+		json_object_set_new(ref, "blockOwnerDeletion", json_true());
+	}
+	json_put(object, "metadata.ownerReferences", json_pack("[o]", ref));
+	return object;
+}
+
+static void keep_identity(struct write *w, struct item *it, const json_t *got)
+{
+	snprintf(it->uid, sizeof(it->uid), "%s", json_str_or(got, "metadata.uid", ""));
+	if (strcmp(json_str_or(it->object, "kind", ""), "Cluster") == 0)
+		snprintf(w->resource_version, sizeof(w->resource_version), "%s", json_str_or(got, "metadata.resourceVersion", ""));
+}
+
+static void create(struct item *it);
+static void examine(struct item *it, const json_t *got);
+
+/* ---- status ---- */
+
+static void on_status(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct item *it = arg;
+
+	/* Some kinds have no status of their own to write to. */
+	if (!ok(r) && r->status != 404) {
+		fail_item(it, r, "writing the status of");
+		return;
+	}
+	FAULT_POINT("capi.after_status_written");
+	op_item_done(op);
+}
+
+/* Without resourceVersion: controllers write their own conditions at once, also while paused. */
+static void write_status(struct item *it, const json_t *got)
+{
+	const json_t *status = json_object_get(it->entry, "status");
+	AUTO_FREE char *path = NULL;
+	AUTO_FREE char *difference = NULL;
+	AUTO_JSON json_t *body = NULL;
+	int n;
+
+	if (json_is_object(status))
+		difference = compare_contains(status, json_object_get(got, "status"));
+	if (!difference) {
+		op_item_done(it->op);
+		return;
+	}
+	body = json_pack("{s:O}", "status", status);
+	n = asprintf(&path, "%s/status", it->path);
+	assert(n > 0);
+	op_call(it->op, "PATCH", path, OP_MERGE_PATCH, body, 0, on_status, it);
+}
+
+/* ---- there already ---- */
+
+static void on_removed(struct capi_op *op, void *arg)
+{
+	struct item *it = arg;
+
+	(void)op;
+	it->uid[0] = '\0';
+	create(it);
+}
+
+static void replace(struct item *it, const json_t *got, const char *why)
+{
+	struct pcg_error err;
+
+	if (++it->mends > MENDS_MAX) {
+		pcg_fail(&err, PCG_CLASS_CONFLICT, "see who else writes this object; then it is tried again",
+			 "writing %s: made anew %d times, and again %s", it->label, MENDS_MAX, why);
+		op_fail(it->op, &err);
+		return;
+	}
+	op_progress(it->op, "replaced", it->label);
+	it->mended = true;
+	remove_object(it->op, &it->removal, it->path, json_str(got, "metadata.uid"), on_removed, it);
+}
+
+/* An owner that is part of the plan under another uid than the one it has now. */
+static bool has_stale_owner(struct write *w, const json_t *got)
+{
+	json_t *ref;
+	size_t i;
+
+	json_array_foreach(json_at(got, "metadata.ownerReferences"), i, ref) {
+		const struct item *owner = find(w, json_str_or(ref, "kind", ""), json_str_or(ref, "name", ""));
+
+		if (owner && owner->uid[0] && strcmp(owner->uid, json_str_or(ref, "uid", "")) != 0)
+			return true;
+	}
+	return false;
+}
+
+static bool has_owner(const json_t *got, const struct item *owner)
+{
+	json_t *ref;
+	size_t i;
+
+	json_array_foreach(json_at(got, "metadata.ownerReferences"), i, ref)
+		if (strcmp(json_str_or(ref, "uid", ""), owner->uid) == 0)
+			return true;
+	return false;
+}
+
+/* NULL: as wanted. Caller frees. */
+static char *difference(struct write *w, const struct item *it, const json_t *got)
+{
+	const struct item *owner = owner_of(w, it);
+	char *path;
+
+	if (owner && !has_owner(got, owner)) {
+		path = strdup("metadata.ownerReferences");
+		assert(path);
+		return path;
+	}
+	return compare_object(it->object, got);
+}
+
+static void on_patched(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct item *it = arg;
+
+	if (ok(r))
+		examine(it, r->body);
+	else if (r->status == 404)
+		create(it);
+	else if (r->status == 422 || r->status == 403)
+		replace(it, NULL, "its change was refused");
+	else
+		fail_item(it, r, "changing");
+	(void)op;
+}
+
+static void mend(struct item *it, const char *what)
+{
+	struct write *w = op_state(it->op);
+	AUTO_JSON json_t *body = with_owner(w, it);
+	struct pcg_error err;
+
+	if (++it->mends > MENDS_MAX) {
+		pcg_fail(&err, PCG_CLASS_CONFLICT, "see who else writes this object; then it is tried again",
+			 "writing %s: %s is not what was written, after %d changes", it->label, what, MENDS_MAX);
+		op_fail(it->op, &err);
+		return;
+	}
+	it->mended = true;
+	op_progress(it->op, "changed", it->label);
+	op_call(it->op, "PATCH", it->path, OP_MERGE_PATCH, body, 0, on_patched, it);
+}
+
+static void examine(struct item *it, const json_t *got)
+{
+	struct write *w = op_state(it->op);
+	AUTO_FREE char *what = NULL;
+
+	if (json_str(got, "metadata.deletionTimestamp")) {
+		replace(it, got, "it is being deleted");
+		return;
+	}
+	if (has_stale_owner(w, got)) {
+		replace(it, got, "an owner that is gone holds it");
+		return;
+	}
+	keep_identity(w, it, got);
+	what = difference(w, it, got);
+	if (what)
+		mend(it, what);
+	else
+		write_status(it, got);
+}
+
+static void on_got(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct item *it = arg;
+
+	(void)op;
+	if (r->status == 404)
+		create(it);
+	else if (ok(r))
+		examine(it, r->body);
+	else
+		fail_item(it, r, "reading");
+}
+
+/* ---- create ---- */
+
+static void on_created(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct item *it = arg;
+
+	FAULT_POINT("capi.after_create_object");
+	if (r->status == 409) {
+		op_call(op, "GET", it->path, NULL, NULL, 0, on_got, it);
+	} else if (ok(r)) {
+		it->created = true;
+		op_progress(op, "created", it->label);
+		keep_identity(op_state(op), it, r->body);
+		write_status(it, r->body);
+	} else {
+		fail_item(it, r, "creating");
+	}
+}
+
+static void create(struct item *it)
+{
+	AUTO_JSON json_t *body = with_owner(op_state(it->op), it);
+
+	FAULT_POINT("capi.before_create_object");
+	op_call(it->op, "POST", it->collection, NULL, body, 0, on_created, it);
+}
+
+/* ---- rounds ---- */
+
+static void next_group(struct capi_op *op);
+
+static void begin_item(struct capi_op *op, void *arg, size_t i)
+{
+	struct write *w = arg;
+
+	(void)op;
+	create(&w->items[w->first + i]);
+}
+
+static void end_group(struct capi_op *op, void *arg)
+{
+	struct write *w = arg;
+
+	w->first += w->count;
+	next_group(op);
+}
+
+static void read_back(struct capi_op *op);
+
+static void begin_check(struct capi_op *op, void *arg, size_t i)
+{
+	struct write *w = arg;
+	struct item *it = &w->items[w->first + i];
+
+	op_call(op, "GET", it->path, NULL, NULL, 0, on_got, it);
+}
+
+static void finish(struct capi_op *op)
+{
+	struct write *w = op_state(op);
+	json_t *result = NULL;
+
+	for (size_t i = 0; i < w->n; i++)
+		if (strcmp(json_str_or(w->items[i].object, "kind", ""), "Cluster") == 0)
+			result = json_pack("{s:{s:s,s:s}}", "cluster", "resourceVersion", w->resource_version, "uid",
+					   w->items[i].uid);
+	op_progress(op, "verified", "objects");
+	op_done(op, result);
+}
+
+static void end_check(struct capi_op *op, void *arg)
+{
+	struct write *w = arg;
+	struct pcg_error err;
+	bool mended = false;
+
+	w->first += w->count;
+	if (w->first < w->n) {
+		next_group(op);
+		return;
+	}
+	for (size_t i = 0; i < w->n; i++)
+		mended |= w->items[i].mended;
+	if (!mended) {
+		finish(op);
+	} else if (w->rounds >= ROUNDS_MAX) {
+		pcg_fail(&err, PCG_CLASS_CONFLICT, "see who else writes these objects; then it is tried again",
+			 "objects read back differed in each of %d rounds", ROUNDS_MAX);
+		op_fail(op, &err);
+	} else {
+		read_back(op);
+	}
+}
+
+/* Group by group here too, so that what is made anew finds its owner's uid. */
+static void read_back(struct capi_op *op)
+{
+	struct write *w = op_state(op);
+
+	FAULT_POINT("capi.before_read_back");
+	w->rounds++;
+	w->first = 0;
+	w->count = 0;
+	for (size_t i = 0; i < w->n; i++)
+		w->items[i].mended = false;
+	next_group(op);
+}
+
+static void next_group(struct capi_op *op)
+{
+	struct write *w = op_state(op);
+	json_int_t group;
+
+	w->count = 0;
+	if (w->first >= w->n) {
+		read_back(op);
+		return;
+	}
+	group = json_int_or(w->items[w->first].entry, "group", 0);
+	while (w->first + w->count < w->n && json_int_or(w->items[w->first + w->count].entry, "group", 0) == group)
+		w->count++;
+	op_batch(op, w->count, w->rounds ? begin_check : begin_item, w->rounds ? end_check : end_group, w);
+}
+
+/* ---- before the first write ---- */
+
+static const json_t *cluster_of(const struct write *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (strcmp(json_str_or(w->items[i].object, "kind", ""), "Cluster") == 0)
+			return w->items[i].object;
+	return NULL;
+}
+
+static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct write *w = op_state(op);
+	struct authority now, ours;
+	struct pcg_error err = r->err;
+
+	(void)arg;
+	if (r->status == 404) {
+		next_group(op);
+		return;
+	}
+	if (r->status != 200) {
+		pcg_fail_prefix(&err, "reading the cluster's object before writing");
+		op_fail(op, &err);
+		return;
+	}
+	authority_read(r->body, &now);
+	authority_read(cluster_of(w), &ours);
+	if (strcmp(now.holder, "cluster") == 0 || now.epoch > ours.epoch) {
+		pcg_fail(&err, PCG_CLASS_CONFLICT, "nothing was written; the newer authority stands",
+			 "writing the objects with epoch %" PRId64 ": authority over the cluster is \"%s\" with epoch %" PRId64,
+			 ours.epoch, now.holder, now.epoch);
+		op_fail(op, &err);
+		return;
+	}
+	next_group(op);
+}
+
+/* Controllers make a certificate authority anew without a word when they find none, or trust a wrong one: joins would then fail
+ * long after the hand-over. So what is written must be what serves. */
+static int check_authority(struct capi_op *op, struct pcg_error *err)
+{
+	struct write *w = op_state(op);
+	const json_t *cluster = cluster_of(w);
+	char name[300];
+	struct item *secret;
+	const char *data;
+	struct pki_info written, serving;
+	AUTO_FREE char *pem = NULL;
+	size_t len;
+	int r;
+
+	if (!cluster)
+		return pcg_fail(err, PCG_CLASS_BUG, "", "a plan without a Cluster");
+	snprintf(name, sizeof(name), "%s-ca", json_str(cluster, "metadata.name"));
+	secret = find(w, "Secret", name);
+	data = secret ? json_string_value(json_object_get(json_object_get(secret->object, "data"), "tls.crt")) : NULL;
+	pem = data ? (char *)base64_decode(data, strlen(data), &len) : NULL;
+	if (!pem)
+		return pcg_fail(err, PCG_CLASS_BUG, "", "a plan without the Secret %s", name);
+	pem = realloc(pem, len + 1);
+	assert(pem);
+	pem[len] = '\0';
+	r = pki_cert_info(pem, &written, err);
+	if (r)
+		return pcg_fail_prefix(err, "Secret %s", name);
+	r = pki_cert_info(kube_ca_pem(op_kube(op)), &serving, err);
+	if (r)
+		return pcg_fail_prefix(err, "the CA that the API was verified against");
+	if (strcmp(written.sha256, serving.sha256) != 0)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "nothing was written; the keys of this cluster must be the ones it was built with",
+				"Secret %s would hold another CA (%s) than the one that serves the API (%s)", name,
+				written.sha256, serving.sha256);
+	return 0;
+}
+
+static void start_write(struct capi_op *op)
+{
+	struct write *w = op_state(op);
+	const json_t *cluster;
+	AUTO_FREE char *path = NULL;
+	struct pcg_error err;
+	json_t *entry;
+	size_t i;
+
+	w->n = json_array_size(json_object_get(w->plan, "objects"));
+	w->items = calloc(w->n ? w->n : 1, sizeof(*w->items));
+	assert(w->items);
+	json_array_foreach(json_object_get(w->plan, "objects"), i, entry) {
+		struct item *it = &w->items[i];
+
+		it->op = op;
+		it->entry = entry;
+		it->object = json_object_get(entry, "object");
+		it->path = path_of(it->object);
+		it->collection = path_of_collection(it->object);
+		it->label = path_label(it->object);
+	}
+	if (check_authority(op, &err)) {
+		op_fail(op, &err);
+		return;
+	}
+	cluster = cluster_of(w);
+	path = path_of(cluster);
+	op_call(op, "GET", path, NULL, NULL, 0, on_cluster_read, NULL);
+}
+
+struct capi_op *capi_write(struct kube *k, const json_t *plan, const struct capi_callbacks *cb)
+{
+	static const struct op_type type = {
+		.name = "write", .start = start_write, .free_state = free_write, .state_size = sizeof(struct write),
+	};
+	struct capi_op *op = op_new(k, &type, cb);
+	struct write *w = op_state(op);
+
+	w->plan = json_deep_copy(plan);
+	return op;
+}
