@@ -54,6 +54,12 @@ void lifecycle_free(struct lifecycle *l)
 	free(l);
 }
 
+void lifecycle_set_gateway_uid(struct lifecycle *l, const char *uid)
+{
+	free(l->gateway_uid);
+	l->gateway_uid = strdup(uid);
+}
+
 void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy)
 {
 	proxy_set_unref(l->proxy);
@@ -342,6 +348,11 @@ json_t *lifecycle_show(struct lifecycle *l, const char *uid_or_name)
 	struct cluster *c = cluster_find(l, uid_or_name);
 
 	return c ? cluster_view(c) : NULL;
+}
+
+bool lifecycle_knows(struct lifecycle *l, const char *uid_or_name)
+{
+	return cluster_find(l, uid_or_name) != NULL;
 }
 
 json_t *lifecycle_counts(struct lifecycle *l)

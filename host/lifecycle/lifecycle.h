@@ -66,12 +66,15 @@ void lifecycle_checkpoint(struct lifecycle *l, void *call_arg, json_t *checkpoin
 void lifecycle_hint(struct lifecycle *l, const char *account, const char *subject);
 /* Policy or settings changed: whoever waits is tried now. */
 void lifecycle_nudge_all(struct lifecycle *l);
+/* After enrolment: clusters are marked with it. */
+void lifecycle_set_gateway_uid(struct lifecycle *l, const char *uid);
 void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy);
 void lifecycle_set_bundle_dir(struct lifecycle *l, const char *dir);
 
 /* Views: a cluster as pcgctl and reports show it; NULL: not known. New references. */
 json_t *lifecycle_list(struct lifecycle *l, bool with_deleted);
 json_t *lifecycle_show(struct lifecycle *l, const char *uid_or_name);
+bool lifecycle_knows(struct lifecycle *l, const char *uid_or_name);
 json_t *lifecycle_counts(struct lifecycle *l); /* {"clusters","inFlight","phases":{..}} */
 json_t *lifecycle_insecure_accounts(struct lifecycle *l);
 

@@ -158,14 +158,25 @@ static const struct {
 	{ "SELECT seq, kind, key, document FROM reports ORDER BY seq", load_report },
 };
 
+static bool wanted(const struct store_loader *l, size_t table)
+{
+	const bool by_table[ARRAY_LEN(tables)] = { l->meta,    l->account, l->secret,
+						   l->cluster, l->machine, l->report };
+
+	return by_table[table];
+}
+
 int store_load(struct store *s, const struct store_loader *l, struct pcg_error *err)
 {
 	struct db *db = store_db(s);
 
 	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
 		sqlite3_stmt *st;
-		int r = db_prepare(db, tables[i].sql, &st, err);
-		int step = SQLITE_DONE;
+		int r, step = SQLITE_DONE;
+
+		if (!wanted(l, i))
+			continue;
+		r = db_prepare(db, tables[i].sql, &st, err);
 
 		while (!r && (step = sqlite3_step(st)) == SQLITE_ROW)
 			r = tables[i].row(s, st, l, err);

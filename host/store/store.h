@@ -44,7 +44,8 @@ struct store_machine_row {
 	json_t *checkpoint; /* NULL: none */
 };
 
-/* Everything, before the first batch; documents are borrowed during the call. */
+/* Everything that has a function here, before the first batch; documents are borrowed during the
+ * call. */
 struct store_loader {
 	void *arg;
 	void (*meta)(void *arg, const char *key, const char *value);

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "host/gateway.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "host/settings.h"
+#include "host/worker/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void keep(char **field, const char *value)
+{
+	free(*field);
+	*field = strdup(value);
+}
+
+static void load_meta(void *arg, const char *key, const char *value)
+{
+	struct gateway *g = arg;
+
+	if (!strcmp(key, "gateway_uid"))
+		keep(&g->uid, value);
+	else if (!strcmp(key, "client_cert"))
+		keep(&g->cert_pem, value);
+	else if (!strcmp(key, "plane_ca"))
+		keep(&g->plane_ca, value);
+	else if (!strcmp(key, "plane_id"))
+		keep(&g->plane_id, value);
+	else if (!strcmp(key, "cursor"))
+		g->cursor = strtoll(value, NULL, 10);
+}
+
+static void load_secret(void *arg, const char *account, const char *name, struct secret *value)
+{
+	struct gateway *g = arg;
+	json_t *of = json_object_get(g->secrets, account);
+
+	if (!*account && !strcmp(name, "client_key")) {
+		g->key = secret_ref(value);
+		return;
+	}
+	if (!of) {
+		of = json_object();
+		json_object_set_new(g->secrets, account, of);
+	}
+	json_object_set_new(of, name, json_string(secret_data(value)));
+}
+
+static void load_report_seq(void *arg, const char *key, const char *value)
+{
+	struct gateway *g = arg;
+
+	if (!strcmp(key, "report_seq"))
+		lifecycle_load_report_seq(g->lifecycle, strtoll(value, NULL, 10));
+}
+
+static void load_account(void *arg, json_t *document)
+{
+	struct gateway *g = arg;
+
+	lifecycle_load_account(g->lifecycle, document);
+}
+
+static void load_cluster(void *arg, const struct store_cluster_row *row)
+{
+	lifecycle_load_cluster(((struct gateway *)arg)->lifecycle, row);
+}
+
+static void load_machine(void *arg, const struct store_machine_row *row)
+{
+	lifecycle_load_machine(((struct gateway *)arg)->lifecycle, row);
+}
+
+static void load_report(void *arg, int64_t seq, const char *kind, const char *key, json_t *doc)
+{
+	lifecycle_load_report(((struct gateway *)arg)->lifecycle, seq, kind, key, doc);
+}
+
+/* The identity comes first: providers and lifecycle are made with it. */
+static int load_identity(struct gateway *g, struct pcg_error *err)
+{
+	struct store_loader l = { .arg = g, .meta = load_meta, .secret = load_secret };
+
+	return store_load(g->store, &l, err);
+}
+
+static int load_work(struct gateway *g, struct pcg_error *err)
+{
+	struct store_loader l = { .arg = g, .meta = load_report_seq, .account = load_account,
+				  .cluster = load_cluster, .machine = load_machine,
+				  .report = load_report };
+
+	return store_load(g->store, &l, err);
+}
+
+static int open_store(struct gateway *g, struct pcg_error *err)
+{
+	const char *dir = conf_str(g->conf, "state_dir");
+	struct secret *key = NULL;
+	char path[4096], key_path[4096];
+	int r;
+
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return pcg_fail_errno(err, errno, "making state_dir %s", dir);
+	snprintf(path, sizeof(path), "%s/pcgd.db", dir);
+	snprintf(key_path, sizeof(key_path), "%s/pcgd.key", dir);
+	r = secret_key_load("pcgd.key", key_path, true, &key, err);
+	if (!r)
+		r = store_open(&g->loop, path, key, &g->store, err);
+	secret_unref(key);
+	return r;
+}
+
+static int open_policy(struct gateway *g, struct pcg_error *err)
+{
+	struct policy_spec spec = { .exe = g->exe, .dir = conf_str(g->conf, "policy_dir") };
+
+	return policy_new(&g->loop, &spec, &g->policy, err);
+}
+
+static int open_providers(struct gateway *g, struct pcg_error *err)
+{
+	struct provider_pool_spec spec = {
+		.exe = g->exe,
+		.plugins_dir = conf_str(g->conf, "plugins_dir"),
+		.gateway_uid = g->uid ? g->uid : "",
+		.idle_ms = (uint32_t)conf_int(g->conf, "worker.idle_s") * 1000,
+		.max_connections = (uint32_t)conf_int(g->conf, "limits.account_connections"),
+		.proxy = g->proxy,
+	};
+
+	gateway_provider_hooks(g, &spec.hooks);
+	return provider_pool_new(&g->loop, &spec, &g->providers, err);
+}
+
+static void on_reports_ready(void *arg)
+{
+	struct gateway *g = arg;
+
+	if (g->link)
+		link_wake_reports(g->link);
+}
+
+static void on_changed(void *arg, const json_t *view)
+{
+	struct gateway *g = arg;
+
+	if (g->control)
+		control_cluster_changed(g->control, view);
+}
+
+static void open_lifecycle(struct gateway *g)
+{
+	struct lifecycle_spec spec = {
+		.loop = &g->loop,
+		.store = g->store,
+		.providers = g->providers,
+		.policy = g->policy,
+		.http = g->http,
+		.gateway_uid = g->uid,
+		.bundle_dir = conf_str(g->conf, "bundle_dir"),
+		.take_back_ms = conf_int(g->conf, "limits.take_back_s") * 1000,
+		.proxy = g->proxy,
+		.arg = g,
+		.reports_ready = on_reports_ready,
+		.changed = on_changed,
+	};
+
+	g->lifecycle = lifecycle_new(&spec);
+}
+
+static int open_control(struct gateway *g, struct pcg_error *err)
+{
+	const char *path = conf_str(g->conf, "socket");
+	char own[4096];
+
+	if (!path) {
+		snprintf(own, sizeof(own), "%s/pcgd.sock", conf_str(g->conf, "state_dir"));
+		path = own;
+	}
+	return control_open(g, path, &g->control, err);
+}
+
+/* With an identity: everything that works on clusters. */
+static int open_work(struct gateway *g, struct pcg_error *err)
+{
+	int r = open_providers(g, err);
+
+	if (r)
+		return r;
+	open_lifecycle(g);
+	return 0;
+}
+
+int gateway_open(struct gateway *g, const char *config_file, struct conf *conf,
+		 struct pcg_error *err)
+{
+	struct http_client_limits limits = { .max_total = 512, .max_host = 64 };
+	ssize_t n;
+	int r;
+
+	memset(g, 0, sizeof(*g));
+	uv_loop_init(&g->loop);
+	g->config_file = strdup(config_file);
+	g->conf = conf_ref(conf);
+	g->secrets = json_object();
+	g->started_ms = clock_wall_ms();
+	n = readlink("/proc/self/exe", g->exe, sizeof(g->exe) - 1);
+	if (n < 0)
+		return pcg_fail_errno(err, errno, "reading /proc/self/exe");
+	r = open_store(g, err);
+	if (!r)
+		r = load_identity(g, err);
+	if (!r)
+		r = settings_proxy(conf, &g->proxy, err);
+	if (r)
+		return r;
+	g->http = http_client_new(&g->loop, &limits);
+	r = open_policy(g, err);
+	if (!r)
+		r = open_work(g, err);
+	if (!r)
+		r = load_work(g, err);
+	if (!r && !g->pair_only)
+		r = open_control(g, err);
+	return r;
+}
+
+int gateway_start_link(struct gateway *g, struct pcg_error *err)
+{
+	AUTO_FREE char *ca = NULL;
+	struct link_spec spec = {
+		.http = g->http,
+		.loop = &g->loop,
+		.url = conf_str(g->conf, "plane.url"),
+		.proxy = g->proxy,
+		.gateway_uid = g->uid,
+		.cert_pem = g->cert_pem,
+		.key_pem = g->key,
+		.plane_id = g->plane_id,
+		.cursor = g->cursor,
+	};
+	int r = settings_pem(g->conf, "plane.ca_file", &ca, err);
+
+	if (r)
+		return r;
+	spec.ca_pem = ca ? ca : g->plane_ca;
+	gateway_link_hooks(g, &spec.hooks);
+	return link_new(&spec, &g->link, err);
+}
+
+static json_t *plugin_names(struct gateway *g)
+{
+	AUTO_JSON json_t *list = provider_list(g->providers);
+	json_t *names = json_array(), *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(list, "items"), i, item)
+		json_array_append_new(names, json_pack("{s:s,s:s}", "name",
+						       json_str_or(item, "name", ""), "version",
+						       json_str_or(item, "version", "")));
+	return names;
+}
+
+static void report_gateway(struct gateway *g)
+{
+	lifecycle_report(g->lifecycle, "gateway.status", "gateway",
+			 json_pack("{s:s,s:o,s:o,s:o}", "version", PACKAGE_VERSION, "plugins",
+				   plugin_names(g), "confinement", worker_confinement_report(),
+				   "insecureAccounts", lifecycle_insecure_accounts(g->lifecycle)));
+}
+
+void gateway_begin(struct gateway *g)
+{
+	struct pcg_error err;
+
+	if (gateway_start_link(g, &err)) {
+		log_err("link_not_started", &err);
+		g->exit_status = 1;
+		gateway_stop(g);
+		return;
+	}
+	lifecycle_begin(g->lifecycle);
+	report_gateway(g);
+	log_info("gateway_started", LS("uid", g->uid), LS("version", PACKAGE_VERSION),
+		 LS("plane", conf_str(g->conf, "plane.url")), LI("cursor", g->cursor));
+}
+
+static void part_closed(void *arg)
+{
+	struct gateway *g = arg;
+
+	if (--g->closing)
+		return;
+	for (unsigned i = 0; i < ARRAY_LEN(g->signals); i++)
+		uv_close((uv_handle_t *)&g->signals[i], NULL);
+	uv_close((uv_handle_t *)&g->pair_timer, NULL);
+	store_close(g->store, NULL, NULL);
+}
+
+/* Order: nothing new comes in, what runs is cancelled, what is durable stays. */
+void gateway_stop(struct gateway *g)
+{
+	struct link *link = g->link;
+
+	if (g->stopping)
+		return;
+	g->stopping = true;
+	log_info("gateway_stopping", LS("uid", g->uid ? g->uid : ""));
+	g->closing = 4;
+	if (g->control)
+		control_close(g->control, part_closed, g);
+	else
+		g->closing--;
+	g->control = NULL;
+	g->link = NULL;
+	if (link)
+		link_close(link, part_closed, g);
+	else
+		g->closing--;
+	lifecycle_free(g->lifecycle);
+	g->lifecycle = NULL;
+	policy_close(g->policy, NULL, NULL);
+	provider_pool_close(g->providers, part_closed, g);
+	http_client_close(g->http, part_closed, g);
+}
+
+static void on_signal(uv_signal_t *s, int signum)
+{
+	struct gateway *g = s->data;
+	struct buf report;
+
+	if (signum != SIGHUP) {
+		gateway_stop(g);
+		return;
+	}
+	buf_init(&report, 1u << 16);
+	gateway_reload(g, &report);
+	buf_free(&report);
+}
+
+int gateway_run(struct gateway *g)
+{
+	static const int signums[] = { SIGTERM, SIGINT, SIGHUP };
+
+	for (unsigned i = 0; i < ARRAY_LEN(signums); i++) {
+		uv_signal_init(&g->loop, &g->signals[i]);
+		g->signals[i].data = g;
+		uv_signal_start(&g->signals[i], on_signal, signums[i]);
+	}
+	uv_timer_init(&g->loop, &g->pair_timer);
+	g->pair_timer.data = g;
+	if (g->cert_pem && g->key && !g->pair_only)
+		gateway_begin(g);
+	else
+		gateway_pair(g);
+	uv_run(&g->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&g->loop);
+	proxy_set_unref(g->proxy);
+	conf_unref(g->conf);
+	secret_unref(g->key);
+	json_wipe(g->secrets);
+	free(g->uid);
+	free(g->cert_pem);
+	free(g->plane_ca);
+	free(g->plane_id);
+	free(g->config_file);
+	return g->exit_status;
+}
+
+static int load_new(struct gateway *g, struct conf **conf, struct proxy_set **proxy, char **ca,
+		    struct buf *report)
+{
+	struct pcg_error err;
+
+	if (conf_load(g->config_file, settings_table, settings_count, conf, report))
+		return -1;
+	conf_diff_fixed(g->conf, *conf, report);
+	if (settings_check(*conf, report) || report->len)
+		return -1;
+	if (settings_proxy(*conf, proxy, &err) || settings_pem(*conf, "plane.ca_file", ca, &err)) {
+		buf_addf(report, "%s\n", err.text);
+		return -1;
+	}
+	return 0;
+}
+
+int gateway_reload(struct gateway *g, struct buf *report)
+{
+	struct conf *conf = NULL;
+	struct proxy_set *proxy = NULL;
+	AUTO_FREE char *ca = NULL;
+	enum log_level level;
+
+	if (load_new(g, &conf, &proxy, &ca, report) || policy_reload(g->policy, report)) {
+		log_warn("reload_refused", LS("problems", report->data));
+		conf_unref(conf);
+		proxy_set_unref(proxy);
+		return -1;
+	}
+	conf_unref(g->conf);
+	g->conf = conf;
+	proxy_set_unref(g->proxy);
+	g->proxy = proxy;
+	if (!log_level_parse(conf_str(conf, "log_level"), &level))
+		log_set_level(level);
+	provider_pool_set_proxy(g->providers, proxy);
+	lifecycle_set_proxy(g->lifecycle, proxy);
+	lifecycle_set_bundle_dir(g->lifecycle, conf_str(conf, "bundle_dir"));
+	if (g->link)
+		link_reconfigure(g->link, conf_str(conf, "plane.url"), ca ? ca : g->plane_ca, proxy);
+	lifecycle_nudge_all(g->lifecycle);
+	log_info("reloaded", LS("file", g->config_file));
+	return 0;
+}
+
+json_t *gateway_status(struct gateway *g)
+{
+	char since[CLOCK_RFC3339_SIZE];
+	json_t *o = json_pack("{s:s,s:s,s:s,s:I}", "version", PACKAGE_VERSION, "uid",
+			      g->uid ? g->uid : "", "since", clock_rfc3339(g->started_ms, since),
+			      "pid", (json_int_t)getpid());
+
+	json_object_set_new(o, "plane", json_string(conf_str(g->conf, "plane.url")));
+	json_object_set_new(o, "link", g->link ? link_status(g->link)
+					       : json_pack("{s:s,s:s}", "state", "unpaired",
+							   "remedy",
+							   "pair it: pcgd --pair FILE, with a code "
+							   "from pcg-planectl pair"));
+	json_object_set_new(o, "clusters", lifecycle_counts(g->lifecycle));
+	json_object_set_new(o, "plugins", provider_list(g->providers));
+	json_object_set_new(o, "policy", policy_list(g->policy));
+	json_object_set_new(o, "store", store_stats(g->store));
+	json_object_set_new(o, "confinement", worker_confinement_report());
+	json_object_set_new(o, "insecureAccounts", lifecycle_insecure_accounts(g->lifecycle));
+	return o;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOST_GATEWAY_H
+#define HOST_GATEWAY_H
+
+/* The parts of pcgd put together: one loop, the store, the link, policy, providers, clusters, and
+ * the socket for pcgctl. */
+
+#include "core/conf.h"
+#include "host/lifecycle/lifecycle.h"
+#include "host/link/link.h"
+#include "host/policy/policy.h"
+#include "host/provider/provider_pool.h"
+#include "host/store/store.h"
+
+#include <uv.h>
+
+struct control;
+
+struct gateway {
+	uv_loop_t loop;
+	char *config_file;
+	struct conf *conf;
+	char exe[4096];
+	struct store *store;
+	struct http_client *http;
+	struct proxy_set *proxy;
+	struct policy *policy;
+	struct provider_pool *providers;
+	struct lifecycle *lifecycle;
+	struct link *link;
+	struct control *control;
+
+	/* identity, as the store has it */
+	char *uid, *cert_pem, *plane_ca, *plane_id;
+	struct secret *key;
+	int64_t cursor;
+	json_t *secrets; /* account -> name -> value; secret */
+	int64_t started_ms;
+
+	uv_signal_t signals[3];
+	unsigned closing; /* parts that are not closed yet */
+	bool stopping;
+	bool pair_only;
+	int exit_status;
+	char *pairing_code;
+	struct secret *new_key;
+	uv_timer_t pair_timer;
+	struct log_outage *outage;
+};
+
+/* Opens everything; says what is wrong. */
+int gateway_open(struct gateway *g, const char *config_file, struct conf *conf,
+		 struct pcg_error *err);
+/* Runs until a signal ends it; the exit status. */
+int gateway_run(struct gateway *g);
+void gateway_stop(struct gateway *g);
+/* Takes up the changed file whole, or nothing of it: problems to report. */
+int gateway_reload(struct gateway *g, struct buf *report);
+json_t *gateway_status(struct gateway *g);
+
+/* pair.c: enrolment; ends in gateway_linked or tries again. */
+void gateway_pair(struct gateway *g);
+int gateway_read_code(struct gateway *g, const char *path, struct pcg_error *err);
+/* Starts the link by the identity that is there. */
+int gateway_start_link(struct gateway *g, struct pcg_error *err);
+void gateway_begin(struct gateway *g);
+
+/* hooks.c */
+void gateway_link_hooks(struct gateway *g, struct link_hooks *h);
+void gateway_provider_hooks(struct gateway *g, struct provider_hooks *h);
+
+/* control.c */
+int control_open(struct gateway *g, const char *path, struct control **out, struct pcg_error *err);
+void control_close(struct control *c, void (*closed)(void *arg), void *arg);
+void control_cluster_changed(struct control *c, const json_t *view);
+
+#endif

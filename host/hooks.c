@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What link and providers ask of the gateway. */
+#include "config.h"
+
+#include "host/gateway.h"
+
+#include "core/log.h"
+#include "pcg/provider.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define QUERY_ACCOUNT "query/"
+#define QUERY_MS 28000
+
+static void on_stored(void *arg, int64_t cursor)
+{
+	struct gateway *g = arg;
+
+	g->cursor = cursor;
+	if (g->link)
+		link_batch_durable(g->link, cursor);
+}
+
+static void on_batch(void *arg, const json_t *batch)
+{
+	struct gateway *g = arg;
+
+	lifecycle_take(g->lifecycle, batch, on_stored, g);
+}
+
+/* A query works on an account of its own, since the one it is about may not exist yet. */
+struct query {
+	struct gateway *g;
+	char *id, *account;
+};
+
+static void query_reply(struct query *q, const struct provider_reply *r)
+{
+	json_t *o;
+
+	if (r->status == PCG_STEP_DONE)
+		o = json_pack("{s:s,s:O?}", "status", "done", "doc", r->doc);
+	else
+		o = json_pack("{s:s,s:o}", "status", "error", "error", json_from_error(&r->err));
+	if (q->g->link)
+		link_query_reply(q->g->link, q->id, o);
+	json_decref(o);
+}
+
+static void on_query_done(void *arg, const struct provider_reply *r)
+{
+	struct query *q = arg;
+
+	query_reply(q, r);
+	if (!q->g->stopping)
+		provider_account_remove(q->g->providers, q->account);
+	free(q->id);
+	free(q->account);
+	free(q);
+}
+
+static void on_query(void *arg, const json_t *query)
+{
+	struct gateway *g = arg;
+	struct query *q = calloc(1, sizeof(*q));
+	const char *op = json_str_or(query, "op", "");
+	struct provider_reply bad = { .status = PCG_STEP_ERROR };
+	json_t *account = json_object_get(query, "account");
+	AUTO_JSON json_t *doc = NULL, *copy = NULL;
+
+	assert(q);
+	q->g = g;
+	q->id = strdup(json_str_or(query, "id", ""));
+	if (asprintf(&q->account, QUERY_ACCOUNT "%s", q->id) < 0)
+		abort();
+	if (strcmp(op, "account_validate") && strcmp(op, "pick_list")) {
+		pcg_fail(&bad.err, PCG_CLASS_PERMANENT, "upgrade the gateway",
+			 "query %s is not known to this gateway", op);
+		query_reply(q, &bad);
+		free(q->id);
+		free(q->account);
+		free(q);
+		return;
+	}
+	copy = json_deep_copy(account);
+	if (!copy)
+		copy = json_object();
+	json_object_set_new(copy, "uid", json_string(q->account));
+	provider_account_set(g->providers, copy);
+	doc = json_object_get(query, "doc") ? json_deep_copy(json_object_get(query, "doc"))
+					    : json_object();
+	json_object_set(doc, "account", json_object_get(copy, "spec"));
+	provider_call(g->providers, q->account, op, q->id, doc, QUERY_MS, on_query_done, q);
+}
+
+static json_t *on_reports(void *arg, size_t max)
+{
+	return lifecycle_reports(((struct gateway *)arg)->lifecycle, max);
+}
+
+static void on_reported(void *arg, const json_t *seqs)
+{
+	lifecycle_reported(((struct gateway *)arg)->lifecycle, seqs);
+}
+
+static void certificate_stored(void *arg)
+{
+	struct gateway *g = arg;
+
+	if (g->link)
+		link_certificate_durable(g->link);
+}
+
+static void on_certificate(void *arg, const char *cert_pem, struct secret *key_pem)
+{
+	struct gateway *g = arg;
+	struct store_batch *b = store_batch_new(g->store);
+
+	store_put_meta(b, "client_cert", cert_pem);
+	store_put_secret(b, "", "client_key", key_pem);
+	store_batch_commit(b, certificate_stored, g);
+}
+
+static void on_state(void *arg, const json_t *state)
+{
+	log_debug("link_state", LS("state", json_str_or(state, "state", "")),
+		  LS("cause", json_str_or(state, "cause", "")));
+}
+
+void gateway_link_hooks(struct gateway *g, struct link_hooks *h)
+{
+	*h = (struct link_hooks){ .arg = g, .batch = on_batch, .query = on_query,
+				  .reports = on_reports, .reported = on_reported,
+				  .certificate = on_certificate, .state = on_state };
+}
+
+static void ack_secret(void *ack)
+{
+	provider_ack(ack, 0);
+}
+
+static void on_secret_put(void *arg, const char *account, const char *name, struct secret *value,
+			  void *ack)
+{
+	struct gateway *g = arg;
+	json_t *of = json_object_get(g->secrets, account);
+	struct store_batch *b;
+
+	if (!of) {
+		of = json_object();
+		json_object_set_new(g->secrets, account, of);
+	}
+	if (value)
+		json_object_set_new(of, name, json_string(secret_data(value)));
+	else
+		json_object_del(of, name);
+	if (!strncmp(account, QUERY_ACCOUNT, sizeof(QUERY_ACCOUNT) - 1)) {
+		json_object_del(g->secrets, account);
+		provider_ack(ack, 0);
+		return;
+	}
+	b = store_batch_new(g->store);
+	store_put_secret(b, account, name, value);
+	store_batch_commit(b, ack_secret, ack);
+}
+
+static json_t *on_secrets(void *arg, const char *account)
+{
+	json_t *of = json_object_get(((struct gateway *)arg)->secrets, account);
+
+	return of ? json_deep_copy(of) : json_object();
+}
+
+static void on_checkpoint(void *arg, void *call_arg, json_t *checkpoint, void *ack)
+{
+	lifecycle_checkpoint(((struct gateway *)arg)->lifecycle, call_arg, checkpoint, ack);
+}
+
+static void on_hint(void *arg, const char *account, const char *subject)
+{
+	struct gateway *g = arg;
+
+	if (g->lifecycle)
+		lifecycle_hint(g->lifecycle, account, subject);
+}
+
+void gateway_provider_hooks(struct gateway *g, struct provider_hooks *h)
+{
+	*h = (struct provider_hooks){ .arg = g, .secret_put = on_secret_put, .secrets = on_secrets,
+				      .checkpoint = on_checkpoint, .hint = on_hint };
+}

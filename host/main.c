@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "host/gateway.h"
+
+#include "core/log.h"
+#include "core/secret.h"
+#include "host/settings.h"
+#include "host/worker/worker.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
+
+static void usage(FILE *out)
+{
+	struct buf settings;
+
+	buf_init(&settings, 1u << 16);
+	conf_document(settings_table, settings_count, &settings);
+	fprintf(out,
+		"usage: pcgd [--config FILE] [--check-config | --pair FILE | --version | --help]\n"
+		"\n"
+		"The private cloud gateway: keeps the connection to its plane, builds and removes\n"
+		"clusters. Runs in the foreground until SIGTERM; SIGHUP takes up a changed file.\n"
+		"\n"
+		"  --config FILE    settings (default %s)\n"
+		"  --check-config   reads the settings, says everything that is wrong, and ends\n"
+		"  --pair FILE      enrols with the pairing code in FILE (- is standard input), and ends\n"
+		"\n"
+		"Settings (libconfig: name = value;):\n%s"
+		"\n"
+		"Exit status: 0 done, 1 failed, 2 usage.\n",
+		SETTINGS_DEFAULT_FILE, settings.data);
+	buf_free(&settings);
+}
+
+static int worker_main(const char *role)
+{
+	struct pcg_error err;
+	char missing[256];
+	json_t *hello;
+
+	log_init(!strcmp(role, "policy") ? "policy" : "account", LOG_L_INFO);
+	if (worker_child_enter(&hello, missing, sizeof(missing), &err)) {
+		log_err("worker_not_started", &err, LS("role", role));
+		return EXIT_FAILED;
+	}
+	if (!strcmp(role, "account"))
+		return account_worker_main(hello);
+	if (!strcmp(role, "policy"))
+		return policy_worker_main(hello);
+	log_error("worker_role_unknown", LS("role", role));
+	return EXIT_USAGE;
+}
+
+static int load(const char *file, struct conf **conf)
+{
+	struct buf report;
+	int r;
+
+	buf_init(&report, 1u << 20);
+	r = conf_load(file, settings_table, settings_count, conf, &report);
+	if (!r)
+		r = settings_check(*conf, &report);
+	if (r)
+		fprintf(stderr, "%s", report.data);
+	buf_free(&report);
+	return r;
+}
+
+static int run(const char *file, struct conf *conf, const char *code_file)
+{
+	static struct gateway g;
+	struct pcg_error err;
+	int r = gateway_open(&g, file, conf, &err);
+
+	if (!r && code_file) {
+		g.pair_only = true;
+		r = gateway_read_code(&g, code_file, &err);
+	}
+	if (r) {
+		log_err("gateway_not_started", &err);
+		fprintf(stderr, "pcgd: %s\n%s%s%s", err.text, *err.remedy ? "  what to do: " : "",
+			err.remedy, *err.remedy ? "\n" : "");
+		return EXIT_FAILED;
+	}
+	return gateway_run(&g) ? EXIT_FAILED : EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' }, { "check-config", no_argument, NULL, 'C' },
+		{ "pair", required_argument, NULL, 'p' },   { "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },	    { "worker", required_argument, NULL, 'w' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *file = SETTINGS_DEFAULT_FILE, *code_file = NULL;
+	bool check = false;
+	enum log_level level;
+	struct conf *conf;
+	int o;
+
+	signal(SIGPIPE, SIG_IGN);
+	umask(077);
+	if (argc == 3 && !strcmp(argv[1], "--worker"))
+		return worker_main(argv[2]);
+	while ((o = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (o) {
+		case 'c':
+			file = optarg;
+			break;
+		case 'C':
+			check = true;
+			break;
+		case 'p':
+			code_file = optarg;
+			break;
+		case 'V':
+			printf("pcgd %s\n", PACKAGE_VERSION);
+			return EXIT_DONE;
+		case 'h':
+			usage(stdout);
+			return EXIT_DONE;
+		default:
+			fprintf(stderr, "pcgd --help says what is allowed\n");
+			return EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "pcgd: %s: no such argument; pcgd --help says what is allowed\n",
+			argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (load(file, &conf))
+		return EXIT_FAILED;
+	if (check) {
+		printf("%s: no problems\n", file);
+		conf_unref(conf);
+		return EXIT_DONE;
+	}
+	log_level_parse(conf_str(conf, "log_level"), &level);
+	log_init("pcgd", level);
+	secret_no_core();
+	http_global_init();
+	o = run(file, conf, code_file);
+	conf_unref(conf);
+	return o;
+}
