@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Live progress: a line for each change; on a terminal a cluster's line is drawn again in place
+ * while only the time goes on. */
+#include "config.h"
+
+#include "ctl/ctl.h"
+
+#include "core/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct watch {
+	const struct ctl *ctl;
+	bool one;
+	char last[2048];
+	int64_t started_ms;
+};
+
+static const char *doing(const json_t *c)
+{
+	const json_t *k = json_at(c, "conditions.0");
+
+	if (!strcmp(json_str_or(k, "status", "True"), "False"))
+		return json_str_or(k, "cause", "");
+	return json_str_or(k, "waitingFor", "");
+}
+
+static int on_event(void *arg, json_t *c)
+{
+	struct watch *w = arg;
+	const json_t *k = json_at(c, "conditions.0");
+	const char *phase = json_str_or(c, "phase", "");
+	char line[2048];
+
+	if (w->ctl->json) {
+		show_json_line(c);
+		return w->one && !strcmp(phase, "Deleted");
+	}
+	snprintf(line, sizeof(line), "%-20s %-14s %s", json_str_or(c, "name", ""), phase, doing(c));
+	if (strcmp(line, w->last)) {
+		printf("%8.1fs  %s\n", (double)(clock_mono_ms() - w->started_ms) / 1000.0, line);
+		if (!strcmp(json_str_or(k, "status", "True"), "False") &&
+		    json_str_or(k, "remedy", "")[0])
+			printf("%11swhat to do: %s\n", "", json_str(k, "remedy"));
+		fflush(stdout);
+		memcpy(w->last, line, sizeof(line));
+	}
+	return w->one && !strcmp(phase, "Deleted");
+}
+
+int watch_clusters(const struct ctl *c, const char *cluster)
+{
+	struct watch w = { .ctl = c, .one = cluster != NULL, .started_ms = clock_mono_ms() };
+	json_t *req = json_pack("{s:s}", "op", "cluster.watch");
+
+	if (cluster)
+		json_object_set_new(req, "cluster", json_string(cluster));
+	return ctl_follow(c, req, on_event, &w);
+}
