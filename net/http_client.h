@@ -79,9 +79,10 @@ struct http_client_limits {
 struct http_client *http_client_new(uv_loop_t *loop, const struct http_client_limits *limits);
 /* Ends every call with CANCELLED (callbacks run inside), closes connections. closed is called from the loop later; may be NULL. */
 void http_client_close(struct http_client *c, void (*closed)(void *arg), void *arg);
-/* Always calls done once, from the loop, unless cancelled. */
+/* Always calls done once, from the loop, unless cancelled. NULL, and no callback, once http_client_close was called.
+ * When on_data ended the call, done gets the status as it came. */
 struct http_call *http_submit(struct http_client *c, const struct http_request *req, http_done_cb done, void *arg);
-/* No callback any more; the call ends at once. */
+/* No callback any more; the call ends at once, its connection is closed. NULL is fine, and so is the call inside its own callback. */
 void http_cancel(struct http_call *call);
 const char *http_response_header(const struct http_response *r, const char *lower_name);
 /* Turns a status >= 400 (or 0) into an error: 401/403 auth, 404 not_found, 409 conflict, 429/5xx retry, else permanent. what = "GET https://..." */
