@@ -47,8 +47,9 @@ static size_t count_in_memory(void)
 	uint64_t from, to;
 	size_t found = 0;
 
-	ck_assert_ptr_nonnull(maps);
-	ck_assert_int_ge(mem, 0);
+	/* Check's own assertions allocate: they would take the place of what was freed. */
+	if (!maps || mem < 0)
+		abort();
 	while (fgets(line, sizeof(line), maps)) {
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &from, &to, mode) != 3 || mode[0] != 'r' ||
 		    mode[1] != 'w' || to - from > (64u << 20))
@@ -107,13 +108,15 @@ END_TEST
 
 START_TEST(a_wiped_document_leaves_no_text_behind)
 {
-	char text[PATTERN_LEN + 1];
+	/* The allocator writes over the first bytes of what is freed. */
+	char text[64 + PATTERN_LEN + 1];
 	json_t *j = json_object();
 	char *secret;
 	size_t len;
 
-	new_pattern(text);
-	json_put(j, "deep.list", json_pack("[s#]", text, PATTERN_LEN));
+	memset(text, '-', 64);
+	new_pattern(text + 64);
+	json_put(j, "deep.list", json_pack("[s]", text));
 	secret_wipe(text, sizeof(text));
 	ck_assert_uint_ge(count_in_memory(), 1);
 	secret = json_text_secret(j, &len);
