@@ -4,13 +4,18 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/xml"
+	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
@@ -20,8 +25,10 @@ import (
 // ways that the simulator's own fault rules cannot (a status without a fault, a reply that is lost
 // after the call was carried out).
 type front struct {
-	model *simulator.Model
-	next  http.Handler
+	model  *simulator.Model
+	url    url.URL
+	server *http.Server
+	next   http.Handler
 
 	mu             sync.Mutex
 	start, reset   map[string]int
@@ -46,21 +53,40 @@ type frontFault struct {
 	Skip   int    `json:"skip"`
 }
 
-func newFront(model *simulator.Model, config *http.Server) *front {
+// serveFront lets the simulator set itself up, and serves what it set up on a listener of its own.
+func serveFront(model *simulator.Model, listen string, user *url.Userinfo, config *tls.Config) (*front, error) {
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, err
+	}
 	f := &front{
-		model: model, next: config.Handler,
+		model: model, url: url.URL{Scheme: "https", Host: listener.Addr().String(), Path: "/sdk"},
 		start: map[string]int{}, reset: map[string]int{},
 		connections: map[net.Conn]struct{}{}, restSessions: map[string]struct{}{},
 	}
-	old := config.ConnState
-	config.ConnState = func(conn net.Conn, state http.ConnState) {
-		f.connState(conn, state)
-		if old != nil {
-			old(conn, state)
-		}
+	service := model.Service
+	service.Listen = &url.URL{Host: "127.0.0.1:0", User: user}
+	service.RegisterEndpoints = true
+	theirs := service.NewServer()
+	f.next = theirs.Config.Handler
+	theirs.Close()
+	service.Listen.Scheme, service.Listen.Host = f.url.Scheme, f.url.Host
+	model.Map().SessionManager().ServiceHostName = f.url.Host
+
+	f.server = &http.Server{
+		Handler: f, ConnState: f.connState, TLSConfig: config, ReadHeaderTimeout: time.Minute,
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1, as vCenter
 	}
-	config.Handler = f
-	return f
+	go func() {
+		if err := f.server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			log.Fatal(err)
+		}
+	}()
+	return f, nil
+}
+
+func (f *front) close() {
+	_ = f.server.Close()
 }
 
 func (f *front) connState(conn net.Conn, state http.ConnState) {

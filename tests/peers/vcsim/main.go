@@ -133,14 +133,12 @@ func run() error {
 	}
 	delayTasks(o.taskDelayMs)
 
-	service := model.Service
-	service.Listen = &url.URL{Host: o.listen, User: url.UserPassword(o.user, password)}
-	service.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	service.RegisterEndpoints = true
-	server := service.NewServer()
-	defer server.CloseClientConnections()
-
-	front := newFront(model, server.Config)
+	front, err := serveFront(model, o.listen, url.UserPassword(o.user, password),
+		&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		return err
+	}
+	defer front.close()
 
 	var watch *watcher
 	if o.watchURL != "" {
@@ -153,9 +151,9 @@ func run() error {
 	leaf := pair.Certificate[0]
 	sha1Sum, sha256Sum := sha1.Sum(leaf), sha256.Sum256(leaf)
 	report := ready{
-		URL:              (&url.URL{Scheme: "https", Host: server.URL.Host, Path: "/sdk"}).String(),
-		Host:             server.URL.Hostname(),
-		Port:             server.URL.Port(),
+		URL:              front.url.String(),
+		Host:             front.url.Hostname(),
+		Port:             front.url.Port(),
 		PID:              os.Getpid(),
 		ThumbprintSHA1:   colonHex(sha1Sum[:]),
 		ThumbprintSHA256: colonHex(sha256Sum[:]),

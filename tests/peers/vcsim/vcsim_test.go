@@ -4,9 +4,17 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -38,6 +46,28 @@ type world struct {
 	find   *find.Finder
 }
 
+func testCertificate(t *testing.T) (certificate, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+}
+
 // newWorld serves a simulator as run does; cloud, if not empty, is the simulated cloud's address.
 func newWorld(t *testing.T, cloud string) *world {
 	t.Helper()
@@ -49,11 +79,17 @@ func newWorld(t *testing.T, cloud string) *world {
 	if _, err := describe(model, testTemplate); err != nil {
 		t.Fatal(err)
 	}
-	model.Service.Listen = &url.URL{Host: "127.0.0.1:0", User: url.UserPassword("u", "right")}
-	model.Service.RegisterEndpoints = true
-	server := model.Service.NewServer()
-	w := &world{t: t, ctx: ctx, url: *server.URL, front: newFront(model, server.Config)}
-	var err error
+	pair, err := tls.X509KeyPair(testCertificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := url.UserPassword("u", "right")
+	f, err := serveFront(model, "127.0.0.1:0", user, &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, ctx: ctx, url: f.url, front: f}
+	w.url.User = user
 	if cloud != "" {
 		w.watch, err = newWatcher(model, cloud, "", "", netip.MustParsePrefix("10.77.0.0/29"))
 		if err != nil {
@@ -68,7 +104,7 @@ func newWorld(t *testing.T, cloud string) *world {
 	}
 	w.find = find.NewFinder(w.client.Client, false)
 	t.Cleanup(func() {
-		server.CloseClientConnections()
+		f.close()
 		model.Remove()
 		cancel()
 	})
