@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pure core: driven without a process, over every path. */
+#include "config.h"
+
+#include "host/lifecycle/step.h"
+
+#include "core/attr.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct lc_settings settings = { .take_back_ms = 120000 };
+static struct lc_state s;
+static struct lc_actions a;
+static int64_t now;
+
+static void begin(enum lc_desired desired)
+{
+	now = 1000;
+	lc_state_init(&s, 1, desired, now);
+	s.busy = true;
+}
+
+static void event(enum lc_event_type type)
+{
+	struct lc_event e = { .type = type, .now_ms = ++now, .epoch = s.epoch };
+
+	lc_step(&s, &e, &settings, &a);
+}
+
+static void done(void)
+{
+	struct lc_event e = { .type = LC_EV_DONE, .now_ms = ++now, .epoch = s.epoch };
+
+	if (s.task == LC_TASK_COMMIT || s.task == LC_TASK_TAKE_BACK)
+		e.epoch++;
+	lc_step(&s, &e, &settings, &a);
+}
+
+static void go_wrong(enum pcg_class class, const char *text)
+{
+	struct pcg_error err;
+	struct lc_event e = { .type = LC_EV_FAILED, .now_ms = ++now, .err = &err };
+
+	pcg_fail(&err, class, "do this", "%s", text);
+	lc_step(&s, &e, &settings, &a);
+}
+
+static void instruct(int64_t generation, enum lc_desired desired)
+{
+	struct lc_event e = { .type = LC_EV_INSTRUCTION, .now_ms = ++now,
+			      .generation = generation, .desired = desired };
+
+	lc_step(&s, &e, &settings, &a);
+}
+
+static void go_to(enum lc_task task)
+{
+	begin(LC_PRESENT);
+	for (int i = 0; i < LC_TASK_COUNT && s.task != task; i++)
+		done();
+	ck_assert_int_eq(s.task, task);
+}
+
+static bool noted(const char *event_name)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(a.history) && a.history[i]; i++)
+		if (!strcmp(a.history[i], event_name))
+			return true;
+	return false;
+}
+
+START_TEST(every_task_that_succeeds_leads_to_a_running_cluster)
+{
+	enum lc_phase seen = LC_PENDING;
+
+	begin(LC_PRESENT);
+	for (int i = 0; s.task != LC_TASK_NONE; i++) {
+		ck_assert_int_lt(i, LC_TASK_COUNT);
+		ck_assert_int_ge(s.phase, seen);
+		seen = s.phase;
+		done();
+		ck_assert(a.what & LC_ACT_PERSIST);
+	}
+	ck_assert_int_eq(s.phase, LC_RUNNING);
+	ck_assert_int_eq(s.epoch, 2);
+	ck_assert(a.what & LC_ACT_LET_GO);
+	ck_assert(!s.busy);
+}
+END_TEST
+
+START_TEST(a_delete_ends_from_every_task)
+{
+	bool touched;
+
+	go_to((enum lc_task)_i);
+	touched = s.touched;
+	instruct(2, LC_ABSENT);
+	if (!touched)
+		ck_assert_int_eq(s.phase, LC_DELETED);
+	for (int i = 0; s.phase != LC_DELETED; i++) {
+		ck_assert_int_lt(i, LC_TASK_COUNT);
+		ck_assert_int_ge(s.phase, LC_PIVOTING_BACK);
+		done();
+	}
+	ck_assert(a.what & LC_ACT_GONE);
+}
+END_TEST
+
+START_TEST(a_commit_that_may_have_been_sent_is_taken_back_before_anything_is_removed)
+{
+	go_to(LC_TASK_COMMIT);
+	instruct(2, LC_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	ck_assert(a.what & LC_ACT_CANCEL);
+}
+END_TEST
+
+START_TEST(before_the_commit_nothing_in_the_cluster_needs_to_be_asked)
+{
+	go_to(LC_TASK_WRITE);
+	instruct(2, LC_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+}
+END_TEST
+
+START_TEST(the_same_instruction_twice_changes_nothing)
+{
+	struct lc_state before;
+
+	go_to(LC_TASK_INSTALL);
+	before = s;
+	instruct(1, LC_ABSENT);
+	ck_assert_int_eq(a.what, 0);
+	ck_assert_mem_eq(&s, &before, sizeof(s));
+}
+END_TEST
+
+START_TEST(a_delete_cannot_be_taken_back)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	instruct(3, LC_PRESENT);
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	ck_assert_int_eq(s.desired, LC_ABSENT);
+	ck_assert(noted("create_ignored"));
+}
+END_TEST
+
+START_TEST(an_api_that_does_not_answer_is_given_up_after_the_set_time)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	now += settings.take_back_ms;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
+	ck_assert(s.forced);
+}
+END_TEST
+
+START_TEST(force_delete_passes_by_the_cluster_at_once)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	go_wrong(PCG_CLASS_PERMANENT, "certificate is foreign");
+	instruct(3, LC_FORCE_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_FORCE_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
+}
+END_TEST
+
+START_TEST(an_error_becomes_a_condition_that_is_told_once)
+{
+	go_to(LC_TASK_MACHINE);
+	go_wrong(PCG_CLASS_QUOTA, "no space on datastore");
+	ck_assert(s.condition.set && s.next_try_ms > now);
+	ck_assert(a.what & LC_ACT_REPORT);
+	ck_assert(noted("waiting"));
+	event(LC_EV_TIMER);
+	ck_assert(a.what & LC_ACT_START);
+	go_wrong(PCG_CLASS_QUOTA, "no space on datastore");
+	ck_assert(!(a.what & LC_ACT_REPORT));
+	event(LC_EV_TIMER);
+	done();
+	ck_assert(!s.condition.set);
+}
+END_TEST
+
+START_TEST(new_credentials_try_again_at_once)
+{
+	go_to(LC_TASK_INFRA);
+	go_wrong(PCG_CLASS_AUTH, "password refused");
+	ck_assert_int_ge(s.next_try_ms - now, 10000);
+	event(LC_EV_NUDGE);
+	ck_assert(a.what & LC_ACT_START);
+	ck_assert_int_eq(s.next_try_ms, 0);
+}
+END_TEST
+
+START_TEST(a_changed_request_counts_until_something_was_made)
+{
+	go_to(LC_TASK_CHECK);
+	instruct(2, LC_PRESENT);
+	ck_assert_int_eq(s.task, LC_TASK_ADMIT);
+	go_to(LC_TASK_MACHINE);
+	instruct(2, LC_PRESENT);
+	ck_assert_int_eq(s.task, LC_TASK_MACHINE);
+	ck_assert(noted("request_noted"));
+}
+END_TEST
+
+START_TEST(a_pivot_that_is_refused_is_rolled_back_and_tried_again)
+{
+	go_to(LC_TASK_WRITE);
+	go_wrong(PCG_CLASS_PERMANENT, "field is immutable");
+	ck_assert_int_eq(s.task, LC_TASK_ROLLBACK);
+	ck_assert(s.condition.set);
+	done();
+	ck_assert_int_eq(s.task, LC_TASK_WRITE);
+}
+END_TEST
+
+START_TEST(a_recovered_cluster_goes_on_where_it_is_safe)
+{
+	static const struct {
+		enum lc_phase was;
+		enum lc_desired desired;
+		enum lc_task task;
+	} rows[] = {
+		{ LC_PREPARING, LC_PRESENT, LC_TASK_CHECK },
+		{ LC_BOOTSTRAPPING, LC_PRESENT, LC_TASK_CHECK },
+		{ LC_PIVOTING, LC_PRESENT, LC_TASK_CHECK },
+		{ LC_RUNNING, LC_PRESENT, LC_TASK_NONE },
+		{ LC_PREPARING, LC_ABSENT, LC_TASK_MACHINES_GONE },
+		{ LC_PIVOTING, LC_ABSENT, LC_TASK_TAKE_BACK },
+		{ LC_RUNNING, LC_ABSENT, LC_TASK_TAKE_BACK },
+		{ LC_DELETING, LC_ABSENT, LC_TASK_MACHINES_GONE },
+		{ LC_RUNNING, LC_FORCE_ABSENT, LC_TASK_FORCED_OFF },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct lc_event e = { .type = LC_EV_RECOVERED, .now_ms = 1, .phase = rows[i].was,
+				      .epoch = 4 };
+
+		lc_state_init(&s, 7, rows[i].desired, 1);
+		lc_step(&s, &e, &settings, &a);
+		ck_assert_int_eq(s.task, rows[i].task);
+		ck_assert_int_eq(s.epoch, 4);
+		ck_assert(s.touched);
+	}
+}
+END_TEST
+
+/* Any order of events: phases follow only the edges of the table (asserted in the core), and a
+ * delete at the end still ends. */
+START_TEST(random_events_never_leave_the_table)
+{
+	unsigned seed = (unsigned)_i * 2654435761u + 1;
+
+	begin(LC_PRESENT);
+	for (int i = 0; i < 400; i++) {
+		seed = seed * 1103515245u + 12345u;
+		switch ((seed >> 16) % 9) {
+		case 0:
+			go_wrong((enum pcg_class)((seed >> 20) % PCG_CLASS_COUNT), "x");
+			break;
+		case 1:
+			event(LC_EV_TIMER);
+			break;
+		case 2:
+			event(LC_EV_NUDGE);
+			break;
+		case 3:
+			if (!((seed >> 20) % 16))
+				instruct(s.generation + 1, (enum lc_desired)((seed >> 24) % 3));
+			break;
+		case 4: {
+			struct lc_event e = { .type = LC_EV_PENDING, .now_ms = ++now,
+					      .after_ms = 5 };
+			if (s.busy)
+				lc_step(&s, &e, &settings, &a);
+			break;
+		}
+		default:
+			if (s.busy)
+				done();
+		}
+		ck_assert(s.task == LC_TASK_NONE || lc_task_phase(s.task) == s.phase);
+	}
+	instruct(s.generation + 1, LC_ABSENT);
+	for (int i = 0; s.phase != LC_DELETED; i++) {
+		ck_assert_int_lt(i, LC_TASK_COUNT);
+		if (!s.busy)
+			event(LC_EV_TIMER);
+		done();
+	}
+}
+END_TEST
+
+START_TEST(names_are_unique_and_can_be_read_back)
+{
+	for (unsigned i = 0; i < LC_PHASE_COUNT; i++) {
+		enum lc_phase p;
+
+		ck_assert(lc_phase_parse(lc_phase_name((enum lc_phase)i), &p));
+		ck_assert_uint_eq(p, i);
+		ck_assert_int_gt(strlen(lc_phase_doc(p)), 0);
+	}
+	for (unsigned i = 0; i < LC_TASK_COUNT; i++) {
+		enum lc_task t;
+
+		ck_assert(lc_task_parse(lc_task_name((enum lc_task)i), &t));
+		ck_assert_uint_eq(t, i);
+	}
+	ck_assert_uint_eq(lc_edge_allowed(LC_DELETED, LC_PENDING), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("lifecycle step");
+	TCase *t = tcase_create("step");
+	SRunner *r;
+	int failed;
+
+	tcase_add_test(t, every_task_that_succeeds_leads_to_a_running_cluster);
+	tcase_add_loop_test(t, a_delete_ends_from_every_task, LC_TASK_ADMIT, LC_TASK_ROLLBACK);
+	tcase_add_test(t, a_commit_that_may_have_been_sent_is_taken_back_before_anything_is_removed);
+	tcase_add_test(t, before_the_commit_nothing_in_the_cluster_needs_to_be_asked);
+	tcase_add_test(t, the_same_instruction_twice_changes_nothing);
+	tcase_add_test(t, a_delete_cannot_be_taken_back);
+	tcase_add_test(t, an_api_that_does_not_answer_is_given_up_after_the_set_time);
+	tcase_add_test(t, force_delete_passes_by_the_cluster_at_once);
+	tcase_add_test(t, an_error_becomes_a_condition_that_is_told_once);
+	tcase_add_test(t, new_credentials_try_again_at_once);
+	tcase_add_test(t, a_changed_request_counts_until_something_was_made);
+	tcase_add_test(t, a_pivot_that_is_refused_is_rolled_back_and_tried_again);
+	tcase_add_test(t, a_recovered_cluster_goes_on_where_it_is_safe);
+	tcase_add_loop_test(t, random_events_never_leave_the_table, 0, 300);
+	tcase_add_test(t, names_are_unique_and_can_be_read_back);
+	suite_add_tcase(suite, t);
+	r = srunner_create(suite);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed != 0;
+}
