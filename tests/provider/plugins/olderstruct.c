@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/provider/plugins/skeleton.h"
+
+const struct pcg_provider *pcg_provider_v0(uint32_t host_abi)
+{
+	static struct pcg_provider table;
+
+	table = skeleton("olderstruct");
+	table.struct_size = offsetof(struct pcg_provider, import_objects);
+	return &table;
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/provider/plugins/skeleton.h"
+
+const struct pcg_provider *pcg_provider_v0(uint32_t host_abi)
+{
+	static struct pcg_provider table;
+
+	table = skeleton("otherminor");
+	table.abi_minor = PCG_PROVIDER_ABI_MINOR + 1;
+	return &table;
+}
