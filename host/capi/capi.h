@@ -26,8 +26,10 @@ struct capi_callbacks {
 
 /*
  * input: {"spec", "machines":[{"uid","name","pool","role","observed":{"providerID","addresses",...}}], "endpoint", "keys",
- *   "epoch", "gatewayUid", "controlPlaneSpec", "workerSpec" (of bootstrap.h), "providerObjects":[...] (of export_objects),
- *   "namespace", "kubeconfig"}
+ *   "epoch", "gatewayUid", "controlPlaneSpec", "workerSpec" (of bootstrap.h; one for all pools) or "workerSpecs" {POOL: spec},
+ *   "providerObjects":[...] (of export_objects), "namespace", "kubeconfig"}
+ * machines are control-plane machines, the one that ran kubeadm init first. An object of the provider with role "extra": owner "Machine"
+ * means the infrastructure machine of the same machine uid.
  * -> {"objects":[{"group":N,"object":{..},"status":{..}|null,"owner":{"kind","name"}|null,"controller":bool}]} in order of writing. Secret.
  */
 int capi_objects_build(const json_t *input, json_t **plan, struct pcg_error *err);

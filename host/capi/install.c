@@ -113,6 +113,21 @@ static int load_layers(struct reading *rd, bool before_controllers)
 	return 0;
 }
 
+/* Credentials that a provider's components ask for, for clusters that name none of their own; ours always do. */
+static void default_variables(json_t *input)
+{
+	static const char *const unused[] = { "VSPHERE_USERNAME", "VSPHERE_PASSWORD" };
+	json_t *variables = json_object_get(input, "variables");
+
+	if (!json_is_object(variables)) {
+		variables = json_object();
+		json_object_set_new(input, "variables", variables);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(unused); i++)
+		if (!json_object_get(variables, unused[i]))
+			json_object_set_new(variables, unused[i], json_string(""));
+}
+
 static int load_bundle(struct reading *rd)
 {
 	const char *dir = json_str_or(rd->input, "bundle", ""), *provider = json_str_or(rd->input, "provider", "");
@@ -284,6 +299,7 @@ struct capi_op *capi_install(struct kube *k, const json_t *input, const struct c
 	rd->op = op;
 	rd->input = json_deep_copy(input);
 	rd->stages = json_array();
+	default_variables(rd->input);
 	in->reading = rd;
 	return op;
 }

@@ -139,6 +139,7 @@ static int add_of_cluster(struct build *b, const json_t *pool)
 static int add_worker_pools(struct build *b)
 {
 	const json_t *worker_spec, *template;
+	bool shared;
 	json_t *pool;
 	size_t i;
 
@@ -148,7 +149,8 @@ static int add_worker_pools(struct build *b)
 		if (json_bool_or(pool, "controlPlane", false))
 			continue;
 		worker_spec = json_object_get(json_object_get(b->s.input, "workerSpecs"), name);
-		if (!worker_spec)
+		shared = !worker_spec;
+		if (shared)
 			worker_spec = json_object_get(b->s.input, "workerSpec");
 		template = provider_item(b, "workerTemplate", "pool", name);
 		if (!template)
@@ -158,7 +160,7 @@ static int add_worker_pools(struct build *b)
 					b->s.cluster, name);
 		add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(template), "Cluster", b->s.cluster,
 		    false);
-		add(b, GROUP_OF_CLUSTER, shape_config_template(&b->s, pool, worker_spec), NULL, "Cluster", b->s.cluster, false);
+		add(b, GROUP_OF_CLUSTER, shape_config_template(&b->s, pool, worker_spec, shared), NULL, "Cluster", b->s.cluster, false);
 		add(b, GROUP_OF_CLUSTER, shape_deployment(&b->s, pool, json_object_get(template, "object")), NULL, "Cluster",
 		    b->s.cluster, false);
 	}

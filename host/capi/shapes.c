@@ -80,7 +80,8 @@ static json_t *members_without_empty(const json_t *value)
 
 	json_object_foreach((json_t *)value, key, member) {
 		kept = keeps_empty_values(key) ? json_deep_copy(member) : shape_without_empty(member);
-		if (is_empty(kept) && !(pair && json_is_string(kept)))
+		/* An empty list of taints means: no taint, and no list means kubeadm's default. */
+		if (is_empty(kept) && !(pair && json_is_string(kept)) && !(json_is_array(kept) && strcmp(key, "taints") == 0))
 			json_decref(kept);
 		else
 			json_object_set_new(out, key, kept);
@@ -162,50 +163,52 @@ static bool synced_by_controllers(const char *label)
 	return false;
 }
 
-static bool has_argument(const json_t *args, const char *name)
+static json_t *argument(const json_t *args, const char *name)
 {
 	size_t i;
 	json_t *arg;
 
 	json_array_foreach(args, i, arg)
 		if (strcmp(json_str_or(arg, "name", ""), name) == 0)
-			return true;
-	return false;
+			return arg;
+	return NULL;
 }
 
 static void register_labels(json_t *registration, const json_t *labels)
 {
-	json_t *args = json_object_get(registration, "kubeletExtraArgs"), *value;
+	json_t *args = json_object_get(registration, "kubeletExtraArgs"), *value, *given;
 	struct buf list;
 	const char *key;
 
-	if (has_argument(args, "node-labels"))
-		return;
 	buf_init(&list, 64 * 1024);
 	json_object_foreach((json_t *)labels, key, value)
 		if (!synced_by_controllers(key))
 			buf_addf(&list, "%s%s=%s", list.len ? "," : "", key, json_string_value(value) ? json_string_value(value) : "");
-	if (list.len) {
-		if (!args) {
-			args = json_array();
-			json_object_set_new(registration, "kubeletExtraArgs", args);
-		}
+	if (list.len && !args) {
+		args = json_array();
+		json_object_set_new(registration, "kubeletExtraArgs", args);
+	}
+	given = argument(args, "node-labels");
+	if (list.len && given) {
+		buf_addf(&list, ",%s", json_str_or(given, "value", ""));
+		json_object_set_new(given, "value", json_string(list.data));
+	} else if (list.len) {
 		json_array_append_new(args, json_pack("{s:s,s:s}", "name", "node-labels", "value", list.data));
 	}
 	buf_free(&list);
 }
 
-/* The pool's labels and taints reach a Node by its registration, unless the configuration already says so. */
+/* One configuration serves all pools: what is the pool's own reaches a Node by its registration. */
 static void register_pool(json_t *kubeadm, const json_t *pool)
 {
 	json_t *registration = object_at(object_at(kubeadm, "joinConfiguration"), "nodeRegistration");
 
 	register_labels(registration, json_object_get(pool, "labels"));
-	if (!json_object_get(registration, "taints") && json_array_size(json_object_get(pool, "taints")))
+	if (json_array_size(json_object_get(pool, "taints")))
 		json_object_set_new(registration, "taints", json_deep_copy(json_object_get(pool, "taints")));
 }
 
-json_t *shape_config_template(const struct shapes *s, const json_t *pool, const json_t *worker_spec)
+json_t *shape_config_template(const struct shapes *s, const json_t *pool, const json_t *worker_spec, bool shared)
 {
 	AUTO_JSON json_t *kubeadm = json_deep_copy(worker_spec);
 	char name[160];
@@ -213,7 +216,8 @@ json_t *shape_config_template(const struct shapes *s, const json_t *pool, const 
 
 	pool_object_name(s, pool, name, sizeof(name));
 	o = new_object(s, CAPI_BOOTSTRAP_API, "KubeadmConfigTemplate", name);
-	register_pool(kubeadm, pool);
+	if (shared)
+		register_pool(kubeadm, pool);
 	json_put(o, "spec.template.spec", shape_without_empty(kubeadm));
 	return o;
 }

@@ -39,7 +39,8 @@ void shape_label(json_t *object, const char *key, const char *value);
 
 json_t *shape_cluster(const struct shapes *s, const json_t *infrastructure);
 json_t *shape_control_plane(const struct shapes *s, const json_t *pool, const json_t *machine_template);
-json_t *shape_config_template(const struct shapes *s, const json_t *pool, const json_t *worker_spec);
+/* shared: worker_spec is the same for all pools, the pool's labels and taints are added. */
+json_t *shape_config_template(const struct shapes *s, const json_t *pool, const json_t *worker_spec, bool shared);
 json_t *shape_deployment(const struct shapes *s, const json_t *pool, const json_t *machine_template);
 json_t *shape_machine(const struct shapes *s, const json_t *machine, const json_t *infrastructure);
 /* first: the machine that ran kubeadm init. */
