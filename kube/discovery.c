@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "kube/kube_impl.h"
+
+/* Where kinds live: the resource list of each group and version, asked once, and again when a
+ * kind is not in it. Requests for the same list are made once. */
+
+#include "core/attr.h"
+
+#include <assert.h>
+#include <string.h>
+
+struct kube_find {
+	struct kube_op op;
+	struct kube_group *group; /* waits there while set */
+	struct kube_timer *timer;
+	LIST_ENTRY(kube_find) waiting;
+	char *kind, *ns, *name;
+	kube_path_cb cb;
+	void *arg;
+};
+
+static struct kube_group *group_get(struct kube *k, const char *version)
+{
+	struct kube_group *g;
+
+	LIST_FOREACH(g, &k->groups, link)
+		if (strcmp(g->version, version) == 0)
+			return g;
+	g = calloc(1, sizeof(*g));
+	if (!g || !(g->version = strdup(version)))
+		abort();
+	LIST_INIT(&g->waiting);
+	LIST_INSERT_HEAD(&k->groups, g, link);
+	return g;
+}
+
+void kube_groups_free(struct kube *k)
+{
+	struct kube_group *g;
+
+	while ((g = LIST_FIRST(&k->groups))) {
+		assert(LIST_EMPTY(&g->waiting));
+		LIST_REMOVE(g, link);
+		json_decref(g->resources);
+		free(g->version);
+		free(g);
+	}
+}
+
+static const json_t *resource_of(const struct kube_group *g, const char *kind)
+{
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(g->resources, i, r)
+		if (strcmp(json_str_or(r, "kind", ""), kind) == 0 &&
+		    !strchr(json_str_or(r, "name", "/"), '/'))
+			return r;
+	return NULL;
+}
+
+static void find_destroy(struct kube_op *op)
+{
+	struct kube_find *f = (struct kube_find *)op;
+
+	if (f->group)
+		LIST_REMOVE(f, waiting);
+	kube_timer_stop(&f->timer);
+	free(f->kind);
+	free(f->ns);
+	free(f->name);
+	free(f);
+}
+
+static void find_finish(struct kube_find *f, char *path, const struct pcg_error *err)
+{
+	kube_path_cb cb = f->cb;
+	void *arg = f->arg;
+
+	kube_op_end(&f->op);
+	cb(arg, path, err);
+}
+
+static void add_segment(struct buf *b, const char *s)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@";
+
+	buf_adds(b, "/");
+	for (; *s; s++)
+		if (strchr(plain, *s))
+			buf_add(b, s, 1);
+		else
+			buf_addf(b, "%%%02X", (unsigned char)*s);
+}
+
+static char *make_path(const struct kube_find *f, const char *version, const json_t *resource)
+{
+	struct buf b;
+
+	buf_init(&b, 8192);
+	buf_addf(&b, "%s/%s", strchr(version, '/') ? "/apis" : "/api", version);
+	if (json_bool_or(resource, "namespaced", false) && (f->ns || f->name)) {
+		buf_adds(&b, "/namespaces");
+		add_segment(&b, f->ns ? f->ns : "default");
+	}
+	add_segment(&b, json_str_or(resource, "name", ""));
+	if (f->name)
+		add_segment(&b, f->name);
+	return buf_take(&b);
+}
+
+static void not_served(const struct kube_find *f, const char *version, struct pcg_error *err)
+{
+	pcg_fail(err, PCG_CLASS_NOT_FOUND,
+		 "apply the definition of this kind first, or correct apiVersion and kind",
+		 "the cluster at %s serves no kind %s in %s", f->op.k->server, f->kind, version);
+}
+
+static void find_answer(struct kube_find *f, const char *version, const json_t *resource,
+			const struct pcg_error *why)
+{
+	struct pcg_error err;
+
+	if (resource) {
+		find_finish(f, make_path(f, version, resource), NULL);
+		return;
+	}
+	if (why)
+		err = *why;
+	else
+		not_served(f, version, &err);
+	find_finish(f, NULL, &err);
+}
+
+/* A callback may free the client, and every waiter with it: they are first moved to a list of
+ * this function's own, from which the end of an operation still removes them. */
+static void on_resources(void *arg, const struct kube_reply *reply)
+{
+	struct kube_group *g = arg;
+	LIST_HEAD(, kube_find) told = LIST_HEAD_INITIALIZER(told);
+	AUTO_JSON json_t *resources = NULL;
+	AUTO_FREE char *version = strdup(g->version);
+	bool failed = reply->status != 200 && reply->status != 404;
+	struct kube_find *f;
+
+	g->request = NULL;
+	if (!failed) {
+		json_decref(g->resources);
+		g->resources = json_incref(json_at(reply->body, "resources"));
+		if (!g->resources)
+			g->resources = json_array();
+	}
+	resources = json_incref(g->resources);
+	while ((f = LIST_FIRST(&g->waiting))) {
+		LIST_REMOVE(f, waiting);
+		LIST_INSERT_HEAD(&told, f, waiting);
+	}
+	struct kube_group seen = { .resources = resources };
+
+	while ((f = LIST_FIRST(&told)))
+		find_answer(f, version, failed ? NULL : resource_of(&seen, f->kind),
+			    failed ? &reply->err : NULL);
+}
+
+static void ask(struct kube *k, struct kube_group *g)
+{
+	char *path = NULL;
+
+	if (g->request)
+		return;
+	if (asprintf(&path, "%s/%s", strchr(g->version, '/') ? "/apis" : "/api", g->version) < 0)
+		abort();
+	g->request = kube_request(k, "GET", path, NULL, NULL, 0, on_resources, g);
+	free(path);
+}
+
+static void on_cached(void *arg)
+{
+	struct kube_find *f = arg;
+	struct kube_group *g = f->group;
+	const json_t *r = resource_of(g, f->kind);
+
+	kube_timer_stop(&f->timer);
+	if (r) {
+		AUTO_FREE char *version = strdup(g->version);
+
+		find_answer(f, version, r, NULL);
+		return;
+	}
+	ask(f->op.k, g);
+}
+
+static char *copy_or_null(const char *s)
+{
+	char *c;
+
+	if (!s || !*s)
+		return NULL;
+	c = strdup(s);
+	if (!c)
+		abort();
+	return c;
+}
+
+struct kube_op *kube_find_start(struct kube *k, const char *api_version, const char *kind,
+				const char *ns, const char *name, kube_path_cb cb, void *arg)
+{
+	struct kube_find *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		abort();
+	kube_op_start(&f->op, k, find_destroy);
+	f->kind = copy_or_null(kind);
+	if (!f->kind)
+		f->kind = strdup("?");
+	f->ns = copy_or_null(ns);
+	f->name = copy_or_null(name);
+	f->cb = cb;
+	f->arg = arg;
+	f->group = group_get(k, api_version);
+	LIST_INSERT_HEAD(&f->group->waiting, f, waiting);
+	if (resource_of(f->group, f->kind))
+		f->timer = kube_timer_start(k, 0, on_cached, f);
+	else
+		ask(k, f->group);
+	return &f->op;
+}
+
+void kube_path_of(struct kube *k, const char *api_version, const char *kind, const char *ns,
+		  const char *name, kube_path_cb cb, void *arg)
+{
+	kube_find_start(k, api_version, kind, ns, name, cb, arg);
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "kube/kube_impl.h"
+
+#include "core/attr.h"
+
+#include <string.h>
+
+struct request {
+	struct kube_op op;
+	struct http_call *call;
+	struct kube_timer *timer; /* of a request that could not be sent */
+	struct pcg_error err;
+	char *what;
+	bool raw;
+	kube_cb cb;
+	void *arg;
+};
+
+static enum pcg_class class_of(int status, const json_t *body)
+{
+	const char *message = json_str_or(body, "message", "");
+
+	switch (status) {
+	case 401:
+		return PCG_CLASS_AUTH;
+	case 403:
+		if (strstr(message, "exceeded quota"))
+			return PCG_CLASS_QUOTA;
+		return strstr(message, "is being terminated") ? PCG_CLASS_RETRY : PCG_CLASS_AUTH;
+	case 404:
+		return PCG_CLASS_NOT_FOUND;
+	case 409:
+	case 410:
+	case 412:
+		return PCG_CLASS_CONFLICT;
+	case 408:
+	case 429:
+		return PCG_CLASS_RETRY;
+	default:
+		return status >= 500 ? PCG_CLASS_RETRY : PCG_CLASS_PERMANENT;
+	}
+}
+
+static const char *remedy_of(int status)
+{
+	switch (status) {
+	case 401:
+		return "compare the cluster's CA with the one that the API server trusts, and the clocks";
+	case 403:
+		return "see which admission or authorization rule of the cluster forbids it";
+	case 410:
+		return "list again, and watch from there";
+	case 400:
+	case 422:
+		return "correct the object";
+	default:
+		return "";
+	}
+}
+
+static void add_causes(struct buf *b, const json_t *body)
+{
+	size_t i;
+	json_t *c;
+
+	json_array_foreach(json_at(body, "details.causes"), i, c) {
+		const char *message = json_str_or(c, "message", "");
+
+		if (i == 8)
+			break;
+		if (!strstr(b->data, message) || json_str(c, "field"))
+			buf_addf(b, "; %s%s%s", json_str_or(c, "field", ""),
+				 json_str(c, "field") ? ": " : "", message);
+	}
+}
+
+void kube_status_error(int status, const json_t *body, const char *what, struct pcg_error *err)
+{
+	const char *message = json_str(body, "message"), *reason = json_str(body, "reason");
+	struct buf b;
+
+	buf_init(&b, 4096);
+	buf_addf(&b, "%s: the API server answered %d", what, status);
+	if (reason && *reason)
+		buf_addf(&b, " %s", reason);
+	if (message && *message)
+		buf_addf(&b, ": %s", message);
+	if (!b.overflow)
+		add_causes(&b, body);
+	pcg_fail(err, class_of(status, body), remedy_of(status), "%s", b.data);
+	buf_free(&b);
+}
+
+static void destroy(struct kube_op *op)
+{
+	struct request *r = (struct request *)op;
+
+	if (r->call)
+		http_cancel(r->call);
+	kube_timer_stop(&r->timer);
+	free(r->what);
+	free(r);
+}
+
+/* The operation is gone when the callback runs. */
+static void finish(struct request *r, struct kube_reply *reply)
+{
+	kube_cb cb = r->cb;
+	void *arg = r->arg;
+
+	kube_op_end(&r->op);
+	cb(arg, reply);
+	json_decref(reply->body);
+}
+
+static void parse_body(struct request *r, const struct http_response *resp, struct kube_reply *reply)
+{
+	struct pcg_error err;
+
+	if (resp->body_len == 0)
+		return;
+	if (json_parse(resp->body, resp->body_len, "the answer", &reply->body, &err) == 0)
+		return;
+	reply->body = NULL;
+	if (reply->status >= 400) { /* a proxy's page, or plain text: its beginning says what it is */
+		reply->body = json_pack("{s:o}", "message",
+					json_sprintf("%.*s", (int)strcspn(resp->body, "\r\n") % 200,
+						     resp->body));
+		return;
+	}
+	reply->status = 0;
+	pcg_fail(&reply->err, PCG_CLASS_RETRY, "see what answers at this address",
+		 "%s: the API server's answer cannot be read: %s", r->what, err.text);
+}
+
+static void on_done(void *arg, const struct http_response *resp)
+{
+	struct request *r = arg;
+	struct kube_reply reply = { .status = (int)resp->status };
+
+	r->call = NULL;
+	if (resp->status == 0)
+		reply.err = resp->err;
+	else if (!r->raw || resp->status >= 400)
+		parse_body(r, resp, &reply);
+	if (reply.status >= 400)
+		kube_status_error(reply.status, reply.body, r->what, &reply.err);
+	finish(r, &reply);
+}
+
+static void on_unsent(void *arg)
+{
+	struct request *r = arg;
+	struct kube_reply reply = { .err = r->err };
+
+	finish(r, &reply);
+}
+
+static int send_request(struct request *r, const struct kube_request_spec *spec)
+{
+	struct http_header headers[2] = { { "Accept", spec->raw ? "*/*" : "application/json" } };
+	struct kube *k = r->op.k;
+	AUTO_FREE char *url = kube_url(k, spec->path);
+	struct http_request req = {
+		.method = spec->method,
+		.url = url,
+		.headers = headers,
+		.n_headers = 1,
+		.proxy = k->proxy,
+		.timeout_ms = spec->timeout_ms ? spec->timeout_ms : 30000,
+		.max_response = KUBE_RESPONSE_MAX,
+	};
+	char *body = NULL;
+	int ret;
+
+	ret = kube_tls(k, &req.tls, &r->err);
+	if (ret)
+		return ret;
+	if (spec->body) {
+		body = json_text_secret(spec->body, &req.body_len);
+		req.body = body;
+		headers[req.n_headers++] = (struct http_header){
+			"Content-Type", spec->content_type ? spec->content_type : "application/json"
+		};
+	}
+	r->call = http_submit(k->http, &req, on_done, r);
+	if (body)
+		secret_wipe(body, req.body_len);
+	free(body);
+	http_tls_unref(req.tls);
+	if (!r->call)
+		return pcg_fail(&r->err, PCG_CLASS_CANCELLED, "", "%s: the program is ending", r->what);
+	return 0;
+}
+
+struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spec *spec, kube_cb cb,
+				   void *arg)
+{
+	struct request *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		abort();
+	kube_op_start(&r->op, k, destroy);
+	r->cb = cb;
+	r->arg = arg;
+	r->raw = spec->raw;
+	if (asprintf(&r->what, "%s %s%.*s", spec->method, k->server,
+		     (int)strcspn(spec->path, "?"), spec->path) < 0)
+		abort();
+	if (send_request(r, spec))
+		r->timer = kube_timer_start(k, 0, on_unsent, r);
+	return &r->op;
+}
+
+struct kube_op *kube_request(struct kube *k, const char *method, const char *path,
+			     const char *content_type, const json_t *body, uint32_t timeout_ms,
+			     kube_cb cb, void *arg)
+{
+	struct kube_request_spec spec = { .method = method,
+					  .path = path,
+					  .content_type = content_type,
+					  .body = body,
+					  .timeout_ms = timeout_ms };
+
+	return kube_request_start(k, &spec, cb, arg);
+}
+
+struct kube_op *kube_ready(struct kube *k, kube_cb cb, void *arg)
+{
+	struct kube_request_spec spec = { .method = "GET",
+					  .path = "/readyz",
+					  .timeout_ms = 5000,
+					  .raw = true };
+
+	return kube_request_start(k, &spec, cb, arg);
+}
