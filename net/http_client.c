@@ -239,6 +239,11 @@ struct http_client *http_client_new(uv_loop_t *loop, const struct http_client_li
 	return c;
 }
 
+uv_loop_t *http_client_loop(const struct http_client *c)
+{
+	return c->loop;
+}
+
 void http_client_close(struct http_client *c, void (*closed)(void *arg), void *arg)
 {
 	assert(c->magic == HTTP_CLIENT_MAGIC && !c->closing);

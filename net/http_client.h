@@ -77,6 +77,7 @@ struct http_client_limits {
 };
 
 struct http_client *http_client_new(uv_loop_t *loop, const struct http_client_limits *limits);
+uv_loop_t *http_client_loop(const struct http_client *c);
 /* Ends every call with CANCELLED (callbacks run inside), closes connections. closed is called from the loop later; may be NULL. */
 void http_client_close(struct http_client *c, void (*closed)(void *arg), void *arg);
 /* Always calls done once, from the loop, unless cancelled. NULL, and no callback, once http_client_close was called.
