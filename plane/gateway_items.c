@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "plane/gateways_impl.h"
+
+#include "core/clock.h"
+#include "plane/rows.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ITEMS_MAX 64
+#define BYTES_MAX (4u << 20)
+
+struct item {
+	int64_t seq;
+	char kind[16], uid[64];
+	bool released;
+};
+
+static int load_items(struct plane *p, const char *gateway, int64_t after, int limit,
+		      struct item **out, size_t *n, struct pcg_error *err)
+{
+	struct item *items = NULL;
+	size_t count = 0, cap = 0;
+	sqlite3_stmt *st;
+	int r = db_prepare(p->db,
+			   "SELECT seq, kind, uid, released FROM instructions WHERE gateway=? AND seq>?"
+			   " ORDER BY seq LIMIT ?",
+			   &st, err);
+
+	if (!r)
+		r = db_bind(p->db, st, err, "sii", gateway, after, (int64_t)limit);
+	if (r)
+		return r;
+	while ((r = sqlite3_step(st)) == SQLITE_ROW) {
+		if (count == cap) {
+			cap = cap ? cap * 2 : 64;
+			items = realloc(items, cap * sizeof(*items));
+			if (!items)
+				abort();
+		}
+		items[count].seq = sqlite3_column_int64(st, 0);
+		snprintf(items[count].kind, sizeof(items->kind), "%s", sqlite3_column_text(st, 1));
+		snprintf(items[count].uid, sizeof(items->uid), "%s", sqlite3_column_text(st, 2));
+		items[count++].released = sqlite3_column_int(st, 3) != 0;
+	}
+	if (r != SQLITE_DONE) {
+		free(items);
+		return db_fail(p->db, err, "reading instructions");
+	}
+	sqlite3_reset(st);
+	*out = items;
+	*n = count;
+	return 0;
+}
+
+/* What the gateway needs to take the cluster over comes with it, as last reported. */
+static int cluster_document(struct plane *p, const char *uid, json_t **doc, struct pcg_error *err)
+{
+	json_t *recovery = NULL;
+	int r = rows_get(p, ROWS_DOCUMENT, uid, doc, err);
+
+	if (r <= 0)
+		return r;
+	r = rows_secret_get_json(p, uid, "recovery", &recovery, err);
+	if (r < 0)
+		return r;
+	json_object_set_new(*doc, "recovery", recovery ? recovery : json_null());
+	json_put_str(*doc, "planeUrl", p->url);
+	json_put_str(*doc, "planeCa", p->ca_pem);
+	return 0;
+}
+
+static int account_document(struct plane *p, const char *uid, json_t **doc, struct pcg_error *err)
+{
+	AUTO_JSON json_t *account = NULL;
+	json_t *spec = NULL;
+	int r = rows_get(p, ROWS_ACCOUNT, uid, &account, err);
+
+	if (r <= 0)
+		return r;
+	r = rows_secret_get_json(p, uid, "spec", &spec, err);
+	if (r < 0)
+		return r;
+	*doc = json_pack("{s:s,s:s,s:s,s:I,s:o}", "uid", uid, "name",
+			 json_str_or(account, "metadata.name", ""), "provider",
+			 json_str_or(account, "kind", ""), "generation",
+			 (json_int_t)json_int_or(account, "generation", 1), "spec",
+			 spec ? spec : json_object());
+	return 0;
+}
+
+static int item_document(struct plane *p, const struct item *it, json_t **doc, struct pcg_error *err)
+{
+	*doc = NULL;
+	if (it->released)
+		return 0;
+	if (strcmp(it->kind, "cluster") == 0)
+		return cluster_document(p, it->uid, doc, err);
+	return account_document(p, it->uid, doc, err);
+}
+
+int gateway_items(struct plane *p, const char *gateway, int64_t *cursor, json_t **out,
+		  struct pcg_error *err)
+{
+	AUTO_FREE struct item *items = NULL;
+	json_t *list = json_array();
+	size_t n = 0, bytes = 0;
+	int r = load_items(p, gateway, *cursor, ITEMS_MAX, &items, &n, err);
+
+	for (size_t i = 0; !r && i < n && bytes < BYTES_MAX; i++) {
+		json_t *doc = NULL;
+		int64_t generation;
+
+		r = item_document(p, &items[i], &doc, err);
+		if (r) {
+			json_wipe(doc);
+			break;
+		}
+		generation = json_int_or(doc, "generation", 0);
+		bytes += json_dumpb(doc ? doc : json_null(), NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+		json_array_append_new(list, json_pack("{s:I,s:s,s:s,s:I,s:o}", "seq",
+						      (json_int_t)items[i].seq, "kind", items[i].kind,
+						      "uid", items[i].uid, "generation",
+						      (json_int_t)generation, "document",
+						      doc ? doc : json_null()));
+		*cursor = items[i].seq;
+	}
+	if (r) {
+		json_wipe(list);
+		return r;
+	}
+	*out = list;
+	return 0;
+}
+
+static int raise_generation(struct plane *p, const char *uid, struct pcg_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	int64_t next, now_s = clock_wall_ms() / 1000;
+	int r = rows_get(p, ROWS_DOCUMENT, uid, &doc, err);
+
+	if (r <= 0)
+		return r;
+	next = json_int_or(doc, "generation", 0) + 1;
+	if (next < now_s)
+		next = now_s;
+	json_object_set_new(doc, "generation", json_integer(next));
+	return rows_put(p, ROWS_DOCUMENT, uid, "", "", doc, err);
+}
+
+int gateway_resequence(struct plane *p, const char *gateway, bool raise, struct pcg_error *err)
+{
+	AUTO_FREE struct item *items = NULL;
+	size_t n = 0;
+	int r = load_items(p, gateway, 0, 1 << 30, &items, &n, err);
+
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; !r && i < n; i++) {
+			bool cluster = strcmp(items[i].kind, "cluster") == 0;
+
+			if (cluster != (pass == 1) || items[i].released)
+				continue;
+			if (raise && cluster)
+				r = raise_generation(p, items[i].uid, err);
+			if (!r)
+				r = gateways_instruct(p, gateway, items[i].kind, items[i].uid, err);
+		}
+	return r;
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "plane/api.h"
+
+#include "core/clock.h"
+#include "core/id.h"
+#include "core/log.h"
+#include "core/yaml.h"
+#include "plane/clusters.h"
+#include "plane/gateways.h"
+#include "plane/rows.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Row "overlord": {uid, kind, metadata, isSelfHosted, gateway (what it last said of itself)}. */
+
+static int load(struct api_call *c, const char *uid, json_t **doc, struct pcg_error *err)
+{
+	int r = rows_get(c->p, ROWS_OVERLORD, uid, doc, err);
+
+	if (r < 0)
+		return r;
+	return r ? 0 : api_not_found(c, "gateway", uid);
+}
+
+static int save(struct api_call *c, const json_t *doc, struct pcg_error *err)
+{
+	return rows_put(c->p, ROWS_OVERLORD, json_str_or(doc, "uid", ""),
+			json_str_or(doc, "metadata.name", ""), "", doc, err);
+}
+
+static json_t *public_overlord(struct plane *p, const json_t *doc)
+{
+	const char *uid = json_str_or(doc, "uid", "");
+	int64_t at = gateways_last_contact_ms(p, uid);
+	bool active = gateways_active(p, uid);
+	char beat[CLOCK_RFC3339_SIZE] = "";
+	json_t *out;
+
+	if (at)
+		clock_rfc3339(at, beat);
+	out = json_pack(
+		"{s:s,s:O,s:{s:s,s:s,s:[],s:b,s:b,s:s,s:s},s:{s:s,s:b,s:b,s:[],s:{s:b,s:b},s:{s:s,s:s,s:s,s:[]}}}",
+		"kind", json_str_or(doc, "kind", ""), "metadata", json_object_get(doc, "metadata"), "spec",
+		"cloudAccountUid", "", "ipAddress", "", "ipPools", "isSelfHosted",
+		json_bool_or(doc, "isSelfHosted", true), "isSystem", 0, "spectroClusterUid", "", "tenantUid",
+		p->tenant, "status", "state", active ? "Running" : at ? "Error" : "Pending", "isActive", active,
+		"isReady", active, "kubectlCommands", "notifications", "isAvailable", 0,
+		"isTemplateVariableResolutionPending", 0, "health", "agentVersion",
+		json_str_or(doc, "gateway.version", ""), "lastHeartBeatTimestamp", beat, "state",
+		active ? "Healthy" : "Unhealthy", "conditions");
+	if (json_object_get(doc, "gateway"))
+		json_put(out, "status.gateway", json_incref(json_object_get(doc, "gateway")));
+	return out;
+}
+
+static int list(struct api_call *c, struct pcg_error *err)
+{
+	const char *name = api_query(c, "name");
+	AUTO_JSON json_t *docs = NULL;
+	json_t *items, *doc;
+	size_t i;
+	int r = rows_list(c->p, ROWS_OVERLORD, NULL, &docs, err);
+
+	if (r)
+		return r;
+	items = json_array();
+	json_array_foreach(docs, i, doc)
+		if (!name || strcmp(json_str_or(doc, "metadata.name", ""), name) == 0)
+			json_array_append_new(items, public_overlord(c->p, doc));
+	return api_items(c, items);
+}
+
+static int get(struct api_call *c, struct pcg_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	int r = load(c, c->param[0], &doc, err);
+
+	return r ? r : api_reply(c, 200, public_overlord(c->p, doc));
+}
+
+static int message(struct api_call *c, const char *text)
+{
+	return api_reply(c, 200, json_pack("{s:s}", "msg", text));
+}
+
+static int delete(struct api_call *c, struct pcg_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	int r = load(c, c->param[0], &doc, err);
+
+	if (!r)
+		r = gateways_revoke(c->p, c->param[0], err);
+	if (!r)
+		r = gateways_forget(c->p, c->param[0], NULL, err);
+	if (r)
+		return r;
+	r = rows_delete(c->p, ROWS_OVERLORD, c->param[0], err);
+	return r < 0 ? r : message(c, "the gateway is removed; machines stay as they are");
+}
+
+static int update_metadata(struct api_call *c, struct pcg_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	int r = load(c, c->param[0], &doc, err);
+
+	if (r)
+		return r;
+	if (!json_str(c->body, "metadata.name"))
+		return api_refuse(c, 400, "InvalidRequest", "metadata.name is missing");
+	api_metadata_update(json_object_get(doc, "metadata"), json_object_get(c->body, "metadata"));
+	r = save(c, doc, err);
+	return r ? r : api_no_content(c);
+}
+
+static int reset(struct api_call *c, struct pcg_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	int r = load(c, c->param[0], &doc, err);
+
+	if (!r)
+		r = gateways_revoke(c->p, c->param[0], err);
+	return r ? r : message(c, "the gateway's certificate is refused from now on; pair it again");
+}
+
+/* Moves everything of one kind from one gateway to another. */
+static int move_rows(struct plane *p, const char *kind, const char *what, const char *from, const char *to,
+		     struct pcg_error *err)
+{
+	AUTO_JSON json_t *docs = NULL;
+	json_t *doc;
+	size_t i;
+	int r = rows_list(p, kind, from, &docs, err);
+
+	json_array_foreach(docs, i, doc) {
+		const char *uid = json_str_or(doc, "uid", "");
+
+		if (r)
+			break;
+		json_put_str(doc, "overlord", to);
+		json_put_str(doc, "metadata.annotations.overlordUid", to);
+		r = rows_put(p, kind, uid, json_str_or(doc, "metadata.name", ""), to, doc, err);
+		if (!r)
+			r = gateways_release(p, from, what, uid, err);
+		if (!r && !json_object_get(doc, "deletedAt"))
+			r = gateways_instruct(p, to, what, uid, err);
+	}
+	return r;
+}
+
+static int migrate(struct api_call *c, struct pcg_error *err)
+{
+	const char *from = json_str_or(c->body, "sourceUid", ""), *to = json_str_or(c->body, "targetUid", "");
+	AUTO_JSON json_t *source = NULL;
+	AUTO_JSON json_t *target = NULL;
+	AUTO_JSON json_t *forward = json_pack("{s:s}", "target", to);
+	int r;
+
+	if (!*from || !*to || strcmp(from, to) == 0)
+		return api_refuse(c, 400, "InvalidRequest", "sourceUid and targetUid must be two gateways");
+	r = load(c, from, &source, err);
+	if (!r)
+		r = load(c, to, &target, err);
+	if (!r)
+		r = move_rows(c->p, ROWS_ACCOUNT, "account", from, to, err);
+	if (!r)
+		r = move_rows(c->p, ROWS_CLUSTER, "cluster", from, to, err);
+	if (!r)
+		r = rows_put(c->p, ROWS_FORWARD, from, "", to, forward, err);
+	return r ? r : api_no_content(c);
+}
+
+static int pairing_code(struct api_call *c, struct pcg_error *err)
+{
+	const char *overlord = api_query(c, "overlordUid");
+	AUTO_JSON json_t *doc = NULL;
+	char code[32];
+	int r = overlord ? load(c, overlord, &doc, err) : 0;
+
+	if (!r)
+		r = gateways_pairing_new(c->p, overlord, api_query(c, "cloudType"), api_query(c, "name"), code,
+					 err);
+	return r ? r : api_reply(c, 200, json_pack("{s:s,s:I}", "pairingCode", code, "expiresInSeconds",
+						   (json_int_t)c->p->opt.pairing_life_s));
+}
+
+/* 0: good, else refused. */
+static int check_code(struct api_call *c, const char *code, struct pcg_error *err)
+{
+	const char *why;
+	int r = gateways_pairing_check(c->p, code, &why, err);
+
+	if (r < 0)
+		return r;
+	return r ? 0 : api_refuse(c, 400, "PairingCodeRefused", "%s", why);
+}
+
+static int manifest(struct api_call *c, struct pcg_error *err)
+{
+	const char *code = api_query(c, "pairingCode");
+	AUTO_JSON json_t *doc = NULL;
+	struct buf yaml;
+	int r = check_code(c, code ? code : "", err);
+
+	if (r)
+		return r;
+	doc = json_pack("{s:s,s:s,s:{s:s,s:s},s:{s:s,s:s,s:s}}", "apiVersion", "v1", "kind", "Secret",
+			"metadata", "name", "overlord-config", "namespace", "jet-system", "stringData",
+			"pairingCode", code, "planeUrl", c->p->url, "planeCa", c->p->ca_pem);
+	buf_init_secret(&yaml, 65536);
+	r = yaml_dump(doc, &yaml, err);
+	if (!r)
+		api_reply(c, 200, json_pack("{s:s}", "manifest", yaml.data));
+	buf_free(&yaml);
+	return r;
+}
+
+static int self_hosted(struct api_call *c, struct pcg_error *err)
+{
+	const char *name = json_str(c->body, "name"), *cloud = json_str(c->body, "cloudType");
+	AUTO_JSON json_t *doc = NULL;
+	AUTO_JSON json_t *other = NULL;
+	json_t *metadata, *given;
+	char uid[25], pair[96];
+	int r;
+
+	if (!name || !*name || !cloud || !*cloud)
+		return api_refuse(c, 400, "InvalidRequest", "name and cloudType are needed");
+	r = rows_find(c->p, ROWS_OVERLORD, name, &other, err);
+	if (r < 0)
+		return r;
+	if (r)
+		return api_refuse(c, 409, "ResourceAlreadyExists", "a gateway named '%.64s' exists", name);
+	id_hex24(uid);
+	given = json_pack("{s:s}", "name", name);
+	metadata = api_metadata(c, given, uid);
+	json_decref(given);
+	doc = json_pack("{s:s,s:s,s:b,s:o}", "uid", uid, "kind", cloud, "isSelfHosted", 1, "metadata", metadata);
+	r = save(c, doc, err);
+	if (r)
+		return r;
+	snprintf(pair, sizeof(pair), "pcg-planectl pair --overlord %s > pairing-code", uid);
+	return api_reply(c, 200, json_pack("{s:s,s:[s,s]}", "overlordUid", uid, "kubectlCommands", pair,
+					   "pcgd --pair pairing-code"));
+}
+
+static int pcg_register(struct api_call *c, struct pcg_error *err)
+{
+	const char *code = json_str_or(c->body, "pairingCode", "");
+	AUTO_JSON json_t *doc = NULL;
+	int r = load(c, c->param[0], &doc, err);
+
+	if (!r)
+		r = check_code(c, code, err);
+	if (!r)
+		r = gateways_pairing_bind(c->p, code, c->param[0], err);
+	return r ? r : api_no_content(c);
+}
+
+/* IP pools. */
+
+static json_t *public_pool(const json_t *doc)
+{
+	return json_pack("{s:O,s:{s:O?,s:s,s:b},s:{s:b,s:[],s:[],s:[]}}", "metadata",
+			 json_object_get(doc, "metadata"), "spec", "pool", json_at(doc, "spec.pool"),
+			 "priavetGatewayUid", json_str_or(doc, "overlord", ""), "restrictToSingleCluster",
+			 json_bool_or(doc, "spec.restrictToSingleCluster", false), "status", "inUse", 0,
+			 "allottedIps", "availableIps", "associatedClusters");
+}
+
+static int pools(struct api_call *c, struct pcg_error *err)
+{
+	AUTO_JSON json_t *docs = NULL;
+	AUTO_JSON json_t *overlord = NULL;
+	json_t *items, *doc;
+	size_t i;
+	int r = load(c, c->param[1], &overlord, err);
+
+	if (!r)
+		r = rows_list(c->p, ROWS_POOL, c->param[1], &docs, err);
+	if (r)
+		return r;
+	items = json_array();
+	json_array_foreach(docs, i, doc)
+		json_array_append_new(items, public_pool(doc));
+	return api_items(c, items);
+}
+
+static int check_pool(struct api_call *c)
+{
+	const json_t *pool = json_at(c->body, "spec.pool");
+	json_t *fields = json_array();
+
+	if (!json_str(c->body, "metadata.name"))
+		api_field(fields, "metadata.name", "is missing");
+	if (!json_is_object(pool))
+		api_field(fields, "spec.pool", "is missing");
+	else if (!json_str(pool, "subnet") && (!json_str(pool, "start") || !json_str(pool, "end")))
+		api_field(fields, "spec.pool", "start and end, or subnet, are needed");
+	if (json_array_size(fields))
+		return api_refuse_fields(c, "IP pool", fields);
+	json_decref(fields);
+	return 0;
+}
+
+static int pool_save(struct api_call *c, const char *uid, json_t *metadata, struct pcg_error *err)
+{
+	AUTO_JSON json_t *doc = json_pack("{s:s,s:s,s:o,s:O}", "uid", uid, "overlord", c->param[1], "metadata",
+					  metadata, "spec", json_object_get(c->body, "spec"));
+	int r = rows_put(c->p, ROWS_POOL, uid, json_str_or(metadata, "name", ""), c->param[1], doc, err);
+
+	return r ? r : clusters_refresh_users(c->p, ROWS_POOL, uid, err);
+}
+
+static int pool_create(struct api_call *c, struct pcg_error *err)
+{
+	AUTO_JSON json_t *overlord = NULL;
+	char uid[25];
+	int r = load(c, c->param[1], &overlord, err);
+
+	if (!r)
+		r = check_pool(c);
+	if (r)
+		return r;
+	id_hex24(uid);
+	r = pool_save(c, uid, api_metadata(c, json_object_get(c->body, "metadata"), uid), err);
+	return r ? r : api_created(c, uid);
+}
+
+static int pool_update(struct api_call *c, struct pcg_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	json_t *metadata;
+	int r = rows_get(c->p, ROWS_POOL, c->param[2], &doc, err);
+
+	if (r <= 0)
+		return r ? r : api_not_found(c, "IP pool", c->param[2]);
+	r = check_pool(c);
+	if (r)
+		return r;
+	metadata = json_incref(json_object_get(doc, "metadata"));
+	api_metadata_update(metadata, json_object_get(c->body, "metadata"));
+	r = pool_save(c, c->param[2], metadata, err);
+	return r ? r : api_no_content(c);
+}
+
+static int pool_delete(struct api_call *c, struct pcg_error *err)
+{
+	int r = rows_delete(c->p, ROWS_POOL, c->param[2], err);
+
+	if (r < 0)
+		return r;
+	return r ? api_no_content(c) : api_not_found(c, "IP pool", c->param[2]);
+}
+
+const struct api_route api_overlord_routes[] = {
+	{ "GET", "/v1/overlords", list, 0 },
+	{ "GET", "/v1/overlords/pairing/code", pairing_code, API_CHANGES },
+	{ "POST", "/v1/overlords/migrate", migrate, API_CHANGES | API_BODY },
+	{ "GET", "/v1/overlords/{}/manifest", manifest, 0 },
+	{ "GET", "/v1/overlords/{}/{}/pools", pools, 0 },
+	{ "POST", "/v1/overlords/{}/{}/pools", pool_create, API_CHANGES | API_BODY },
+	{ "PUT", "/v1/overlords/{}/{}/pools/{}", pool_update, API_CHANGES | API_BODY },
+	{ "DELETE", "/v1/overlords/{}/{}/pools/{}", pool_delete, API_CHANGES },
+	{ "PUT", "/v1/overlords/{}/metadata", update_metadata, API_CHANGES | API_BODY },
+	{ "PUT", "/v1/overlords/{}/reset", reset, API_CHANGES },
+	{ "GET", "/v1/overlords/{}", get, 0 },
+	{ "DELETE", "/v1/overlords/{}", delete, API_CHANGES },
+	{ "POST", "/v1/pcg/selfHosted", self_hosted, API_CHANGES | API_BODY },
+	{ "POST", "/v1/pcg/{}/register", pcg_register, API_CHANGES | API_BODY },
+	{ NULL, NULL, NULL, 0 },
+};
