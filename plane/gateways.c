@@ -458,6 +458,12 @@ static int route(struct plane *p, struct http_exchange *x, const struct http_ser
 
 	if (post && strcmp(path, "enrol") == 0)
 		return gateway_enrol(p, x, body, err);
+	if (!post && strcmp(path, "ca") == 0) {
+		AUTO_JSON json_t *ca = json_pack("{s:s}", "ca", p->ca_pem);
+
+		http_exchange_reply_json(x, 200, ca);
+		return 0;
+	}
 	r = gateway_identify(p, x, req, &row, err);
 	if (r <= 0)
 		return r;

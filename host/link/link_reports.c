@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "host/link/link_impl.h"
+
+#include "core/fault.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define POST_MS 60000
+#define ANSWER_MS 10000
+
+static void on_post_timer(uv_timer_t *t)
+{
+	struct link_lane *lane = t->data;
+
+	link_post_start(lane->link);
+}
+
+static void log_refused(const json_t *doc)
+{
+	json_t *refused;
+	size_t i;
+
+	json_array_foreach(json_object_get(doc, "refused"), i, refused)
+		log_warn("report_refused", LI("seq", json_int_or(refused, "seq", 0)),
+			 LS("cause", json_str_or(refused, "text", "")));
+}
+
+/* A batch that the plane will not have as it is: made smaller, until the one that is wrong is found
+ * and given up; the others get through. */
+static void shrink(struct link *l, const struct pcg_error *err)
+{
+	if (l->post_max > 1) {
+		l->post_max /= 2;
+		return;
+	}
+	log_err("report_dropped", err, LI("seq", json_integer_value(json_array_get(l->post_seqs, 0))));
+	l->hooks.reported(l->hooks.arg, l->post_seqs);
+	l->post_max = LINK_REPORTS_MAX;
+}
+
+static void post_failed(struct link *l, const struct http_response *resp, const struct pcg_error *err)
+{
+	if (resp->status == 400 || resp->status == 413) {
+		shrink(l, err);
+		link_post_start(l);
+		return;
+	}
+	log_outage_begin(&l->post.outage, "reports_not_taken", l->url, err);
+	link_again(&l->post, resp->status == 401 || resp->status == 403 ? 60000 : 0, on_post_timer);
+}
+
+static void on_post_done(void *arg, const struct http_response *resp)
+{
+	struct link *l = arg;
+	struct pcg_error err = { 0 };
+	AUTO_JSON json_t *doc = NULL;
+
+	l->post.call = NULL;
+	if (resp->status != 200)
+		link_response_error(resp, "sending reports to the plane", &err);
+	else if (json_parse(resp->body, resp->body_len, "the plane's acknowledgement", &doc, &err) == 0 &&
+		 !json_is_array(json_object_get(doc, "acked")))
+		pcg_fail(&err, PCG_CLASS_RETRY, "", "the plane's acknowledgement names no report");
+	if (err.text[0]) {
+		post_failed(l, resp, &err);
+		return;
+	}
+	FAULT_POINT("link.after_reports_acked");
+	l->post.failures = 0;
+	l->post_max = LINK_REPORTS_MAX;
+	log_outage_end(&l->post.outage, "reports_taken", l->url);
+	log_refused(doc);
+	l->hooks.reported(l->hooks.arg, json_object_get(doc, "acked"));
+	link_post_start(l);
+}
+
+void link_post_start(struct link *l)
+{
+	json_t *reports, *body, *report;
+	size_t i, len = 0;
+	char *text;
+
+	if (l->closing || l->post.call || uv_is_active((uv_handle_t *)&l->post.timer))
+		return;
+	reports = l->hooks.reports(l->hooks.arg, l->post_max);
+	if (!json_array_size(reports)) {
+		json_decref(reports);
+		return;
+	}
+	json_decref(l->post_seqs);
+	l->post_seqs = json_array();
+	json_array_foreach(reports, i, report)
+		json_array_append(l->post_seqs, json_object_get(report, "seq"));
+	body = json_pack("{s:o}", "reports", reports);
+	text = json_text_secret(body, &len);
+	json_decref(body);
+	FAULT_POINT("link.before_reports_sent");
+	l->post.call = link_request(l, "POST", "/gateway/v1/reports", text, len, POST_MS, false, on_post_done, l);
+	secret_wipe(text, len);
+	free(text);
+}
+
+void link_wake_reports(struct link *l)
+{
+	link_post_start(l);
+}
+
+struct link_answer {
+	struct link *link;
+	struct link_answer *next;
+	struct http_call *call;
+};
+
+static void on_answer_done(void *arg, const struct http_response *resp)
+{
+	struct link_answer *a = arg;
+	struct link_answer **at = &a->link->answers;
+	struct pcg_error err = { 0 };
+
+	while (*at != a)
+		at = &(*at)->next;
+	*at = a->next;
+	if (resp->status != 204 && resp->status != 404) {
+		link_response_error(resp, "answering a query of the plane", &err);
+		log_err("query_answer_lost", &err);
+	}
+	free(a);
+}
+
+void link_query_reply(struct link *l, const char *query_id, const json_t *reply)
+{
+	struct link_answer *a;
+	char path[128];
+	size_t len = 0;
+	char *text;
+
+	if (l->closing || strlen(query_id) > 64)
+		return;
+	a = calloc(1, sizeof(*a));
+	assert(a);
+	a->link = l;
+	a->next = l->answers;
+	l->answers = a;
+	text = json_text_secret(reply, &len);
+	snprintf(path, sizeof(path), "/gateway/v1/queries/%s", query_id);
+	FAULT_POINT("link.before_query_reply_sent");
+	a->call = link_request(l, "POST", path, text, len, ANSWER_MS, false, on_answer_done, a);
+	secret_wipe(text, len);
+	free(text);
+}
+
+void link_answers_end(struct link *l)
+{
+	while (l->answers) {
+		struct link_answer *a = l->answers;
+
+		l->answers = a->next;
+		http_cancel(a->call);
+		free(a);
+	}
+}
