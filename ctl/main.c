@@ -165,14 +165,10 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	log_init("pcgctl", LOG_L_WARN);
-	if (argc == 3 && !strcmp(argv[1], "--worker") && !strcmp(argv[2], "policy")) {
-		struct pcg_error err;
-		char missing[256];
-		json_t *hello;
+	if (argc == 3 && !strcmp(argv[1], "--worker")) {
+		static const struct worker_role roles[] = { { "policy", policy_worker_main } };
 
-		if (worker_child_enter(&hello, missing, sizeof(missing), &err))
-			return CTL_FAILED;
-		return policy_worker_main(hello);
+		return worker_child_main(argv[2], roles, ARRAY_LEN(roles));
 	}
 	while ((o = getopt_long(argc, argv, "+s:o:h", options, NULL)) != -1) {
 		switch (o) {

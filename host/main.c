@@ -41,21 +41,13 @@ static void usage(FILE *out)
 
 static int worker_main(const char *role)
 {
-	struct pcg_error err;
-	char missing[256];
-	json_t *hello;
+	static const struct worker_role roles[] = {
+		{ "account", account_worker_main },
+		{ "policy", policy_worker_main },
+	};
 
-	log_init(!strcmp(role, "policy") ? "policy" : "account", LOG_L_INFO);
-	if (worker_child_enter(&hello, missing, sizeof(missing), &err)) {
-		log_err("worker_not_started", &err, LS("role", role));
-		return EXIT_FAILED;
-	}
-	if (!strcmp(role, "account"))
-		return account_worker_main(hello);
-	if (!strcmp(role, "policy"))
-		return policy_worker_main(hello);
-	log_error("worker_role_unknown", LS("role", role));
-	return EXIT_USAGE;
+	log_init(role, LOG_L_INFO);
+	return worker_child_main(role, roles, ARRAY_LEN(roles));
 }
 
 static int load(const char *file, struct conf **conf)
