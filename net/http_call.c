@@ -265,11 +265,11 @@ static size_t on_header(char *data, size_t one, size_t len, void *arg)
 		end--;
 	buf_add(&call->in_headers, data + value, end - value);
 	buf_add(&call->in_headers, "", 1);
-	call->n_headers++;
 	if (call->in_headers.overflow) {
 		call->too_large = true;
 		return 0;
 	}
+	call->n_headers++;
 	return len;
 }
 
@@ -362,10 +362,10 @@ static bool proxy_error(struct http_call *call, CURLcode code, long status, cons
 
 	if (!proxy)
 		return false;
-	if (status == 407)
+	if (status == 407 || status == 401)
 		pcg_fail(err, PCG_CLASS_AUTH, "give the proxy's user and password in its URL",
-			 "%s %s: the proxy %s refused the credentials (407)", call->method,
-			 call->shown, proxy);
+			 "%s %s: the proxy %s refused the credentials (%ld)", call->method,
+			 call->shown, proxy, status);
 	else if (status == 403)
 		pcg_fail(err, PCG_CLASS_PERMANENT,
 			 "allow the destination in the proxy, or exempt it in the no-proxy list",
@@ -446,6 +446,17 @@ static struct http_header *headers_list(struct http_call *call)
 	return list;
 }
 
+/* An answer without a tunnel that is the proxy's own: 407, and tinyproxy's 401 for a wrong password. */
+static bool is_proxy_refusal(struct http_call *call, long status, const struct http_header *h)
+{
+	if (!call->pool->proxy_shown || !strncmp(call->url, "https", 5) || (status != 407 && status != 401))
+		return false;
+	for (size_t i = 0; status == 401 && i < call->n_headers; i++)
+		if (!strcmp(h[i].name, "server"))
+			return !strncmp(h[i].value, "tinyproxy", 9);
+	return status == 407;
+}
+
 static void call_tell(struct http_call *call, const struct http_response *resp)
 {
 	http_done_cb done = call->done;
@@ -459,8 +470,8 @@ static void call_tell(struct http_call *call, const struct http_response *resp)
 void http_call_finish(struct http_call *call, CURLcode code)
 {
 	struct http_client *c = call->client;
+	struct http_header *headers = headers_list(call);
 	struct http_response resp;
-	struct http_header *headers;
 	long status = 0;
 
 	memset(&resp, 0, sizeof(resp));
@@ -468,20 +479,20 @@ void http_call_finish(struct http_call *call, CURLcode code)
 	if (code && !call->ended) {
 		call_error(call, code, &resp.err);
 		status = 0;
-	} else if (status == 407 && proxy_error(call, code, status, "", &resp.err)) {
+	} else if (is_proxy_refusal(call, status, headers)) {
+		proxy_error(call, code, status, "", &resp.err);
 		status = 0;
 	}
 	call_ended(call, code != CURLE_OK);
 	if (!call->cancelled) {
-		headers = headers_list(call);
 		resp.status = status;
 		resp.body = call->on_data ? "" : call->in.data;
 		resp.body_len = call->on_data ? 0 : call->in.len;
 		resp.headers = headers;
 		resp.n_headers = call->n_headers;
 		call_tell(call, &resp);
-		free(headers);
 	}
+	free(headers);
 	http_call_free(call);
 	http_client_pump(c);
 }

@@ -9,7 +9,53 @@
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <string.h>
+
+/* CAs read or made lately: a cluster's CA signs several times in a row, and OpenSSL takes longer to
+ * read a certificate than to sign one. For signing only: one that was made here has its public key
+ * as bits alone. Nothing secret; any thread. */
+#define KEPT 16
+static struct {
+	char *pem;
+	X509 *cert;
+} kept[KEPT];
+static unsigned kept_next;
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void keep_cert(const char *pem, X509 *cert)
+{
+	char *copy = strdup(pem), *old_pem;
+	X509 *old;
+
+	if (!copy)
+		abort();
+	X509_up_ref(cert);
+	pthread_mutex_lock(&kept_lock);
+	old_pem = kept[kept_next].pem;
+	old = kept[kept_next].cert;
+	kept[kept_next].pem = copy;
+	kept[kept_next].cert = cert;
+	kept_next = (kept_next + 1) % KEPT;
+	pthread_mutex_unlock(&kept_lock);
+	free(old_pem);
+	X509_free(old);
+}
+
+static X509 *kept_cert(const char *pem)
+{
+	X509 *cert = NULL;
+
+	pthread_mutex_lock(&kept_lock);
+	for (size_t i = 0; i < KEPT && !cert; i++) {
+		if (kept[i].pem && !strcmp(kept[i].pem, pem)) {
+			cert = kept[i].cert;
+			X509_up_ref(cert);
+		}
+	}
+	pthread_mutex_unlock(&kept_lock);
+	return cert;
+}
 
 X509 *pki_load_cert(const char *pem, const char *what, struct pcg_error *err)
 {
@@ -22,6 +68,18 @@ X509 *pki_load_cert(const char *pem, const char *what, struct pcg_error *err)
 	if (!cert)
 		pki_fail_openssl(err, PCG_CLASS_PERMANENT, "give a certificate in PEM", what);
 	return cert;
+}
+
+static X509 *load_ca(const char *pem, struct pcg_error *err)
+{
+	X509 *ca = kept_cert(pem);
+
+	if (ca)
+		return ca;
+	ca = pki_load_cert(pem, "reading the CA's certificate", err);
+	if (ca && X509_check_purpose(ca, -1, 0) == 1)
+		keep_cert(pem, ca);
+	return ca;
 }
 
 static bool add_text(X509_NAME *name, int nid, const char *text)
@@ -163,6 +221,18 @@ static int add_names(X509 *cert, const struct pki_cert_spec *spec, struct pcg_er
 	return r;
 }
 
+static bool set_key(X509 *cert, EVP_PKEY *key)
+{
+	unsigned char point[PKI_P256_POINT], *copy;
+
+	if (!pki_p256_point(key, point))
+		return X509_set_pubkey(cert, key) == 1;
+	copy = OPENSSL_memdup(point, sizeof(point));
+	return copy && X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(cert), OBJ_nid2obj(NID_X9_62_id_ecPublicKey),
+					      V_ASN1_OBJECT, OBJ_nid2obj(NID_X9_62_prime256v1), copy,
+					      sizeof(point)) == 1;
+}
+
 static bool cert_body(X509 *cert, const struct pki_cert_spec *spec, EVP_PKEY *subject,
 		      const X509 *issuer)
 {
@@ -174,7 +244,7 @@ static bool cert_body(X509 *cert, const struct pki_cert_spec *spec, EVP_PKEY *su
 	       add_text(name, NID_organizationName, spec->organization) &&
 	       add_text(name, NID_commonName, spec->common_name) &&
 	       X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer) : name) &&
-	       X509_set_pubkey(cert, subject) && add_basic(cert, spec->is_ca) &&
+	       set_key(cert, subject) && add_basic(cert, spec->is_ca) &&
 	       add_usage(cert, spec->is_ca) && add_extended(cert, spec) &&
 	       add_key_ids(cert, issuer);
 }
@@ -202,6 +272,9 @@ static int cert_make(const struct pki_cert_spec *spec, EVP_PKEY *subject, const 
 		r = pki_fail_openssl(err, PCG_CLASS_BUG, "", "signing a certificate");
 	else
 		*cert_pem = pki_bio_text(TAKE(bio));
+	/* Signs next, most likely. Only what has the whole form that a read one has may be kept. */
+	if (*cert_pem && spec->is_ca && X509_check_purpose(cert, -1, 0) == 1)
+		keep_cert(*cert_pem, cert);
 out:
 	BIO_free(bio);
 	X509_free(cert);
@@ -225,13 +298,13 @@ int pki_self_signed(const struct pki_cert_spec *spec, const struct secret *key_p
 static int sign_for(const struct pki_cert_spec *spec, EVP_PKEY *subject, const char *ca_cert_pem,
 		    const struct secret *ca_key_pem, char **cert_pem, struct pcg_error *err)
 {
-	X509 *ca = pki_load_cert(ca_cert_pem, "reading the CA's certificate", err);
+	X509 *ca = load_ca(ca_cert_pem, err);
 	EVP_PKEY *signer = ca ? pki_load_key(ca_key_pem, "reading the CA's key", err) : NULL;
 	int r;
 
 	if (!ca || !signer)
 		r = pcg_error_code(err);
-	else if (EVP_PKEY_eq(X509_get0_pubkey(ca), signer) != 1)
+	else if (!pki_same_key(ca, signer))
 		r = pcg_fail(err, PCG_CLASS_PERMANENT, "give the key that the CA was made for",
 			     "signing a certificate for %s: the CA's certificate and key do not belong together",
 			     spec->common_name);

@@ -17,4 +17,15 @@ EVP_PKEY *pki_load_key(const struct secret *pem, const char *what, struct pcg_er
 X509 *pki_load_cert(const char *pem, const char *what, struct pcg_error *err);
 char *pki_bio_text(BIO *bio); /* frees the BIO */
 
+/* The key of cert as bits equals the public half of key. */
+bool pki_same_key(X509 *cert, EVP_PKEY *key);
+
+#define PKI_P256_POINT 65
+#define PKI_P256_DER 138
+/* False: key is of another kind. */
+bool pki_p256_point(EVP_PKEY *key, unsigned char point[PKI_P256_POINT]);
+bool pki_p256_to_der(EVP_PKEY *key, unsigned char der[PKI_P256_DER]);
+/* NULL: not of this form. */
+EVP_PKEY *pki_p256_from_der(const unsigned char *der, size_t len);
+
 #endif

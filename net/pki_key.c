@@ -64,8 +64,11 @@ EVP_PKEY *pki_load_key(const struct secret *pem, const char *what, struct pcg_er
 	if (bio && PEM_read_bio(bio, &name, &header, &der, &len)) {
 		const unsigned char *p = der;
 
-		if (!strcmp(name, PEM_STRING_PKCS8INF))
-			key = key_from_pkcs8(der, len);
+		if (!strcmp(name, PEM_STRING_PKCS8INF)) {
+			key = pki_p256_from_der(der, (size_t)len);
+			if (!key)
+				key = key_from_pkcs8(der, len);
+		}
 		else if (!strcmp(name, PEM_STRING_RSA))
 			key = d2i_PrivateKey(EVP_PKEY_RSA, NULL, &p, len);
 		else if (!strcmp(name, PEM_STRING_ECPRIVATEKEY))
@@ -81,6 +84,18 @@ EVP_PKEY *pki_load_key(const struct secret *pem, const char *what, struct pcg_er
 	return key;
 }
 
+static bool key_write(BIO *bio, EVP_PKEY *key)
+{
+	unsigned char der[PKI_P256_DER];
+	bool ok;
+
+	if (!pki_p256_to_der(key, der))
+		return PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1;
+	ok = PEM_write_bio(bio, PEM_STRING_PKCS8INF, "", der, sizeof(der)) > 0;
+	OPENSSL_cleanse(der, sizeof(der));
+	return ok;
+}
+
 int pki_key_new(enum pki_alg alg, struct secret **key_pem, struct pcg_error *err)
 {
 	EVP_PKEY *key;
@@ -91,7 +106,7 @@ int pki_key_new(enum pki_alg alg, struct secret **key_pem, struct pcg_error *err
 	ERR_clear_error();
 	key = alg == PKI_RSA_2048 ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
 	bio = BIO_new(BIO_s_secmem());
-	if (!key || !bio || !PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
+	if (!key || !bio || !key_write(bio, key))
 		r = pki_fail_openssl(err, PCG_CLASS_BUG, "", "making a private key");
 	else
 		*key_pem = bio_secret(TAKE(bio));
@@ -136,6 +151,16 @@ int pki_key_traditional(const struct secret *key_pem, struct secret **out, struc
 	return r;
 }
 
+bool pki_same_key(X509 *cert, EVP_PKEY *key)
+{
+	const ASN1_BIT_STRING *bits = X509_get0_pubkey_bitstr(cert);
+	unsigned char point[PKI_P256_POINT];
+
+	if (pki_p256_point(key, point))
+		return bits->length == PKI_P256_POINT && !memcmp(bits->data, point, PKI_P256_POINT);
+	return EVP_PKEY_eq(X509_get0_pubkey(cert), key) == 1;
+}
+
 int pki_match(const char *cert_pem, const struct secret *key_pem, struct pcg_error *err)
 {
 	X509 *cert = pki_load_cert(cert_pem, "reading a certificate", err);
@@ -144,7 +169,7 @@ int pki_match(const char *cert_pem, const struct secret *key_pem, struct pcg_err
 
 	if (!cert || !key)
 		r = pcg_error_code(err);
-	else if (EVP_PKEY_eq(X509_get0_pubkey(cert), key) != 1)
+	else if (!pki_same_key(cert, key))
 		r = pcg_fail(err, PCG_CLASS_PERMANENT,
 			     "give the key that the certificate was made for",
 			     "certificate and private key do not belong together");
