@@ -395,6 +395,9 @@ static int make_tls(struct pcg_host *h, const json_t *hello, struct pcg_error *e
 
 	/* A certificate that the account names is checked even when it says insecure. */
 	tls.insecure = !tls.ca_pem && !tls.thumbprint && json_bool_or(spec, "insecure", false);
+	/* The system's authorities: loaded by the client when it first meets https. */
+	if (!tls.ca_pem && !tls.thumbprint && !tls.insecure)
+		return 0;
 	r = http_tls_new(&tls, &h->tls, err);
 	return r ? pcg_fail_prefix(err, "account %s", json_str_or(h->identity, "uid", "")) : 0;
 }

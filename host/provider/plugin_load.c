@@ -157,17 +157,20 @@ static int check_ops(const struct pcg_provider *t, const char *path, struct pcg_
 
 static int read_settings(struct plugin *p, const char *path, struct pcg_error *err)
 {
-	int r;
+	struct pcg_error why;
 
 	if (!p->table.settings) {
 		p->settings = json_array();
 		return 0;
 	}
-	r = json_parse(p->table.settings, strlen(p->table.settings), "settings table", &p->settings, err);
-	if (!r && !json_is_array(p->settings))
-		r = pcg_fail(err, PCG_CLASS_PERMANENT, "make it an array of objects with name, type, default, doc",
-			     "settings table: expected an array");
-	return r ? pcg_fail_prefix(err, "loading plugin %s", path) : 0;
+	if (json_parse(p->table.settings, strlen(p->table.settings), "settings table", &p->settings, &why) == 0) {
+		if (json_is_array(p->settings))
+			return 0;
+		pcg_fail(&why, PCG_CLASS_PERMANENT, "", "settings table: found no array");
+	}
+	return pcg_fail(err, PCG_CLASS_PERMANENT,
+			"make it an array of objects with name, type, default, doc",
+			"loading plugin %s: %s, expected an array", path, why.text);
 }
 
 int plugin_load(const char *path, const char *name, struct plugin *out, struct pcg_error *err)

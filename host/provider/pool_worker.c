@@ -246,7 +246,7 @@ static void on_end(void *arg, struct worker *process, const char *reason)
 	if (crashed) {
 		log_warn("provider_worker_died", LS("account", a->uid), LS("provider", w->plugin->name),
 			 LS("reason", reason));
-		if (a->doc && !p->closing)
+		if (a->doc && !p->closing && !worker_killed_outside(process))
 			note_crash(a, w->plugin->name, reason);
 	} else {
 		log_info("provider_worker_ended", LS("account", a->uid), LS("reason", reason));
@@ -502,7 +502,7 @@ static uint64_t tick_ready(struct pool_worker *w, uint64_t now)
 		at = tick_watch(w, now, waiting);
 		next = at < next ? at : next;
 	}
-	if (w->n_calls || w->account->queued)
+	if (w->n_calls || (w->account->queued && !w->retired))
 		return next;
 	at = w->idle_since + w->pool->idle_ms;
 	if (w->retired || (!waiting && at <= now)) {

@@ -7,6 +7,7 @@
  * account, ended after idle_ms without one; replaced by a new one when credentials or the plugin
  * file change, when it dies or hangs past a deadline (then killed). A plugin that crashes 5 times within 10
  * minutes is quarantined for that account: calls answer PERMANENT with the reason until rescan or new credentials.
+ * Deaths by a SIGKILL from outside do not count. A refused plugin answers PERMANENT until its file or the account changes.
  * Loop thread only.
  */
 
@@ -52,6 +53,7 @@ struct provider_reply {
 typedef void (*provider_cb)(void *arg, const struct provider_reply *reply);
 
 int provider_pool_new(uv_loop_t *loop, const struct provider_pool_spec *spec, struct provider_pool **out, struct pcg_error *err);
+/* Cancels every call without a callback, stops the workers (7 s at most), then tells closed. */
 void provider_pool_close(struct provider_pool *p, void (*closed)(void *arg), void *arg);
 void provider_pool_set_proxy(struct provider_pool *p, struct proxy_set *proxy); /* workers are replaced when they are idle between calls */
 
@@ -61,7 +63,8 @@ void provider_account_remove(struct provider_pool *p, const char *uid);
 /* Is a plugin there for this cloud type? err names the folder and what is in it. */
 int provider_known(struct provider_pool *p, const char *cloud_type, struct pcg_error *err);
 
-/* op: the member's name in struct pcg_provider ("machine_ensure"). doc: reference taken. Calls of one (op, subject) never overlap.
+/* timeout_ms counts from the moment at which the call goes to the worker; 0: no deadline. cb is never called from inside.
+ * op: the member's name in struct pcg_provider ("machine_ensure"). doc: reference taken. Calls of one (op, subject) never overlap.
  * Waiting calls of an account are taken in order of arrival, fair between clusters. A worker's death answers RETRY. */
 struct provider_call *provider_call(struct provider_pool *p, const char *account, const char *op, const char *subject,
 				    json_t *doc, uint32_t timeout_ms, provider_cb cb, void *arg);

@@ -32,7 +32,7 @@ struct worker {
 	uv_timer_t timer;
 	uv_shutdown_t shutdown;
 	int open_handles;
-	bool started, exited, eof, closing, ending;
+	bool started, exited, eof, closing, ending, killed_outside;
 	struct frame_reader reader;
 	char killed[200];      /* why we killed it; empty: we did not */
 	char reason[320];
@@ -108,6 +108,7 @@ static void on_exit_cb(uv_process_t *process, int64_t status, int signum)
 	struct worker *w = process->data;
 
 	w->exited = true;
+	w->killed_outside = signum == SIGKILL && !w->killed[0];
 	if (w->killed[0])
 		snprintf(w->reason, sizeof(w->reason), "killed: %s", w->killed);
 	else if (signum)
@@ -237,6 +238,11 @@ void worker_kill(struct worker *w, const char *why)
 		snprintf(w->killed, sizeof(w->killed), "%s", why);
 	uv_timer_stop(&w->timer);
 	uv_process_kill(&w->process, SIGKILL);
+}
+
+bool worker_killed_outside(const struct worker *w)
+{
+	return w->killed_outside;
 }
 
 int worker_pid(const struct worker *w)

@@ -43,6 +43,8 @@ int worker_send(struct worker *w, const json_t *doc, struct pcg_error *err);
 void worker_end(struct worker *w, uint32_t grace_ms);
 void worker_kill(struct worker *w, const char *why);
 int worker_pid(const struct worker *w);
+/* In on_end: by a SIGKILL that we did not send (the system short of memory, a person). Not the child's fault. */
+bool worker_killed_outside(const struct worker *w);
 
 /* In the child. Reads the hello frame from descriptor 3, confines this process, gives the rest of
  * the hello. missing lists what the kernel lacks ("landlock"), comma separated. */

@@ -206,6 +206,20 @@ START_TEST(deaths_that_are_far_apart_are_forgiven)
 }
 END_TEST
 
+START_TEST(a_worker_killed_by_others_is_no_fault_of_its_plugin)
+{
+	struct rig r;
+
+	open_good(&r, 0);
+	for (int i = 0; i < 7; i++) {
+		kill(pid_of(&r, "a1"), SIGKILL);
+		rig_wait_workers(&r, 0);
+	}
+	pid_of(&r, "a1");
+	rig_close(&r);
+}
+END_TEST
+
 static const struct {
 	const char *plugin, *text;
 } start_deaths[] = {
@@ -411,6 +425,7 @@ TCase *death_cases(void)
 	tcase_add_test(c, a_cancelled_call_is_not_answered_and_its_op_ends);
 	tcase_add_test(c, five_deaths_put_a_plugin_into_quarantine_until_rescan_or_new_credentials);
 	tcase_add_test(c, deaths_that_are_far_apart_are_forgiven);
+	tcase_add_test(c, a_worker_killed_by_others_is_no_fault_of_its_plugin);
 	tcase_add_loop_test(c, a_plugin_that_dies_while_it_starts_is_quarantined, 0, ARRAY_LEN(start_deaths));
 	tcase_add_test(c, an_idle_worker_ends_and_its_stop_runs);
 	tcase_add_test(c, new_credentials_mean_a_new_worker_while_running_calls_finish);

@@ -20,7 +20,7 @@ static const struct {
 	{ "missingcap", "has no machine_power_off", "by its capabilities" },
 	{ "parallel", "wants 0 ops at once", "expected 1 to 64" },
 	{ "wrongname", "provider in it is \"another\"", "expected \"wrongname\"" },
-	{ "badsettings", "settings table", "not JSON: line 1" },
+	{ "badsettings", "settings table", "expected an array" },
 	{ "refuseshost", "refuses a host with ABI 0.1", "" },
 	{ "nosymbol", "without the symbol", "pcg_provider_v0" },
 	{ "newsymbol", "exports pcg_provider_v1", "expects pcg_provider_v0" },

@@ -122,15 +122,17 @@ struct pcg_services {
 
 	/* Sends and waits. Returns 0 when resp is filled (also without an HTTP answer). resp is the caller's
 	 * struct (zeroed, struct_size set); what it points to lives until http_free or the end of the op.
-	 * call may be NULL in threads of the plugin's own: then timeout_ms must be set. Ends early with
-	 * PCG_ERR_CANCELLED when the op is cancelled or past its deadline. */
+	 * call may be NULL in stop() and in threads of the plugin's own: then timeout_ms must be set. Ends early with
+	 * PCG_ERR_CANCELLED when the op is cancelled or past its deadline; requests of the plugin's own threads when
+	 * stop() begins. Other than 0: a struct_size was too small. */
 	int32_t (*http)(struct pcg_host *host, struct pcg_call *call, const struct pcg_http_request *req,
 			struct pcg_http_response *resp);
 	void (*http_free)(struct pcg_host *host, struct pcg_http_response *resp);
 
 	/* Milliseconds left for this op; 0: past it, or cancelled. */
 	uint64_t (*remaining_ms)(struct pcg_call *call);
-	/* Sleeps at most ms; returns early, with 1, when cancelled or woken by wake(). */
+	/* Sleeps at most ms, at most an hour; returns early, with 1, when the op is cancelled or past its deadline. call
+	 * NULL (a thread of the plugin's own): early, with 1, when stop() begins. */
 	uint32_t (*wait)(struct pcg_host *host, struct pcg_call *call, uint64_t ms);
 
 	/* Keeps small things of the account across the worker's death, by name, as secrets of the store (a session
