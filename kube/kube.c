@@ -39,7 +39,7 @@ int kube_new(const struct kube_spec *spec, struct kube **out, struct pcg_error *
 	k->proxy = spec->proxy ? proxy_set_ref(spec->proxy) : NULL;
 	k->mint = spec->mint;
 	k->mint_arg = spec->mint_arg;
-	LIST_INIT(&k->ops);
+	TAILQ_INIT(&k->ops);
 	LIST_INIT(&k->groups);
 	*out = k;
 	return 0;
@@ -52,7 +52,8 @@ void kube_free(struct kube *k)
 	if (!k)
 		return;
 	assert(k->magic == KUBE_MAGIC);
-	while ((op = LIST_FIRST(&k->ops)))
+	/* Those that hold others are older than what they hold, and end it. */
+	while ((op = TAILQ_FIRST(&k->ops)))
 		kube_op_cancel(op);
 	kube_groups_free(k);
 	http_tls_unref(k->tls);
@@ -80,13 +81,13 @@ void kube_op_start(struct kube_op *op, struct kube *k, void (*destroy)(struct ku
 	op->magic = KUBE_OP_MAGIC;
 	op->k = k;
 	op->destroy = destroy;
-	LIST_INSERT_HEAD(&k->ops, op, link);
+	TAILQ_INSERT_TAIL(&k->ops, op, link);
 }
 
 void kube_op_end(struct kube_op *op)
 {
 	assert(op->magic == KUBE_OP_MAGIC);
-	LIST_REMOVE(op, link);
+	TAILQ_REMOVE(&op->k->ops, op, link);
 	op->magic = 0;
 	op->destroy(op);
 }

@@ -24,7 +24,7 @@ struct kube_op {
 	unsigned magic;
 	struct kube *k;
 	void (*destroy)(struct kube_op *op); /* ends what it holds, and frees it */
-	LIST_ENTRY(kube_op) link;
+	TAILQ_ENTRY(kube_op) link;
 };
 
 /* The resources of one group and version, and who waits for them. */
@@ -45,7 +45,7 @@ struct kube {
 	void *mint_arg;
 	struct http_tls_ctx *tls;
 	int64_t renew_at_ms;
-	LIST_HEAD(, kube_op) ops;
+	TAILQ_HEAD(, kube_op) ops; /* oldest first */
 	LIST_HEAD(, kube_group) groups;
 };
 

@@ -151,7 +151,6 @@ static int send_watch(struct watch *w, const char *path)
 				    .n_headers = 1,
 				    .proxy = k->proxy,
 				    .timeout_ms = CALL_ENDS_MS,
-				    .max_response = UINT64_MAX,
 				    .own_connection = true,
 				    .on_data = on_data };
 	int r = kube_tls(k, &req.tls, &w->err);

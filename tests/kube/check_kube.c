@@ -1,0 +1,782 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "tests/kube/stand_in.h"
+
+#include "kube/kube_impl.h"
+
+static struct http_client *http;
+static struct kube *kube;
+static int minted;
+static int64_t mint_life_ms;
+
+static int mint(void *arg, char **cert, struct secret **key, struct pcg_error *err)
+{
+	json_t *keys = json_pack("{s:{s:s, s:s}}", "ca", "crt", api.ca.cert, "key",
+				 secret_data(api.ca.key));
+	int r;
+
+	(void)arg;
+	minted++;
+	r = bootstrap_mint_admin(keys, "pcg", mint_life_ms, cert, key, err);
+	json_decref(keys);
+	return r;
+}
+
+static void client_start(uint16_t port)
+{
+	char url[64];
+	struct kube_spec spec = { .server = url, .ca_pem = api.ca.cert, .mint = mint,
+				  .field_manager = "pcg" };
+	struct pcg_error err;
+
+	snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
+	http = http_client_new(rig_loop, NULL);
+	spec.http = http;
+	minted = 0;
+	mint_life_ms = 3600000;
+	ck_assert_int_eq(kube_new(&spec, &kube, &err), 0);
+}
+
+static void setup(void)
+{
+	api_start();
+	client_start(http_server_port(api.server));
+}
+
+static void teardown(void)
+{
+	kube_free(kube);
+	kube = NULL;
+	rig_client_end(http);
+	api_end();
+}
+
+struct answer {
+	int done, status;
+	json_t *body;
+	struct pcg_error err;
+};
+
+static void on_reply(void *arg, const struct kube_reply *r)
+{
+	struct answer *a = arg;
+
+	a->done++;
+	a->status = r->status;
+	json_decref(a->body);
+	a->body = json_incref(r->body);
+	a->err = r->err;
+}
+
+static void on_path(void *arg, char *path, const struct pcg_error *err)
+{
+	struct answer *a = arg;
+
+	a->done++;
+	json_decref(a->body);
+	a->body = path ? json_string(path) : NULL;
+	if (err)
+		a->err = *err;
+	free(path);
+}
+
+struct applied {
+	int done, created, updated;
+	bool failed;
+	struct pcg_error err;
+};
+
+static void on_progress(void *arg, const json_t *object, bool created)
+{
+	struct applied *a = arg;
+
+	ck_assert_ptr_nonnull(object);
+	if (created)
+		a->created++;
+	else
+		a->updated++;
+}
+
+static void on_applied(void *arg, const struct pcg_error *err)
+{
+	struct applied *a = arg;
+
+	a->done++;
+	a->failed = err != NULL;
+	if (err)
+		a->err = *err;
+}
+
+static struct kube_op *apply(const json_t *objects, uint32_t timeout_ms, struct applied *a)
+{
+	struct kube_apply_spec spec = { .objects = objects, .timeout_ms = timeout_ms,
+					.progress = on_progress, .done = on_applied, .arg = a };
+
+	*a = (struct applied){ 0 };
+	return kube_apply(kube, &spec);
+}
+
+static json_t *object(const char *version, const char *kind, const char *name)
+{
+	return json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", version, "kind", kind, "metadata",
+			 "name", name);
+}
+
+START_TEST(a_request_carries_a_certificate_minted_on_need)
+{
+	struct answer a = { 0 };
+
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 1);
+	ck_assert_int_eq(a.status, 200);
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 2);
+	ck_assert_int_eq(minted, 1);
+	clock_turn_ms(3600000 * 7 / 10); /* less than a third is left */
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 3);
+	clock_turn_ms(-3600000 * 7 / 10);
+	ck_assert_int_eq(minted, 2);
+}
+END_TEST
+
+static int mint_fails(void *arg, char **cert, struct secret **key, struct pcg_error *err)
+{
+	return pcg_fail(err, PCG_CLASS_BUG, "", "no keys");
+}
+
+START_TEST(a_certificate_that_cannot_be_made_is_told_by_the_callback)
+{
+	struct answer a = { 0 };
+
+	kube->mint = mint_fails;
+	kube_ready(kube, on_reply, &a);
+	ck_assert_int_eq(a.done, 0);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 0);
+	ck_assert_ptr_nonnull(strstr(a.err.text, "no keys"));
+}
+END_TEST
+
+START_TEST(a_server_of_another_authority_is_refused)
+{
+	struct rig_ca other = rig_ca_new("kubernetes");
+	struct answer a = { 0 };
+
+	free(kube->ca_pem);
+	kube->ca_pem = strdup(other.cert);
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 0);
+	ck_assert_int_eq(a.err.class, PCG_CLASS_PERMANENT);
+	ck_assert_int_eq(api_count("GET /readyz"), 0);
+	rig_ca_free(&other);
+}
+END_TEST
+
+static const struct {
+	int status;
+	const char *body;
+	enum pcg_class class;
+	const char *says; /* NULL: any */
+} statuses[] = {
+	{ 401, "{\"kind\":\"Status\",\"message\":\"Unauthorized\"}", PCG_CLASS_AUTH, "Unauthorized" },
+	{ 403, "{\"message\":\"secrets is forbidden\",\"reason\":\"Forbidden\"}", PCG_CLASS_AUTH,
+	  "Forbidden: secrets is forbidden" },
+	{ 403, "{\"message\":\"exceeded quota: q\"}", PCG_CLASS_QUOTA, "exceeded quota" },
+	{ 403, "{\"message\":\"namespace x because it is being terminated\"}", PCG_CLASS_RETRY, NULL },
+	{ 404, "{}", PCG_CLASS_NOT_FOUND, "404" },
+	{ 409, "{\"reason\":\"Conflict\",\"message\":\"Apply failed with 1 conflict\",\"details\":{\"causes\":"
+	       "[{\"reason\":\"FieldManagerConflict\",\"message\":\"conflict with \\\"kubectl\\\"\",\"field\":\".spec.replicas\"}]}}",
+	  PCG_CLASS_CONFLICT, ".spec.replicas: conflict with \"kubectl\"" },
+	{ 410, "{\"reason\":\"Expired\",\"message\":\"too old resource version\"}", PCG_CLASS_CONFLICT, "too old" },
+	{ 422, "{\"reason\":\"Invalid\",\"message\":\"Pod is invalid\",\"details\":{\"causes\":[{\"message\":\"Required value\","
+	       "\"field\":\"spec.containers\"}]}}",
+	  PCG_CLASS_PERMANENT, "spec.containers: Required value" },
+	{ 429, "{\"message\":\"slow down\"}", PCG_CLASS_RETRY, "slow down" },
+	{ 500, "{\"message\":\"failed calling webhook\"}", PCG_CLASS_RETRY, "webhook" },
+	{ 503, "<html>busy</html>\nmore", PCG_CLASS_RETRY, "<html>busy</html>" },
+};
+
+START_TEST(a_refusal_becomes_an_error_with_the_servers_words)
+{
+	struct answer a = { 0 };
+
+	api_script("GET", "/x", statuses[_i].status, statuses[_i].body, 1);
+	kube_request(kube, "GET", "/x?token=abc", NULL, NULL, 0, on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, statuses[_i].status);
+	ck_assert_int_eq(a.err.class, statuses[_i].class);
+	ck_assert_ptr_nonnull(strstr(a.err.text, "GET https://127.0.0.1"));
+	ck_assert_ptr_null(strstr(a.err.text, "token="));
+	if (statuses[_i].says)
+		ck_assert_msg(strstr(a.err.text, statuses[_i].says) != NULL, "%s", a.err.text);
+	json_decref(a.body);
+}
+END_TEST
+
+START_TEST(json_that_ends_early_is_tried_again_later_and_no_object)
+{
+	struct answer a = { 0 };
+
+	api_script("GET", "/x", 200, "{\"kind\":\"Pod\",\"metadata\":{\"na", 1);
+	kube_request(kube, "GET", "/x", NULL, NULL, 0, on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 0);
+	ck_assert_int_eq(a.err.class, PCG_CLASS_RETRY);
+	ck_assert_ptr_null(a.body);
+}
+END_TEST
+
+static const struct {
+	const char *version, *kind, *ns, *name, *path; /* path NULL: not served */
+} paths[] = {
+	{ "v1", "Namespace", "ignored", "a", "/api/v1/namespaces/a" },
+	{ "v1", "Pod", "kube-system", "a", "/api/v1/namespaces/kube-system/pods/a" },
+	{ "v1", "Pod", NULL, "a", "/api/v1/namespaces/default/pods/a" },
+	{ "v1", "Pod", NULL, NULL, "/api/v1/pods" },
+	{ "v1", "Pod", "x", NULL, "/api/v1/namespaces/x/pods" },
+	{ "apps/v1", "Deployment", "x", "a", "/apis/apps/v1/namespaces/x/deployments/a" },
+	{ "v1", "Pod", "x", "a/../b", "/api/v1/namespaces/x/pods/a%2F..%2Fb" },
+	{ "v1", "Thing", "x", "a", NULL },
+	{ "none.example/v1", "Thing", "x", "a", NULL },
+};
+
+START_TEST(an_objects_path_comes_from_discovery)
+{
+	struct answer a = { 0 };
+
+	kube_path_of(kube, paths[_i].version, paths[_i].kind, paths[_i].ns, paths[_i].name, on_path, &a);
+	ck_assert_int_eq(a.done, 0);
+	RIG_UNTIL(a.done);
+	if (paths[_i].path) {
+		ck_assert_str_eq(json_string_value(a.body), paths[_i].path);
+	} else {
+		ck_assert_int_eq(a.err.class, PCG_CLASS_NOT_FOUND);
+		ck_assert_ptr_nonnull(strstr(a.err.text, paths[_i].kind));
+		ck_assert_ptr_nonnull(strstr(a.err.text, paths[_i].version));
+	}
+	json_decref(a.body);
+}
+END_TEST
+
+START_TEST(discovery_is_asked_once_and_again_for_an_unknown_kind)
+{
+	struct answer a = { 0 };
+
+	for (int i = 0; i < 5; i++)
+		kube_path_of(kube, "v1", "Pod", "x", "a", on_path, &a);
+	RIG_UNTIL(a.done == 5);
+	kube_path_of(kube, "v1", "Secret", "x", "a", on_path, &a);
+	RIG_UNTIL(a.done == 6);
+	ck_assert_int_eq(api_count("GET /api/v1"), 1);
+	kube_path_of(kube, "v1", "Thing", "x", "a", on_path, &a);
+	RIG_UNTIL(a.done == 7);
+	ck_assert_int_eq(api_count("GET /api/v1"), 2);
+	json_decref(a.body);
+}
+END_TEST
+
+START_TEST(objects_are_applied_in_the_order_of_kinds)
+{
+	struct applied a;
+	json_t *list = json_pack("[o, o, {s:s, s:s, s:[o]}, o]", object("v1", "Pod", "p"),
+				 object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "w"),
+				 "apiVersion", "v1", "kind", "List", "items",
+				 object("v1", "ConfigMap", "c"), object("v1", "Namespace", "n"));
+	static const char *const order[] = { "/api/v1/namespaces/n?", "/customresourcedefinitions/w?",
+					     "/configmaps/c?", "/pods/p?" };
+	size_t at = 0, i;
+	json_t *v;
+
+	apply(list, 10000, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_msg(!a.failed, "%s", a.err.text);
+	ck_assert_int_eq(a.created, 4);
+	json_array_foreach(api.log, i, v) {
+		const char *line = json_string_value(v);
+
+		if (strncmp(line, "PATCH", 5) != 0)
+			continue;
+		ck_assert_msg(strstr(line, order[at]) != NULL, "%s", line);
+		ck_assert_ptr_nonnull(strstr(line, "fieldManager=pcg"));
+		ck_assert_ptr_nonnull(strstr(line, "force=true"));
+		at++;
+	}
+	ck_assert_uint_eq(at, 4);
+	ck_assert_str_eq(json_string_value(json_array_get(api.types, 0)),
+			 "application/apply-patch+yaml");
+	apply(list, 10000, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.created, 0);
+	ck_assert_int_eq(a.updated, 4);
+	json_decref(list);
+}
+END_TEST
+
+static const struct {
+	const char *method, *part;
+	int status;
+	const char *body;
+} passing[] = {
+	{ "PATCH", "/configmaps/", 409, "{\"reason\":\"Conflict\"}" },
+	{ "PATCH", "/configmaps/", 429, "{}" },
+	{ "PATCH", "/configmaps/", 500, "{\"message\":\"failed calling webhook \\\"x\\\": no endpoints\"}" },
+	{ "PATCH", "/configmaps/", 503, "busy" },
+	{ "PATCH", "/configmaps/", 404, "{\"message\":\"namespaces \\\"default\\\" not found\"}" },
+	{ "PATCH", "/configmaps/", 200, "{\"cut" },
+	{ "GET", "/api/v1", 503, "{}" },
+};
+
+START_TEST(what_passes_by_itself_is_tried_again)
+{
+	json_t *list = json_pack("[o]", object("v1", "ConfigMap", "c"));
+	struct applied a;
+
+	api_script(passing[_i].method, passing[_i].part, passing[_i].status, passing[_i].body, 2);
+	apply(list, 10000, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_msg(!a.failed, "%s", a.err.text);
+	ck_assert_int_eq(api.scripts[0].times, 0);
+	ck_assert_ptr_nonnull(json_object_get(api.objects, "/api/v1/namespaces/default/configmaps/c"));
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(a_kind_that_is_not_served_yet_is_waited_for)
+{
+	json_t *list = json_pack("[o]", object("example.com/v1", "Widget", "w"));
+	struct applied a;
+
+	api.served = "Widget";
+	api.served_after = 3;
+	apply(list, 10000, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_msg(!a.failed, "%s", a.err.text);
+	ck_assert_int_eq(api_count("GET /apis/example.com/v1"), 4);
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(a_refused_object_is_named_and_ends_the_apply)
+{
+	json_t *list = json_pack("[o, o]", object("v1", "ConfigMap", "c"), object("v1", "Pod", "p"));
+	struct applied a;
+
+	api_script("PATCH", "/configmaps/", 422, "{\"reason\":\"Invalid\",\"message\":\"data: wrong\"}", 1);
+	apply(list, 10000, &a);
+	RIG_UNTIL(a.done);
+	ck_assert(a.failed);
+	ck_assert_int_eq(a.err.class, PCG_CLASS_PERMANENT);
+	ck_assert_ptr_nonnull(strstr(a.err.text, "ConfigMap c"));
+	ck_assert_ptr_nonnull(strstr(a.err.text, "data: wrong"));
+	ck_assert_int_eq(api_count("PATCH /api/v1/namespaces/default/pods"), 0);
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(an_apply_ends_at_its_time_with_what_the_server_said_last)
+{
+	json_t *list = json_pack("[o]", object("v1", "ConfigMap", "c"));
+	struct applied a;
+
+	api_script("PATCH", "/configmaps/", 503, "{\"message\":\"etcd is away\"}", 1000);
+	apply(list, 600, &a);
+	RIG_UNTIL(a.done);
+	ck_assert(a.failed);
+	ck_assert_int_eq(a.err.class, PCG_CLASS_RETRY);
+	ck_assert_ptr_nonnull(strstr(a.err.text, "etcd is away"));
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(an_object_without_a_name_is_refused_before_any_is_sent)
+{
+	json_t *list = json_pack("[o, {s:s, s:s}]", object("v1", "ConfigMap", "c"), "apiVersion",
+				 "v1", "kind", "Pod");
+	struct applied a;
+
+	apply(list, 1000, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.err.class, PCG_CLASS_PERMANENT);
+	ck_assert_int_eq(api_count("PATCH"), 0);
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(nothing_to_apply_is_done)
+{
+	json_t *list = json_array();
+	struct applied a;
+
+	apply(list, 1000, &a);
+	ck_assert_int_eq(a.done, 0);
+	RIG_UNTIL(a.done);
+	ck_assert(!a.failed);
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(three_hundred_objects_go_over_few_connections)
+{
+	json_t *list = json_array();
+	struct applied a;
+
+	for (int i = 0; i < 300; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "c%d", i);
+		json_array_append_new(list, object("v1", "ConfigMap", name));
+	}
+	apply(list, 10000, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.created, 300);
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(an_apply_that_is_cancelled_or_freed_says_nothing_more)
+{
+	json_t *list = json_pack("[o, o]", object("v1", "ConfigMap", "c"), object("v1", "Pod", "p"));
+	struct applied a, b;
+	struct answer ready = { 0 };
+
+	kube_op_cancel(apply(list, 10000, &a));
+	apply(list, 10000, &b);
+	uv_run(rig_loop, UV_RUN_NOWAIT);
+	kube_free(kube);
+	kube = NULL;
+	rig_client_end(http);
+	client_start(http_server_port(api.server));
+	kube_ready(kube, on_reply, &ready);
+	RIG_UNTIL(ready.done);
+	ck_assert_int_eq(a.done + b.done, 0);
+	json_decref(list);
+}
+END_TEST
+
+static const struct {
+	int items, gone;
+	int requests;
+} lists[] = { { 0, 0, 1 }, { 499, 0, 1 }, { 500, 0, 1 }, { 501, 0, 2 }, { 5234, 0, 11 },
+	      { 1200, 1, 5 } };
+
+START_TEST(a_list_has_every_page_once)
+{
+	struct answer a = { 0 };
+
+	api.pages_of = lists[_i].items;
+	api.gone_pages = lists[_i].gone;
+	kube_list(kube, "/api/v1/secrets", "a=b,c in (d)", on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_uint_eq(json_array_size(json_at(a.body, "items")), (size_t)lists[_i].items);
+	ck_assert_str_eq(json_str(a.body, "metadata.resourceVersion"), "77");
+	ck_assert_int_eq(api_count("GET /api/v1/secrets?limit=500&labelSelector=a%3Db%2Cc%20in%20%28d%29"),
+			 lists[_i].requests);
+	for (int i = 0; i < lists[_i].items; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "s%d", i);
+		ck_assert_str_eq(json_str(json_array_get(json_at(a.body, "items"), (size_t)i),
+					  "metadata.name"), name);
+	}
+	json_decref(a.body);
+}
+END_TEST
+
+START_TEST(a_list_that_is_none_is_an_error)
+{
+	struct answer a = { 0 };
+
+	api_script("GET", "/api/v1/secrets", 200, "{\"kind\":\"Secret\"}", 1);
+	kube_list(kube, "/api/v1/secrets", NULL, on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 0);
+	ck_assert_ptr_nonnull(strstr(a.err.text, "not a list"));
+}
+END_TEST
+
+struct events {
+	int n, ended;
+	char last[64];
+	struct pcg_error err;
+	struct kube_op *op;
+	int cancel_at; /* event that cancels the watch; 0: none */
+	bool free_client;
+};
+
+static void on_event(void *arg, const char *type, json_t *o)
+{
+	struct events *e = arg;
+
+	e->n++;
+	snprintf(e->last, sizeof(e->last), "%s %s", type, json_str_or(o, "metadata.name", "?"));
+	if (e->n != e->cancel_at)
+		return;
+	if (e->free_client) {
+		kube_free(kube);
+		kube = NULL;
+	} else {
+		kube_op_cancel(e->op);
+	}
+}
+
+static void on_end(void *arg, const struct pcg_error *err)
+{
+	struct events *e = arg;
+
+	e->ended++;
+	e->err = *err;
+}
+
+static void event_write(const char *text)
+{
+	http_exchange_stream_write(api.watch, text, strlen(text));
+}
+
+START_TEST(a_watch_gives_events_whole_however_they_are_cut)
+{
+	struct events e = { 0 };
+
+	e.op = kube_watch(kube, "/api/v1/pods", "77", on_event, on_end, &e);
+	RIG_UNTIL(api.watch);
+	ck_assert_int_eq(api_count("GET /api/v1/pods?watch=1&allowWatchBookmarks=true"
+				   "&timeoutSeconds=300&resourceVersion=77"), 1);
+	event_write("{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"a\"}}}\n{\"type\":\"MODI");
+	RIG_UNTIL(e.n == 1);
+	event_write("FIED\",\"object\":{\"metadata\":{\"name\":\"b\"}}}\n"
+		    "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"name\":\"c\"}}}\n");
+	RIG_UNTIL(e.n == 3);
+	ck_assert_str_eq(e.last, "BOOKMARK c");
+	http_exchange_stream_end(api.watch);
+	RIG_UNTIL(e.ended);
+	ck_assert_int_eq(e.err.class, PCG_CLASS_RETRY);
+}
+END_TEST
+
+static const struct {
+	const char *sent;
+	enum pcg_class class;
+	const char *says;
+} endings[] = {
+	{ "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\","
+	  "\"message\":\"too old resource version: 77 (99)\"}}\n",
+	  PCG_CLASS_CONFLICT, "too old resource version" },
+	{ "{\"type\":\"ADDED\",\"object\":{}}\nnot json\n", PCG_CLASS_RETRY, "no event" },
+	{ "{\"type\":\"ADDED\",\"object\":{}}\n{\"type\":\"ADD", PCG_CLASS_RETRY, "inside an event" },
+};
+
+START_TEST(a_watch_says_why_it_ended)
+{
+	struct events e = { 0 };
+
+	e.op = kube_watch(kube, "/api/v1/pods", "77", on_event, on_end, &e);
+	RIG_UNTIL(api.watch);
+	event_write(endings[_i].sent);
+	http_exchange_stream_end(api.watch);
+	RIG_UNTIL(e.ended);
+	ck_assert_int_eq(e.err.class, endings[_i].class);
+	ck_assert_msg(strstr(e.err.text, endings[_i].says) != NULL, "%s", e.err.text);
+}
+END_TEST
+
+START_TEST(a_watch_that_is_refused_has_the_servers_reason)
+{
+	struct events e = { 0 };
+
+	api_script("GET", "watch=1", 410, "{\n \"kind\": \"Status\",\n \"message\": \"too old\"\n}\n", 1);
+	kube_watch(kube, "/api/v1/pods", "1", on_event, on_end, &e);
+	RIG_UNTIL(e.ended);
+	ck_assert_int_eq(e.n, 0);
+	ck_assert_int_eq(e.err.class, PCG_CLASS_CONFLICT);
+	ck_assert_ptr_nonnull(strstr(e.err.text, "too old"));
+}
+END_TEST
+
+START_TEST(an_event_may_end_its_watch_or_the_client)
+{
+	struct events e = { .cancel_at = 1, .free_client = _i == 1 };
+
+	e.op = kube_watch(kube, "/api/v1/pods", "77", on_event, on_end, &e);
+	RIG_UNTIL(api.watch);
+	event_write("{\"type\":\"ADDED\",\"object\":{}}\n{\"type\":\"ADDED\",\"object\":{}}\n");
+	RIG_UNTIL(e.n == 1);
+	http_exchange_stream_end(api.watch);
+	for (int i = 0; i < 20; i++)
+		uv_run(rig_loop, UV_RUN_NOWAIT);
+	ck_assert_int_eq(e.n, 1);
+	ck_assert_int_eq(e.ended, 0);
+}
+END_TEST
+
+static const struct {
+	const char *object;
+	bool available;
+} availables[] = {
+	{ "{\"kind\":\"Deployment\",\"metadata\":{\"generation\":2},\"status\":{\"observedGeneration\":1,"
+	  "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}}", false },
+	{ "{\"kind\":\"Deployment\",\"metadata\":{\"generation\":2},\"status\":{\"observedGeneration\":2,"
+	  "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}}", true },
+	{ "{\"kind\":\"Deployment\",\"metadata\":{\"generation\":1},\"spec\":{\"replicas\":2},\"status\":"
+	  "{\"observedGeneration\":1,\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}}", false },
+	{ "{\"kind\":\"Deployment\",\"metadata\":{\"generation\":1},\"status\":{\"observedGeneration\":1,"
+	  "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"False\"}]}}", false },
+	{ "{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1},\"status\":{\"observedGeneration\":1,"
+	  "\"desiredNumberScheduled\":2,\"updatedNumberScheduled\":2,\"numberAvailable\":1}}", false },
+	{ "{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1},\"status\":{\"observedGeneration\":1,"
+	  "\"desiredNumberScheduled\":2,\"updatedNumberScheduled\":2,\"numberAvailable\":2}}", true },
+	{ "{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1}}", false },
+	{ "{\"kind\":\"CustomResourceDefinition\"}", false },
+	{ "{\"kind\":\"CustomResourceDefinition\",\"status\":{\"conditions\":[{\"type\":\"Established\",\"status\":\"True\"}]}}", true },
+	{ "{\"kind\":\"APIService\",\"status\":{\"conditions\":[{\"type\":\"Available\",\"status\":\"False\"}]}}", false },
+	{ "{\"kind\":\"ValidatingWebhookConfiguration\",\"webhooks\":[{\"clientConfig\":{\"service\":{}}}]}", false },
+	{ "{\"kind\":\"ValidatingWebhookConfiguration\",\"webhooks\":[{\"clientConfig\":{\"service\":{},\"caBundle\":\"QQ==\"}}]}", true },
+	{ "{\"kind\":\"ConfigMap\"}", true },
+};
+
+START_TEST(availability_follows_the_kind)
+{
+	json_t *o = json_loads(availables[_i].object, 0, NULL);
+	char says[512];
+
+	/* An empty object is no service reference. */
+	if (json_at(o, "webhooks"))
+		json_put_str(json_array_get(json_at(o, "webhooks"), 0), "clientConfig.service.name", "s");
+	ck_assert_int_eq(kube_available(o, says, sizeof(says)), availables[_i].available);
+	if (!availables[_i].available)
+		ck_assert_str_ne(says, "");
+	json_decref(o);
+}
+END_TEST
+
+static void make_available(uv_timer_t *t)
+{
+	json_object_set_new(api.objects, "/apis/apps/v1/namespaces/x/deployments/d",
+			    json_loads(availables[1].object, 0, NULL));
+	uv_close((uv_handle_t *)t, NULL);
+}
+
+START_TEST(an_object_is_waited_for_until_it_is_available)
+{
+	json_t *d = json_pack("{s:s, s:s, s:{s:s, s:s}}", "apiVersion", "apps/v1", "kind", "Deployment",
+			      "metadata", "name", "d", "namespace", "x");
+	struct answer a = { 0 };
+	uv_timer_t t;
+
+	kube_wait_available(kube, d, 400, on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 0);
+	ck_assert_int_eq(a.err.class, PCG_CLASS_RETRY);
+	ck_assert_ptr_nonnull(strstr(a.err.text, "Deployment x/d"));
+	ck_assert_ptr_nonnull(strstr(a.err.text, "no such thing"));
+
+	uv_timer_init(rig_loop, &t);
+	uv_timer_start(&t, make_available, 200, 0);
+	kube_wait_available(kube, d, 8000, on_reply, &a);
+	RIG_UNTIL(a.done == 2);
+	ck_assert_int_eq(a.status, 200);
+	json_decref(a.body);
+	json_decref(d);
+}
+END_TEST
+
+START_TEST(a_connection_cut_anywhere_is_an_error_or_the_whole_answer)
+{
+	struct answer a = { 0 };
+
+	api.pages_of = 40;
+	relay_start(1 + _i * 331);
+	kube_free(kube);
+	rig_client_end(http);
+	client_start(relay.port);
+	kube_list(kube, "/api/v1/secrets", NULL, on_reply, &a);
+	RIG_UNTIL(a.done);
+	if (a.status == 200) {
+		ck_assert_uint_eq(json_array_size(json_at(a.body, "items")), 40);
+	} else {
+		ck_assert_int_eq(a.status, 0);
+		ck_assert_int_eq(a.err.class, PCG_CLASS_RETRY);
+		ck_assert_int_gt(relay.cuts, 0);
+	}
+	json_decref(a.body);
+	a.body = NULL;
+	relay.cut_after = -1; /* and the next one goes through */
+	kube_list(kube, "/api/v1/secrets", NULL, on_reply, &a);
+	RIG_UNTIL(a.done == 2);
+	ck_assert_int_eq(a.status, 200);
+	json_decref(a.body);
+	relay_end();
+}
+END_TEST
+
+START_TEST(an_apply_passes_over_cut_connections)
+{
+	json_t *list = json_array();
+	struct applied a;
+
+	for (int i = 0; i < 20; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "c%d", i);
+		json_array_append_new(list, object("v1", "ConfigMap", name));
+	}
+	relay_start(2500 + _i * 700);
+	kube_free(kube);
+	rig_client_end(http);
+	client_start(relay.port);
+	apply(list, 10000, &a);
+	RIG_UNTIL(relay.cuts || a.done);
+	relay.cut_after = -1;
+	RIG_UNTIL(a.done);
+	ck_assert_msg(!a.failed, "%s", a.err.text);
+	ck_assert_uint_eq(json_object_size(api.objects), 20);
+	json_decref(list);
+	relay_end();
+}
+END_TEST
+
+#define LOOP(fn, table) tcase_add_loop_test(t, fn, 0, sizeof(table) / sizeof((table)[0]))
+
+int main(void)
+{
+	Suite *s = suite_create("kube");
+	TCase *t = tcase_create("kube");
+	SRunner *r;
+	int failed;
+
+	tcase_set_timeout(t, 30);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_request_carries_a_certificate_minted_on_need);
+	tcase_add_test(t, a_certificate_that_cannot_be_made_is_told_by_the_callback);
+	tcase_add_test(t, a_server_of_another_authority_is_refused);
+	LOOP(a_refusal_becomes_an_error_with_the_servers_words, statuses);
+	tcase_add_test(t, json_that_ends_early_is_tried_again_later_and_no_object);
+	LOOP(an_objects_path_comes_from_discovery, paths);
+	tcase_add_test(t, discovery_is_asked_once_and_again_for_an_unknown_kind);
+	tcase_add_test(t, objects_are_applied_in_the_order_of_kinds);
+	LOOP(what_passes_by_itself_is_tried_again, passing);
+	tcase_add_test(t, a_kind_that_is_not_served_yet_is_waited_for);
+	tcase_add_test(t, a_refused_object_is_named_and_ends_the_apply);
+	tcase_add_test(t, an_apply_ends_at_its_time_with_what_the_server_said_last);
+	tcase_add_test(t, an_object_without_a_name_is_refused_before_any_is_sent);
+	tcase_add_test(t, nothing_to_apply_is_done);
+	tcase_add_test(t, three_hundred_objects_go_over_few_connections);
+	tcase_add_test(t, an_apply_that_is_cancelled_or_freed_says_nothing_more);
+	LOOP(a_list_has_every_page_once, lists);
+	tcase_add_test(t, a_list_that_is_none_is_an_error);
+	tcase_add_test(t, a_watch_gives_events_whole_however_they_are_cut);
+	LOOP(a_watch_says_why_it_ended, endings);
+	tcase_add_test(t, a_watch_that_is_refused_has_the_servers_reason);
+	tcase_add_loop_test(t, an_event_may_end_its_watch_or_the_client, 0, 2);
+	LOOP(availability_follows_the_kind, availables);
+	tcase_add_test(t, an_object_is_waited_for_until_it_is_available);
+	tcase_add_loop_test(t, a_connection_cut_anywhere_is_an_error_or_the_whole_answer, 0, 16);
+	tcase_add_loop_test(t, an_apply_passes_over_cut_connections, 0, 4);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
