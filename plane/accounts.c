@@ -166,6 +166,26 @@ static void keep_secrets(const struct cloud *cloud, json_t *spec, const json_t *
 	}
 }
 
+/* An account goes to another gateway only when no cluster needs it where it is. */
+static int leave_overlord(struct api_call *c, const json_t *doc, const char *next, struct pcg_error *err)
+{
+	const char *was = json_str_or(doc, "overlord", ""), *uid = json_str_or(doc, "uid", "");
+	char name[128];
+	int64_t n;
+	int r;
+
+	if (strcmp(was, next) == 0)
+		return 0;
+	r = clusters_users(c->p, ROWS_ACCOUNT, uid, &n, name, err);
+	if (r)
+		return r;
+	if (n)
+		return api_refuse(c, 400, "CloudAccountInUse",
+				  "%lld clusters use this account at its gateway, %s among them: move them all with POST "
+				  "/v1/overlords/migrate", (long long)n, name);
+	return gateways_release(c->p, was, "account", uid, err);
+}
+
 static int update(struct api_call *c, struct pcg_error *err)
 {
 	const struct cloud *cloud = find_cloud(c->param[0]);
@@ -190,6 +210,9 @@ static int update(struct api_call *c, struct pcg_error *err)
 	r = check_request(c, cloud);
 	if (!r)
 		r = find_overlord(c, json_str_or(c->body, "metadata.annotations.overlordUid", ""), overlord, err);
+	if (r)
+		return r;
+	r = leave_overlord(c, doc, overlord, err);
 	if (r)
 		return r;
 	api_metadata_update(json_object_get(doc, "metadata"), json_object_get(c->body, "metadata"));
@@ -322,19 +345,43 @@ static void validation_done(void *arg, const json_t *reply, const struct pcg_err
 	free(v);
 }
 
+/* {accountUid} in place of {account} is one that the plane has: its secrets need not be sent again. */
+static int stored_account(struct api_call *c, struct pcg_error *err)
+{
+	const char *uid = json_str(c->body, "accountUid");
+	AUTO_JSON json_t *doc = NULL;
+	json_t *spec = NULL;
+	int r;
+
+	if (json_object_get(c->body, "account") || !uid)
+		return 0;
+	r = rows_get(c->p, ROWS_ACCOUNT, uid, &doc, err);
+	if (r > 0 && strcmp(json_str_or(doc, "kind", ""), c->param[0]) == 0)
+		r = rows_secret_get_json(c->p, uid, "spec", &spec, err);
+	if (r < 0)
+		return r;
+	if (!spec)
+		return api_not_found(c, "cloud account", uid);
+	json_object_set_new(c->body, "account", spec);
+	json_put_str(c->body, "name", json_str(doc, "metadata.name"));
+	return 0;
+}
+
 /* POST /v1/overlords/{cloud}/{overlord}/account/validate {account} */
 static int validate(struct api_call *c, struct pcg_error *err)
 {
 	const struct cloud *cloud = find_cloud(c->param[0]);
 	AUTO_JSON json_t *overlord = NULL;
-	json_t *fields = json_array(), *account;
+	json_t *fields, *account;
 	struct validation *v;
 	int r;
 
-	if (!cloud) {
-		json_decref(fields);
+	if (!cloud)
 		return refuse_cloud(c, c->param[0]);
-	}
+	r = stored_account(c, err);
+	if (r)
+		return r;
+	fields = json_array();
 	check_spec(cloud, json_object_get(c->body, "account"), "account", fields);
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "cloud account", fields);

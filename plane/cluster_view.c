@@ -78,6 +78,30 @@ static json_t *endpoints(const json_t *status)
 	return out;
 }
 
+static json_t *health(const json_t *cluster, const json_t *status)
+{
+	const char *word = json_str_or(status, "health.state", "Unknown");
+	const json_t *at = json_at(status, "health.at");
+	json_t *out, *conditions = json_array();
+	char when[CLOCK_RFC3339_SIZE] = "", text[128];
+
+	if (strcmp(clusters_state(cluster, status), "Running") != 0)
+		word = "Unknown";
+	if (json_is_integer(at))
+		clock_rfc3339(json_integer_value(at), when);
+	else if (json_is_string(at))
+		snprintf(when, sizeof(when), "%s", json_string_value(at));
+	if (*when) {
+		snprintf(text, sizeof(text), "as the gateway saw it at %s", when);
+		json_array_append_new(conditions,
+				      json_pack("{s:s,s:s}", "type", "SeenByGateway", "message", text));
+	}
+	out = json_pack("{s:s,s:s,s:s,s:o}", "state", word, "agentVersion",
+			json_str_or(status, "heartbeat.agentVersion", ""), "lastHeartBeatTimestamp", when,
+			"conditions", conditions);
+	return out;
+}
+
 int cluster_view_status(struct plane *p, const json_t *cluster, const json_t *status, json_t **out,
 			struct pcg_error *err)
 {
@@ -96,6 +120,7 @@ int cluster_view_status(struct plane *p, const json_t *cluster, const json_t *st
 			endpoints(status), "services", "packs", "upgrades", "addOnServices", "repave", "state",
 			"Approved", "spcApply", "actionType", "DownloadAndInstall", "canBeApplied", 1,
 			"clusterImport", "isBrownfield", 0, "state", "", "fips", "mode", "none");
+	json_object_set_new(doc, "health", health(cluster, status));
 	if (json_object_get(cluster, "location"))
 		json_object_set(doc, "location", json_object_get(cluster, "location"));
 	json_object_set_new(doc, "machines", json_is_array(json_object_get(status, "machines")) ?
@@ -153,30 +178,6 @@ int cluster_view(struct plane *p, const json_t *cluster, const json_t *status, j
 	return 0;
 }
 
-static json_t *health(const json_t *cluster, const json_t *status)
-{
-	const char *word = json_str_or(status, "health.state", "Unknown");
-	const json_t *at = json_at(status, "health.at");
-	json_t *out, *conditions = json_array();
-	char when[CLOCK_RFC3339_SIZE] = "", text[128];
-
-	if (strcmp(clusters_state(cluster, status), "Running") != 0)
-		word = "Unknown";
-	if (json_is_integer(at))
-		clock_rfc3339(json_integer_value(at), when);
-	else if (json_is_string(at))
-		snprintf(when, sizeof(when), "%s", json_string_value(at));
-	if (*when) {
-		snprintf(text, sizeof(text), "as the gateway saw it at %s", when);
-		json_array_append_new(conditions,
-				      json_pack("{s:s,s:s}", "type", "SeenByGateway", "message", text));
-	}
-	out = json_pack("{s:s,s:s,s:s,s:o}", "state", word, "agentVersion",
-			json_str_or(status, "heartbeat.agentVersion", ""), "lastHeartBeatTimestamp", when,
-			"conditions", conditions);
-	return out;
-}
-
 int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *status, json_t **out,
 			  struct pcg_error *err)
 {
@@ -199,7 +200,6 @@ int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *
 	}
 	json_array_foreach(json_at(cluster, "spec.machinepoolconfig"), i, pool)
 		json_array_append_new(pools, cluster_view_pool(pool));
-	json_object_set_new(state, "health", health(cluster, status));
 	json_object_set_new(state, "kubeMeta",
 			    json_pack("{s:b,s:b,s:b,s:s}", "hasKubeConfig", kubeconfig, "hasKubeConfigClient",
 				      kubeconfig, "hasManifest", 0, "kubernetesVersion",

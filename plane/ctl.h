@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLANE_CTL_H
+#define PLANE_CTL_H
+
+/* pcg-planectl: one command, one process. Blocking. */
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/secret.h"
+#include "net/http_client.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_NOT_FOUND = 3, CTL_UNREACHABLE = 4 };
+
+struct ctl {
+	const char *state_dir, *url_option;
+	bool json;
+	const char *file;          /* -f */
+	const char *password_file;
+	const char *overlord, *cloud, *name, *until;
+	bool force, no_validate;
+	int64_t timeout_s;
+	/* the connection */
+	uv_loop_t loop;
+	struct http_client *http;
+	struct http_tls_ctx *tls;
+	char *url;
+	struct secret *key;
+};
+
+struct ctl_reply {
+	long status;
+	json_t *json;        /* NULL: the answer is not JSON */
+	struct secret *raw;
+	struct pcg_error err; /* when status is 0 */
+};
+
+int ctl_connect(struct ctl *c);
+void ctl_disconnect(struct ctl *c);
+/* body may be NULL. The caller ends reply with ctl_reply_free. Returns an exit status; anything but CTL_DONE was told
+ * on standard error, unless the status is allowed (0: none). */
+int ctl_call(struct ctl *c, const char *method, const char *path, const json_t *body, long allowed,
+	     struct ctl_reply *reply);
+void ctl_reply_free(struct ctl_reply *r);
+int ctl_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* c->file ("-": standard input), JSON or YAML, one object. */
+int ctl_read_file(struct ctl *c, json_t **out);
+/* Puts the secret that the account's spec lacks into it: from --password-file, or asked for without echo. */
+int ctl_read_secret(struct ctl *c, const char *what, json_t *spec);
+
+/* columns: names, NULL-terminated; paths: where in an item, NULL-terminated. */
+void ctl_table(const json_t *items, const char *const *columns, const char *const *paths);
+void ctl_print_json(const json_t *j);
+/* {"items":[...]} or a table. */
+int ctl_print_list(struct ctl *c, const json_t *items, const char *const *columns, const char *const *paths);
+
+int ctl_gateway_list(struct ctl *c, const char *arg);
+int ctl_pair(struct ctl *c, const char *arg);
+int ctl_account_add(struct ctl *c, const char *arg);
+int ctl_account_validate(struct ctl *c, const char *arg);
+int ctl_account_list(struct ctl *c, const char *arg);
+int ctl_profile_add(struct ctl *c, const char *arg);
+int ctl_profile_list(struct ctl *c, const char *arg);
+int ctl_cluster_create(struct ctl *c, const char *arg);
+int ctl_cluster_list(struct ctl *c, const char *arg);
+int ctl_cluster_get(struct ctl *c, const char *arg);
+int ctl_cluster_watch(struct ctl *c, const char *arg);
+int ctl_cluster_kubeconfig(struct ctl *c, const char *arg);
+int ctl_cluster_delete(struct ctl *c, const char *arg);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "plane/ctl.h"
+
+#include "core/log.h"
+#include "plane/plane.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] =
+	"usage: pcg-planectl [OPTION]... COMMAND\n"
+	"Works with a pcg-plane: its URL, CA and API key are found in the plane's state folder.\n"
+	"\n"
+	"  gateway list\n"
+	"  pair [--overlord UID] [--name NAME]       a pairing code, on standard output; --overlord: for a gateway\n"
+	"                                            that is there already, whose old certificate is then refused\n"
+	"  account add -f FILE [--cloud TYPE] [--overlord UID] [--password-file FILE] [--no-validate]\n"
+	"  account validate NAME|UID, or -f FILE as for add\n"
+	"  account list\n"
+	"  profile add -f FILE\n"
+	"  profile list\n"
+	"  cluster create -f FILE [--cloud TYPE]\n"
+	"  cluster list\n"
+	"  cluster get NAME|UID\n"
+	"  cluster watch NAME|UID [--until STATE] [--timeout S]   until it is Running, Deleted or Error\n"
+	"  cluster kubeconfig NAME|UID\n"
+	"  cluster delete NAME|UID [--force]\n"
+	"\n"
+	"  -f, --file FILE        the body of the API's request, JSON or YAML; -: standard input. cloudAccountUid and a\n"
+	"                         profile's uid may be names; cloudType in it names the cloud\n"
+	"  --password-file FILE   password, token or key of an account; -: standard input. Without it, and without one in\n"
+	"                         the file, it is asked for at the terminal\n"
+	"  --output json          one object; lists are {\"items\":[...]}, watch is one object a line\n"
+	"  --state DIR            the plane's state folder (default: $PCG_PLANE_STATE, else the one that\n"
+	"                         pcg-plane takes by default)\n"
+	"  --url URL              another URL of the plane than the one in the state folder\n"
+	"  --help, --version\n"
+	"\n"
+	"Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 the plane is not reached.\n";
+
+static const struct command {
+	const char *noun, *verb;
+	bool arg_needed, arg_allowed;
+	int (*run)(struct ctl *c, const char *arg);
+} commands[] = {
+	{ "gateway", "list", false, false, ctl_gateway_list },
+	{ "pair", NULL, false, false, ctl_pair },
+	{ "account", "add", false, false, ctl_account_add },
+	{ "account", "validate", false, true, ctl_account_validate },
+	{ "account", "list", false, false, ctl_account_list },
+	{ "profile", "add", false, false, ctl_profile_add },
+	{ "profile", "list", false, false, ctl_profile_list },
+	{ "cluster", "create", false, false, ctl_cluster_create },
+	{ "cluster", "list", false, false, ctl_cluster_list },
+	{ "cluster", "get", true, true, ctl_cluster_get },
+	{ "cluster", "watch", true, true, ctl_cluster_watch },
+	{ "cluster", "kubeconfig", true, true, ctl_cluster_kubeconfig },
+	{ "cluster", "delete", true, true, ctl_cluster_delete },
+};
+
+enum { OPT_OVERLORD = 256, OPT_NAME, OPT_CLOUD, OPT_PASSWORD, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE,
+       OPT_OUTPUT, OPT_STATE, OPT_URL, OPT_HELP, OPT_VERSION };
+
+static const struct option options[] = {
+	{ "file", 1, NULL, 'f' },
+	{ "overlord", 1, NULL, OPT_OVERLORD },
+	{ "name", 1, NULL, OPT_NAME },
+	{ "cloud", 1, NULL, OPT_CLOUD },
+	{ "password-file", 1, NULL, OPT_PASSWORD },
+	{ "no-validate", 0, NULL, OPT_NOVALIDATE },
+	{ "until", 1, NULL, OPT_UNTIL },
+	{ "timeout", 1, NULL, OPT_TIMEOUT },
+	{ "force", 0, NULL, OPT_FORCE },
+	{ "output", 1, NULL, OPT_OUTPUT },
+	{ "state", 1, NULL, OPT_STATE },
+	{ "url", 1, NULL, OPT_URL },
+	{ "help", 0, NULL, OPT_HELP },
+	{ "version", 0, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int take_number(struct ctl *c, const char *text)
+{
+	char *end;
+
+	c->timeout_s = strtoll(text, &end, 10);
+	return *end || end == text || c->timeout_s < 0 ?
+		       ctl_fail(CTL_USAGE, "--timeout %s: not a number of seconds", text) :
+		       CTL_DONE;
+}
+
+static int take_output(struct ctl *c, const char *text)
+{
+	c->json = strcmp(text, "json") == 0;
+	return c->json || strcmp(text, "table") == 0 ? CTL_DONE :
+						       ctl_fail(CTL_USAGE, "--output %s: use json or table", text);
+}
+
+/* -1: go on. */
+static int take_option(struct ctl *c, int o)
+{
+	int r = CTL_DONE;
+
+	switch (o) {
+	case 'f': c->file = optarg; break;
+	case OPT_OVERLORD: c->overlord = optarg; break;
+	case OPT_NAME: c->name = optarg; break;
+	case OPT_CLOUD: c->cloud = optarg; break;
+	case OPT_PASSWORD: c->password_file = optarg; break;
+	case OPT_NOVALIDATE: c->no_validate = true; break;
+	case OPT_UNTIL: c->until = optarg; break;
+	case OPT_TIMEOUT: r = take_number(c, optarg); break;
+	case OPT_FORCE: c->force = true; break;
+	case OPT_OUTPUT: r = take_output(c, optarg); break;
+	case OPT_STATE: c->state_dir = optarg; break;
+	case OPT_URL: c->url_option = optarg; break;
+	case OPT_HELP: fputs(help, stdout); return CTL_DONE;
+	case OPT_VERSION: puts("pcg-planectl " PACKAGE_VERSION); return CTL_DONE;
+	default: return ctl_fail(CTL_USAGE, "see pcg-planectl --help");
+	}
+	return r ? r : -1;
+}
+
+static const struct command *find_command(int n, char **words, const char **arg)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		const struct command *cmd = &commands[i];
+		int used = cmd->verb ? 2 : 1;
+
+		if (n < used || strcmp(words[0], cmd->noun) != 0 || (cmd->verb && strcmp(words[1], cmd->verb) != 0))
+			continue;
+		*arg = n > used ? words[used] : NULL;
+		if (n > used + (cmd->arg_allowed ? 1 : 0) || (cmd->arg_needed && !*arg))
+			return NULL;
+		return cmd;
+	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	AUTO_FREE char *state = setup_default_state_dir();
+	struct ctl c = { .state_dir = state };
+	const struct command *cmd;
+	const char *arg = NULL;
+	int o, r;
+
+	log_init("pcg-planectl", LOG_L_ERROR);
+	while ((o = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
+		r = take_option(&c, o);
+		if (r >= 0)
+			return r;
+	}
+	cmd = find_command(argc - optind, argv + optind, &arg);
+	if (!cmd)
+		return ctl_fail(CTL_USAGE, optind < argc ? "not a command, or with too few or too many words; see "
+							   "pcg-planectl --help" :
+							   "which command? See pcg-planectl --help");
+	signal(SIGPIPE, SIG_IGN);
+	secret_no_core();
+	http_global_init();
+	r = ctl_connect(&c);
+	if (!r)
+		r = cmd->run(&c, arg);
+	ctl_disconnect(&c);
+	return r;
+}
