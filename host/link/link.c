@@ -190,6 +190,8 @@ static void on_poll_done(void *arg, const struct http_response *resp)
 
 void link_poll_start(struct link *l)
 {
+	/* The first one does not wait: its answer says that the plane is there. */
+	int wait_s = l->state == LINK_CONNECTED ? LINK_WAIT_S : 0;
 	char path[256];
 
 	assert(l->magic == LINK_MAGIC);
@@ -197,7 +199,7 @@ void link_poll_start(struct link *l)
 		return;
 	uv_timer_stop(&l->poll.timer);
 	snprintf(path, sizeof(path), "/gateway/v1/instructions?cursor=%lld&wait=%d&plane=%.64s",
-		 (long long)l->cursor, LINK_WAIT_S, l->plane_id ? l->plane_id : "");
+		 (long long)l->cursor, wait_s, l->plane_id ? l->plane_id : "");
 	l->poll.call = link_request(l, "GET", path, NULL, 0, LINK_WAIT_S * 1000 + SLACK_MS, true, on_poll_done,
 				    l);
 }
