@@ -279,7 +279,7 @@ static void on_reply(void *arg, const struct kube_reply *r)
 	op_check(op);
 	t->kube_op = NULL;
 	if (t->method && may_send_again(t, r)) {
-		t->pause_ms = t->pause_ms ? t->pause_ms * 2 : 100;
+		t->pause_ms = t->pause_ms ? t->pause_ms * 2 : 25;
 		if (t->pause_ms > 2000)
 			t->pause_ms = 2000;
 		task_timer(t, t->pause_ms, on_send_again);

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "tests/capi/rig.h"
+#include "tests/capi/sample.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char cni[] = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata:\n  name: cni\n  namespace: kube-system\nspec: {}\n";
+static const char addon[] =
+	"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: addon\n  namespace: kube-system\nspec:\n  replicas: 1\n"
+	"  template:\n    metadata:\n      labels: {a: b}\n    spec: {containers: []}\n---\n"
+	"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\ndata:\n  a: \"${NOT_A_VARIABLE} {{ x }}\"\n";
+
+static char *dir;
+
+static void setup(void)
+{
+	rig_setup();
+	dir = sample_folder();
+	sample_bundle(dir);
+}
+
+static void teardown(void)
+{
+	sample_remove(dir);
+	free(dir);
+	rig_teardown();
+}
+
+static json_t *input(void)
+{
+	return json_pack("{s:[{s:s,s:s,s:[{s:s,s:s}]},{s:s,s:s,s:[{s:s,s:s}]}],s:s,s:s,s:{}}", "layers", "layer", "addon", "name",
+			 "addons", "manifests", "name", "a", "content", addon, "layer", "cni", "name", "network", "manifests", "name", "c",
+			 "content", cni, "bundle", dir, "provider", "vsphere", "variables");
+}
+
+static bool install(const json_t *in)
+{
+	struct capi_callbacks cb = rig_callbacks();
+
+	return rig_run(capi_install(fake_api_kube(rig.api), in, &cb));
+}
+
+START_TEST(stages_come_in_order_each_available_before_the_next)
+{
+	static const char *const stages[] = { "network", "cert-manager", "cluster-api", "bootstrap-kubeadm", "control-plane-kubeadm",
+					      "infrastructure-vsphere", "addons" };
+	AUTO_JSON json_t *in = input();
+	char line[128];
+	json_t *v;
+	size_t i, stage = 0;
+	bool begun = false;
+
+	ck_assert_msg(install(in), "%s", rig.err.text);
+	json_array_foreach(rig.progress, i, v) {
+		if (stage == ARRAY_LEN(stages))
+			break;
+		snprintf(line, sizeof(line), "%s %s", begun ? "available" : "installing", stages[stage]);
+		if (strcmp(json_string_value(v), line) != 0)
+			continue;
+		stage += begun;
+		begun = !begun;
+	}
+	ck_assert_uint_eq(stage, ARRAY_LEN(stages));
+}
+END_TEST
+
+START_TEST(components_are_sent_substituted_and_profiles_as_they_stand)
+{
+	AUTO_JSON json_t *in = input();
+	const json_t *d;
+
+	ck_assert_msg(install(in), "%s", rig.err.text);
+	d = fake_api_get(rig.api, "/apis/apps/v1/namespaces/capv-system/deployments/capv-system-manager");
+	ck_assert_ptr_nonnull(d);
+	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.args.0"), "--level=2");
+	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.args.1"), "--who=");
+	ck_assert_str_eq(json_str(d, "spec.template.spec.tolerations.0.key"), "node-role.kubernetes.io/control-plane");
+	d = fake_api_get(rig.api, "/api/v1/namespaces/default/configmaps/text");
+	ck_assert_str_eq(json_str(d, "data.a"), "${NOT_A_VARIABLE} {{ x }}");
+	d = fake_api_get(rig.api, "/apis/apps/v1/namespaces/kube-system/deployments/addon");
+	ck_assert_ptr_null(json_at(d, "spec.template.spec.tolerations"));
+	ck_assert_ptr_null(fake_api_get(rig.api, "/api/v1/namespaces/old"));
+}
+END_TEST
+
+START_TEST(installing_again_arrives_at_the_same)
+{
+	AUTO_JSON json_t *in = input();
+	size_t n;
+
+	ck_assert(install(in));
+	n = fake_api_count(rig.api);
+	ck_assert(install(in));
+	ck_assert_uint_eq(fake_api_count(rig.api), n);
+}
+END_TEST
+
+START_TEST(nothing_is_sent_when_a_file_is_wrong)
+{
+	AUTO_JSON json_t *in = input();
+
+	sample_write_file(dir, "infrastructure-vsphere/v1.17.0/infrastructure-components.yaml", "a: ${NEEDED}\n");
+	ck_assert(!install(in));
+	ck_assert_int_eq(rig.err.class, PCG_CLASS_PERMANENT);
+	ck_assert_ptr_nonnull(strstr(rig.err.text, "NEEDED"));
+	ck_assert_int_eq(fake_api_requests(rig.api), 0);
+	sample_write_file(dir, "infrastructure-vsphere/v1.17.0/infrastructure-components.yaml", "a: [\n");
+	ck_assert(!install(in));
+	ck_assert_ptr_nonnull(strstr(rig.err.text, "infrastructure-components.yaml"));
+	sample_bundle(dir);
+	json_put(json_array_get(json_object_get(in, "layers"), 0), "manifests", json_pack("[{s:s,s:s}]", "name", "bad", "content", "}"));
+	ck_assert(!install(in));
+	ck_assert_ptr_nonnull(strstr(rig.err.text, "addons"));
+	ck_assert_int_eq(fake_api_requests(rig.api), 0);
+}
+END_TEST
+
+START_TEST(cancelled_at_any_time_it_never_calls_back)
+{
+	AUTO_JSON json_t *in = input();
+	struct capi_callbacks cb = rig_callbacks();
+
+	for (int turns = 0; turns < 40; turns += 3) {
+		struct capi_op *op = capi_install(fake_api_kube(rig.api), in, &cb);
+
+		rig.done = 0;
+		rig_turn(turns);
+		if (rig.done)
+			break;
+		capi_op_cancel(op);
+		rig_turn(20);
+		ck_assert_int_eq(rig.done, 0);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("capi install");
+	TCase *t = tcase_create("install");
+	SRunner *r;
+	int failed;
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, stages_come_in_order_each_available_before_the_next);
+	tcase_add_test(t, components_are_sent_substituted_and_profiles_as_they_stand);
+	tcase_add_test(t, installing_again_arrives_at_the_same);
+	tcase_add_test(t, nothing_is_sent_when_a_file_is_wrong);
+	tcase_add_test(t, cancelled_at_any_time_it_never_calls_back);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
