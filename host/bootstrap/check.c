@@ -13,6 +13,7 @@
 
 #define COMMAND_MAX 10240 /* Cluster API's limits for a KubeadmConfig */
 #define KEY_MAX 2048
+#define FILES_MAX_BYTES (700 << 10) /* of all files: an object of the cluster ends at 1.5 MiB, two carry them */
 
 static void problem(json_t *list, const char *field, const char *remedy, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -136,7 +137,7 @@ static bool plain_yaml(const char *s)
 static void check_files(json_t *list, const json_t *spec)
 {
 	const json_t *files = json_at(spec, "kubeadmConfig.files");
-	size_t i;
+	size_t i, total = 0;
 	json_t *f;
 
 	json_array_foreach(files, i, f) {
@@ -156,7 +157,11 @@ static void check_files(json_t *list, const json_t *spec)
 		    strlen(mode) > 4)
 			problem(list, field, "give targetPermissions in octal, like 0644",
 				"the file has the targetPermissions \"%.128s\"", mode);
+		total += strlen(json_str_or(f, "content", ""));
 	}
+	if (total > FILES_MAX_BYTES)
+		problem(list, "kubeadmConfig.files", "let the image bring large files",
+			"the files have %zu bytes in all; %d are possible", total, FILES_MAX_BYTES);
 }
 
 static void check_commands(json_t *list, const json_t *spec, const char *field)

@@ -449,6 +449,7 @@ START_TEST(user_data_that_does_not_fit_is_an_error)
 }
 END_TEST
 
+#if !defined(PCG_SANITIZED)
 static int64_t cpu_us(void)
 {
 	struct timespec t;
@@ -457,7 +458,6 @@ static int64_t cpu_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-#if !defined(PCG_SANITIZED)
 START_TEST(a_cluster_costs_less_than_three_milliseconds)
 {
 	int64_t best = INT64_MAX;
