@@ -261,6 +261,24 @@ static void sim_machine_put(struct sim *s, struct pcg_call *call, const json_t *
 	json_decref(body);
 }
 
+/* Its task failed: what started it the first time does so again, and the cause is told. */
+static void sim_machine_again(struct sim *s, struct pcg_call *call, const json_t *doc, const char *path, const json_t *machine)
+{
+	json_t *body = sim_machine_body(doc), *reply = NULL;
+	int status;
+
+	if (!body)
+		s->svc->error(call, PCG_ERR_BUG, "machine_ensure was given no machine, mark or user data", "");
+	else if (sim_http(s, call, "PUT", path, body, &status, &reply)) {
+		if (status == 200 || status == 202)
+			sim_machine_answer(s, call, doc, machine);
+		else
+			sim_refused(s, call, "PUT of the machine", status, reply);
+	}
+	json_decref(reply);
+	json_decref(body);
+}
+
 void sim_machine_ensure(void *plugin, struct pcg_call *call, const char *text)
 {
 	struct sim *s = plugin;
@@ -276,9 +294,10 @@ void sim_machine_ensure(void *plugin, struct pcg_call *call, const char *text)
 	} else if (sim_http(s, call, "GET", path, NULL, &status, &reply)) {
 		const char *state = sim_str(reply, "state") ?: "";
 
-		/* Gone, or failed since: what made it the first time makes it again. */
-		if (status == 404 || (status == 200 && strcmp(state, "failed") == 0))
+		if (status == 404)
 			sim_machine_put(s, call, doc, path);
+		else if (status == 200 && strcmp(state, "failed") == 0)
+			sim_machine_again(s, call, doc, path, reply);
 		else if (status == 200)
 			sim_machine_answer(s, call, doc, reply);
 		else
