@@ -214,14 +214,20 @@ START_TEST(watches_while_calls_are_pending_and_no_longer)
 }
 END_TEST
 
+static void forget(void *arg, struct http_exchange *x)
+{
+}
+
 static void serve(void *arg, struct http_exchange *x, const struct http_server_request *req)
 {
 	int *requests = arg;
 	const char *test = http_exchange_header(x, "x-test");
 
 	++*requests;
-	if (strcmp(req->path, "/slow") == 0)
+	if (strcmp(req->path, "/slow") == 0) {
+		http_exchange_on_gone(x, forget, NULL);
 		return;
+	}
 	http_exchange_reply(x, test && strcmp(test, "yes") == 0 ? 201 : 400, "text/plain", req->body, req->body_len);
 }
 

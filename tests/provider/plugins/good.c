@@ -66,7 +66,7 @@ static void do_exit(struct pcg_call *call, const char *doc)
 
 static void do_loop(struct pcg_call *call, const char *doc)
 {
-	for (volatile int i = 0;; i++)
+	for (volatile unsigned i = 0;; i++)
 		;
 }
 
