@@ -52,9 +52,10 @@ struct capi_op *capi_commit_check(struct kube *k, const json_t *input, const str
 struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *input, const struct capi_callbacks *cb);
 
 /* Authority gateway, given epoch, paused, in one guarded PATCH (again: done); waits until controllers have observed it, scales them to 0,
- * reads the graph: result {"objects":[..],"machines":[{"name","pool","role","providerID","addresses","uid"}],"epoch"}. */
+ * waits until their pods are gone, reads the graph. input as capi_commit, and "infrastructureNamespaces" [] of further controllers,
+ * "observeTimeoutMs" (30 s; passed over when nobody observes). Result {"objects":[..],"machines":[{"name","pool","role","providerID","addresses","uid"}],"epoch"}. */
 struct capi_op *capi_take_back(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
 
-void capi_op_cancel(struct capi_op *op); /* no callback any more */
+void capi_op_cancel(struct capi_op *op); /* no callback any more; before kube_free */
 
 #endif

@@ -233,8 +233,8 @@ static void on_patched(struct capi_op *op, void *arg, const struct kube_reply *r
 static void mend(struct item *it, const char *what)
 {
 	struct write *w = op_state(it->op);
-	AUTO_JSON json_t *body = with_owner(w, it);
 	struct pcg_error err;
+	json_t *body;
 
 	if (++it->mends > MENDS_MAX) {
 		pcg_fail(&err, PCG_CLASS_CONFLICT, "see who else writes this object; then it is tried again",
@@ -244,7 +244,9 @@ static void mend(struct item *it, const char *what)
 	}
 	it->mended = true;
 	op_progress(it->op, "changed", it->label);
+	body = with_owner(w, it);
 	op_call(it->op, "PATCH", it->path, OP_MERGE_PATCH, body, 0, on_patched, it);
+	json_wipe(body);
 }
 
 static void examine(struct item *it, const json_t *got)
@@ -302,10 +304,11 @@ static void on_created(struct capi_op *op, void *arg, const struct kube_reply *r
 
 static void create(struct item *it)
 {
-	AUTO_JSON json_t *body = with_owner(op_state(it->op), it);
+	json_t *body = with_owner(op_state(it->op), it);
 
 	FAULT_POINT("capi.before_create_object");
 	op_call(it->op, "POST", it->collection, NULL, body, 0, on_created, it);
+	json_wipe(body);
 }
 
 /* ---- rounds ---- */

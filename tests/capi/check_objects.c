@@ -161,11 +161,12 @@ END_TEST
 START_TEST(pools_have_their_wanted_sizes_and_workers_no_machines)
 {
 	const json_t *md = object("MachineDeployment", "c1-md");
+	AUTO_JSON json_t *selector = json_pack("{s:s,s:s}", "cluster.x-k8s.io/cluster-name", "c1", "cluster.x-k8s.io/deployment-name",
+					       "c1-md");
 
 	ck_assert_int_eq(json_int_or(object("KubeadmControlPlane", "c1-cp"), "spec.replicas", 0), 3);
 	ck_assert_int_eq(json_int_or(md, "spec.replicas", 0), 5);
-	ck_assert(json_equal(json_at(md, "spec.selector.matchLabels"),
-			     json_pack("{s:s,s:s}", "cluster.x-k8s.io/cluster-name", "c1", "cluster.x-k8s.io/deployment-name", "c1-md")));
+	ck_assert(json_equal(json_at(md, "spec.selector.matchLabels"), selector));
 	ck_assert_str_eq(json_str(md, "spec.template.spec.bootstrap.configRef.name"), "c1-md");
 	ck_assert_int_eq(json_int_or(md, "spec.rollout.strategy.rollingUpdate.maxUnavailable", 0), 1);
 	ck_assert_str_eq(json_string_value(json_object_get(json_at(md, "spec.template.metadata.labels"), "node-role.kubernetes.io/gpu")),

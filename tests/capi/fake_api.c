@@ -490,6 +490,13 @@ static enum fake_fault next_fault(struct fake_api *f, const char *method, const 
 	return f->fault;
 }
 
+/* An exchange that is never answered ends when its client has gone. */
+static void on_gone(void *arg, struct http_exchange *x)
+{
+	(void)arg;
+	(void)x;
+}
+
 static void on_request(void *arg, struct http_exchange *x, const struct http_server_request *req)
 {
 	struct fake_api *f = arg;
@@ -505,16 +512,19 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_ser
 	} else if (fault == FAKE_CONFLICT) {
 		a = refuse(409, "Conflict", "the object has been modified; please apply your changes to the latest version");
 	} else if (fault == FAKE_CUT_BEFORE) {
+		http_exchange_on_gone(x, on_gone, NULL);
 		relay_cut(f->relay);
 		return;
 	} else {
 		a = act(f, req->method, req->path, http_exchange_query(x, "labelSelector"), http_exchange_query(x, "continue"),
 			http_exchange_header(x, "content-type"), body);
 	}
-	if (fault == FAKE_CUT_AFTER)
+	if (fault == FAKE_CUT_AFTER) {
+		http_exchange_on_gone(x, on_gone, NULL);
 		relay_cut(f->relay);
-	else
+	} else {
 		http_exchange_reply_json(x, a.status, a.body);
+	}
 	json_decref(a.body);
 }
 
