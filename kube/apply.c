@@ -210,7 +210,7 @@ static void begin(void *arg)
 	json_t *o;
 
 	kube_timer_stop(&a->begin);
-	json_array_foreach(a->objects, i, o) {
+	json_array_foreach (a->objects, i, o) {
 		char name[256];
 
 		if (complete(o))

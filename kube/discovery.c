@@ -25,8 +25,8 @@ static struct kube_group *group_get(struct kube *k, const char *version)
 	struct kube_group *g;
 
 	LIST_FOREACH(g, &k->groups, link)
-		if (strcmp(g->version, version) == 0)
-			return g;
+	if (strcmp(g->version, version) == 0)
+		return g;
 	g = calloc(1, sizeof(*g));
 	if (!g || !(g->version = strdup(version)))
 		abort();
@@ -53,7 +53,7 @@ static const json_t *resource_of(const struct kube_group *g, const char *kind)
 	size_t i;
 	json_t *r;
 
-	json_array_foreach(g->resources, i, r)
+	json_array_foreach (g->resources, i, r)
 		if (strcmp(json_str_or(r, "kind", ""), kind) == 0 &&
 		    !strchr(json_str_or(r, "name", "/"), '/'))
 			return r;
@@ -84,7 +84,8 @@ static void find_finish(struct kube_find *f, char *path, const struct pcg_error 
 
 static void add_segment(struct buf *b, const char *s)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@";
 
 	buf_adds(b, "/");
 	for (; *s; s++)
@@ -156,7 +157,7 @@ static void on_resources(void *arg, const struct kube_reply *reply)
 		LIST_REMOVE(f, waiting);
 		LIST_INSERT_HEAD(&told, f, waiting);
 	}
-	struct kube_group seen = { .resources = resources };
+	struct kube_group seen = {.resources = resources};
 
 	while ((f = LIST_FIRST(&told)))
 		find_answer(f, version, failed ? NULL : resource_of(&seen, f->kind),

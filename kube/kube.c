@@ -25,7 +25,8 @@ int kube_new(const struct kube_spec *spec, struct kube **out, struct pcg_error *
 
 	if (strncmp(spec->server, "https://", 8) != 0)
 		return pcg_fail(err, PCG_CLASS_PERMANENT, "give a URL that begins with https://",
-				"the Kubernetes API server \"%s\" is not reached by TLS", spec->server);
+				"the Kubernetes API server \"%s\" is not reached by TLS",
+				spec->server);
 	k = calloc(1, sizeof(*k));
 	if (!k)
 		abort();
@@ -151,9 +152,8 @@ static int mint(struct kube *k, struct pcg_error *err)
 	if (!r)
 		r = pki_cert_info(cert, &info, err);
 	if (!r) {
-		struct http_tls spec = { .ca_pem = k->ca_pem,
-					 .client_cert_pem = cert,
-					 .client_key_pem = key };
+		struct http_tls spec = {
+			.ca_pem = k->ca_pem, .client_cert_pem = cert, .client_key_pem = key};
 
 		r = http_tls_new(&spec, &fresh, err);
 	}
@@ -191,7 +191,8 @@ char *kube_url(const struct kube *k, const char *path)
 
 void kube_query_add(struct buf *path, const char *name, const char *value)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
 
 	buf_addf(path, "%c%s=", strchr(path->data, '?') ? '&' : '?', name);
 	for (; *value; value++)

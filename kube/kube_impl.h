@@ -29,7 +29,7 @@ struct kube_op {
 
 /* The resources of one group and version, and who waits for them. */
 struct kube_group {
-	char *version;    /* "apps/v1" */
+	char *version;     /* "apps/v1" */
 	json_t *resources; /* NULL: not asked yet */
 	struct kube_op *request;
 	LIST_HEAD(, kube_find) waiting;

@@ -86,7 +86,7 @@ static void take_page(struct list *l, const json_t *body)
 static void on_page(void *arg, const struct kube_reply *reply)
 {
 	struct list *l = arg;
-	struct kube_reply bad = { 0 };
+	struct kube_reply bad = {0};
 
 	l->page = NULL;
 	/* The list that the token belongs to is too old: from its beginning. */
@@ -96,7 +96,8 @@ static void on_page(void *arg, const struct kube_reply *reply)
 	}
 	if (reply->status == 200 && !json_is_array(json_at(reply->body, "items"))) {
 		pcg_fail(&bad.err, PCG_CLASS_PERMANENT, "see what answers at this address",
-			 "GET %s%s: the API server's answer is not a list", l->op.k->server, l->path);
+			 "GET %s%s: the API server's answer is not a list", l->op.k->server,
+			 l->path);
 		finish(l, &bad);
 		return;
 	}

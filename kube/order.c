@@ -14,22 +14,44 @@ static const struct {
 	int rank;
 	const char *kind;
 } ranks[] = {
-	{ 0, "Namespace" },
-	{ 1, "CustomResourceDefinition" },
-	{ 2, "PriorityClass" }, { 2, "StorageClass" }, { 2, "RuntimeClass" }, { 2, "IngressClass" },
-	{ 2, "ResourceQuota" }, { 2, "LimitRange" }, { 2, "CSIDriver" },
-	{ 3, "ServiceAccount" }, { 3, "Secret" }, { 3, "ConfigMap" },
-	{ 4, "ClusterRole" }, { 4, "Role" },
-	{ 5, "ClusterRoleBinding" }, { 5, "RoleBinding" },
-	{ 6, "PersistentVolume" }, { 6, "PersistentVolumeClaim" }, { 6, "Service" },
-	{ 6, "Endpoints" }, { 6, "EndpointSlice" }, { 6, "NetworkPolicy" },
-	{ 7, "DaemonSet" }, { 7, "Deployment" }, { 7, "StatefulSet" }, { 7, "ReplicaSet" },
-	{ 7, "Pod" }, { 7, "Job" }, { 7, "CronJob" },
-	{ 8, "HorizontalPodAutoscaler" }, { 8, "PodDisruptionBudget" }, { 8, "Ingress" },
-	{ 8, "APIService" },
+	{0, "Namespace"},
+	{1, "CustomResourceDefinition"},
+	{2, "PriorityClass"},
+	{2, "StorageClass"},
+	{2, "RuntimeClass"},
+	{2, "IngressClass"},
+	{2, "ResourceQuota"},
+	{2, "LimitRange"},
+	{2, "CSIDriver"},
+	{3, "ServiceAccount"},
+	{3, "Secret"},
+	{3, "ConfigMap"},
+	{4, "ClusterRole"},
+	{4, "Role"},
+	{5, "ClusterRoleBinding"},
+	{5, "RoleBinding"},
+	{6, "PersistentVolume"},
+	{6, "PersistentVolumeClaim"},
+	{6, "Service"},
+	{6, "Endpoints"},
+	{6, "EndpointSlice"},
+	{6, "NetworkPolicy"},
+	{7, "DaemonSet"},
+	{7, "Deployment"},
+	{7, "StatefulSet"},
+	{7, "ReplicaSet"},
+	{7, "Pod"},
+	{7, "Job"},
+	{7, "CronJob"},
+	{8, "HorizontalPodAutoscaler"},
+	{8, "PodDisruptionBudget"},
+	{8, "Ingress"},
+	{8, "APIService"},
 	/* A webhook that answers nobody yet would hold up what comes after it. */
-	{ 10, "MutatingWebhookConfiguration" }, { 10, "ValidatingWebhookConfiguration" },
-	{ 10, "ValidatingAdmissionPolicy" }, { 10, "ValidatingAdmissionPolicyBinding" },
+	{10, "MutatingWebhookConfiguration"},
+	{10, "ValidatingWebhookConfiguration"},
+	{10, "ValidatingAdmissionPolicy"},
+	{10, "ValidatingAdmissionPolicyBinding"},
 };
 
 int kube_apply_rank(const json_t *object)
@@ -47,12 +69,13 @@ static void flatten(const json_t *objects, json_t *out, int depth)
 	size_t i;
 	json_t *o;
 
-	json_array_foreach(objects, i, o) {
+	json_array_foreach (objects, i, o) {
 		const char *kind = json_str_or(o, "kind", "");
 		const json_t *items = json_at(o, "items");
 		size_t n = strlen(kind);
 
-		if (depth < 8 && n >= 4 && strcmp(kind + n - 4, "List") == 0 && json_is_array(items))
+		if (depth < 8 && n >= 4 && strcmp(kind + n - 4, "List") == 0 &&
+		    json_is_array(items))
 			flatten(items, out, depth + 1);
 		else if (!json_is_null(o))
 			json_array_append(out, o);
@@ -67,7 +90,7 @@ json_t *kube_apply_order(const json_t *objects)
 
 	flatten(objects, flat, 0);
 	for (int rank = 0; rank <= 10; rank++)
-		json_array_foreach(flat, i, o)
+		json_array_foreach (flat, i, o)
 			if (kube_apply_rank(o) == rank)
 				json_array_append(out, o);
 	return out;

@@ -46,7 +46,8 @@ static const char *remedy_of(int status)
 {
 	switch (status) {
 	case 401:
-		return "compare the cluster's CA with the one that the API server trusts, and the clocks";
+		return "compare the cluster's CA with the one that the API server trusts, and the "
+		       "clocks";
 	case 403:
 		return "see which admission or authorization rule of the cluster forbids it";
 	case 410:
@@ -64,7 +65,7 @@ static void add_causes(struct buf *b, const json_t *body)
 	size_t i;
 	json_t *c;
 
-	json_array_foreach(json_at(body, "details.causes"), i, c) {
+	json_array_foreach (json_at(body, "details.causes"), i, c) {
 		const char *message = json_str_or(c, "message", "");
 
 		if (i == 8)
@@ -114,7 +115,8 @@ static void finish(struct request *r, struct kube_reply *reply)
 	json_decref(reply->body);
 }
 
-static void parse_body(struct request *r, const struct http_response *resp, struct kube_reply *reply)
+static void parse_body(struct request *r, const struct http_response *resp,
+		       struct kube_reply *reply)
 {
 	struct pcg_error err;
 
@@ -123,10 +125,11 @@ static void parse_body(struct request *r, const struct http_response *resp, stru
 	if (json_parse(resp->body, resp->body_len, "the answer", &reply->body, &err) == 0)
 		return;
 	reply->body = NULL;
-	if (reply->status >= 400) { /* a proxy's page, or plain text: its beginning says what it is */
-		reply->body = json_pack("{s:o}", "message",
-					json_sprintf("%.*s", (int)strcspn(resp->body, "\r\n") % 200,
-						     resp->body));
+	if (reply->status >=
+	    400) { /* a proxy's page, or plain text: its beginning says what it is */
+		reply->body = json_pack(
+			"{s:o}", "message",
+			json_sprintf("%.*s", (int)strcspn(resp->body, "\r\n") % 200, resp->body));
 		return;
 	}
 	reply->status = 0;
@@ -137,7 +140,7 @@ static void parse_body(struct request *r, const struct http_response *resp, stru
 static void on_done(void *arg, const struct http_response *resp)
 {
 	struct request *r = arg;
-	struct kube_reply reply = { .status = (int)resp->status };
+	struct kube_reply reply = {.status = (int)resp->status};
 
 	r->call = NULL;
 	if (resp->status == 0)
@@ -152,14 +155,14 @@ static void on_done(void *arg, const struct http_response *resp)
 static void on_unsent(void *arg)
 {
 	struct request *r = arg;
-	struct kube_reply reply = { .err = r->err };
+	struct kube_reply reply = {.err = r->err};
 
 	finish(r, &reply);
 }
 
 static int send_request(struct request *r, const struct kube_request_spec *spec)
 {
-	struct http_header headers[2] = { { "Accept", spec->raw ? "*/*" : "application/json" } };
+	struct http_header headers[2] = {{"Accept", spec->raw ? "*/*" : "application/json"}};
 	struct kube *k = r->op.k;
 	AUTO_FREE char *url = kube_url(k, spec->path);
 	struct http_request req = {
@@ -181,8 +184,8 @@ static int send_request(struct request *r, const struct kube_request_spec *spec)
 		body = json_text_secret(spec->body, &req.body_len);
 		req.body = body;
 		headers[req.n_headers++] = (struct http_header){
-			"Content-Type", spec->content_type ? spec->content_type : "application/json"
-		};
+			"Content-Type",
+			spec->content_type ? spec->content_type : "application/json"};
 	}
 	r->call = http_submit(k->http, &req, on_done, r);
 	if (body)
@@ -190,7 +193,8 @@ static int send_request(struct request *r, const struct kube_request_spec *spec)
 	free(body);
 	http_tls_unref(req.tls);
 	if (!r->call)
-		return pcg_fail(&r->err, PCG_CLASS_CANCELLED, "", "%s: the program is ending", r->what);
+		return pcg_fail(&r->err, PCG_CLASS_CANCELLED, "", "%s: the program is ending",
+				r->what);
 	return 0;
 }
 
@@ -205,8 +209,8 @@ struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spe
 	r->cb = cb;
 	r->arg = arg;
 	r->raw = spec->raw;
-	if (asprintf(&r->what, "%s %s%.*s", spec->method, k->server,
-		     (int)strcspn(spec->path, "?"), spec->path) < 0)
+	if (asprintf(&r->what, "%s %s%.*s", spec->method, k->server, (int)strcspn(spec->path, "?"),
+		     spec->path) < 0)
 		abort();
 	if (send_request(r, spec))
 		r->timer = kube_timer_start(k, 0, on_unsent, r);
@@ -217,21 +221,19 @@ struct kube_op *kube_request(struct kube *k, const char *method, const char *pat
 			     const char *content_type, const json_t *body, uint32_t timeout_ms,
 			     kube_cb cb, void *arg)
 {
-	struct kube_request_spec spec = { .method = method,
-					  .path = path,
-					  .content_type = content_type,
-					  .body = body,
-					  .timeout_ms = timeout_ms };
+	struct kube_request_spec spec = {.method = method,
+					 .path = path,
+					 .content_type = content_type,
+					 .body = body,
+					 .timeout_ms = timeout_ms};
 
 	return kube_request_start(k, &spec, cb, arg);
 }
 
 struct kube_op *kube_ready(struct kube *k, kube_cb cb, void *arg)
 {
-	struct kube_request_spec spec = { .method = "GET",
-					  .path = "/readyz",
-					  .timeout_ms = 5000,
-					  .raw = true };
+	struct kube_request_spec spec = {
+		.method = "GET", .path = "/readyz", .timeout_ms = 5000, .raw = true};
 
 	return kube_request_start(k, &spec, cb, arg);
 }

@@ -15,7 +15,7 @@ static const json_t *condition(const json_t *o, const char *type)
 	size_t i;
 	json_t *c;
 
-	json_array_foreach(json_at(o, "status.conditions"), i, c)
+	json_array_foreach (json_at(o, "status.conditions"), i, c)
 		if (strcmp(json_str_or(c, "type", ""), type) == 0)
 			return c;
 	return NULL;
@@ -28,8 +28,9 @@ static bool condition_true(const json_t *o, const char *type, char *says, size_t
 	if (c && strcmp(json_str_or(c, "status", ""), "True") == 0)
 		return true;
 	if (c)
-		snprintf(says, size, "%s is %s: %s: %.300s", type, json_str_or(c, "status", "unknown"),
-			 json_str_or(c, "reason", "no reason"), json_str_or(c, "message", ""));
+		snprintf(says, size, "%s is %s: %s: %.300s", type,
+			 json_str_or(c, "status", "unknown"), json_str_or(c, "reason", "no reason"),
+			 json_str_or(c, "message", ""));
 	else
 		snprintf(says, size, "%s is not reported yet", type);
 	return false;
@@ -37,7 +38,8 @@ static bool condition_true(const json_t *o, const char *type, char *says, size_t
 
 static bool observed(const json_t *o, char *says, size_t size)
 {
-	if (json_int_or(o, "status.observedGeneration", 0) >= json_int_or(o, "metadata.generation", 1))
+	if (json_int_or(o, "status.observedGeneration", 0) >=
+	    json_int_or(o, "metadata.generation", 1))
 		return true;
 	snprintf(says, size, "its controller has not seen it yet");
 	return false;
@@ -99,7 +101,7 @@ static bool webhooks(const json_t *o, char *says, size_t size)
 	size_t i;
 	json_t *w;
 
-	json_array_foreach(json_at(o, "webhooks"), i, w)
+	json_array_foreach (json_at(o, "webhooks"), i, w)
 		if (json_at(w, "clientConfig.service") &&
 		    !*json_str_or(w, "clientConfig.caBundle", "")) {
 			snprintf(says, size, "webhook %s has no caBundle yet",
@@ -115,14 +117,14 @@ bool kube_available(const json_t *object, char *says, size_t size)
 		const char *kind;
 		bool (*check)(const json_t *o, char *says, size_t size);
 	} table[] = {
-		{ "Deployment", deployment },
-		{ "DaemonSet", daemon_set },
-		{ "StatefulSet", stateful_set },
-		{ "CustomResourceDefinition", definition },
-		{ "APIService", api_service },
-		{ "Job", job },
-		{ "MutatingWebhookConfiguration", webhooks },
-		{ "ValidatingWebhookConfiguration", webhooks },
+		{"Deployment", deployment},
+		{"DaemonSet", daemon_set},
+		{"StatefulSet", stateful_set},
+		{"CustomResourceDefinition", definition},
+		{"APIService", api_service},
+		{"Job", job},
+		{"MutatingWebhookConfiguration", webhooks},
+		{"ValidatingWebhookConfiguration", webhooks},
 	};
 	const char *kind = json_str_or(object, "kind", "");
 
@@ -168,7 +170,7 @@ static void look(void *arg);
 
 static void later(struct wait *w)
 {
-	struct kube_reply reply = { 0 };
+	struct kube_reply reply = {0};
 	char name[256];
 
 	if (clock_mono_ms() + w->poll_ms < w->deadline) {
@@ -205,7 +207,7 @@ static void on_object(void *arg, const struct kube_reply *reply)
 static void on_path(void *arg, char *path, const struct pcg_error *err)
 {
 	struct wait *w = arg;
-	struct kube_reply reply = { 0 };
+	struct kube_reply reply = {0};
 
 	w->step = NULL;
 	if (!err) {

@@ -20,7 +20,7 @@ struct watch {
 	bool failed;  /* err says why, and the call is ending */
 	bool events;  /* one has come */
 	bool refused; /* what comes is no stream of events, but an answer */
-	bool *gone;  /* set when the operation ends inside on_event */
+	bool *gone;   /* set when the operation ends inside on_event */
 	void (*on_event)(void *arg, const char *type, json_t *object);
 	void (*end)(void *arg, const struct pcg_error *err);
 	void *arg;
@@ -142,17 +142,17 @@ static void on_unsent(void *arg)
 
 static int send_watch(struct watch *w, const char *path)
 {
-	static const struct http_header accept = { "Accept", "application/json" };
+	static const struct http_header accept = {"Accept", "application/json"};
 	struct kube *k = w->op.k;
 	AUTO_FREE char *url = kube_url(k, path);
-	struct http_request req = { .method = "GET",
-				    .url = url,
-				    .headers = &accept,
-				    .n_headers = 1,
-				    .proxy = k->proxy,
-				    .timeout_ms = CALL_ENDS_MS,
-				    .own_connection = true,
-				    .on_data = on_data };
+	struct http_request req = {.method = "GET",
+				   .url = url,
+				   .headers = &accept,
+				   .n_headers = 1,
+				   .proxy = k->proxy,
+				   .timeout_ms = CALL_ENDS_MS,
+				   .own_connection = true,
+				   .on_data = on_data};
 	int r = kube_tls(k, &req.tls, &w->err);
 
 	if (r)
@@ -160,7 +160,8 @@ static int send_watch(struct watch *w, const char *path)
 	w->call = http_submit(k->http, &req, on_done, w);
 	http_tls_unref(req.tls);
 	if (!w->call)
-		return pcg_fail(&w->err, PCG_CLASS_CANCELLED, "", "%s: the program is ending", w->what);
+		return pcg_fail(&w->err, PCG_CLASS_CANCELLED, "", "%s: the program is ending",
+				w->what);
 	return 0;
 }
 

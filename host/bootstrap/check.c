@@ -13,7 +13,8 @@
 
 #define COMMAND_MAX 10240 /* Cluster API's limits for a KubeadmConfig */
 #define KEY_MAX 2048
-#define FILES_MAX_BYTES (700 << 10) /* of all files: an object of the cluster ends at 1.5 MiB, two carry them */
+#define FILES_MAX_BYTES \
+	(700 << 10) /* of all files: an object of the cluster ends at 1.5 MiB, two carry them */
 
 static void problem(json_t *list, const char *field, const char *remedy, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -26,9 +27,9 @@ static void problem(json_t *list, const char *field, const char *remedy, const c
 	va_start(ap, fmt);
 	text = json_vsprintf(fmt, ap);
 	va_end(ap);
-	json_array_append_new(list, json_pack("{s:s, s:o, s:s}", "field", field, "text",
-					      text ? text : json_string("not valid"), "remedy",
-					      remedy));
+	json_array_append_new(list,
+			      json_pack("{s:s, s:o, s:s}", "field", field, "text",
+					text ? text : json_string("not valid"), "remedy", remedy));
 }
 
 static void check_version(json_t *list, const json_t *spec)
@@ -140,7 +141,7 @@ static void check_files(json_t *list, const json_t *spec)
 	size_t i, total = 0;
 	json_t *f;
 
-	json_array_foreach(files, i, f) {
+	json_array_foreach (files, i, f) {
 		const char *path = json_str_or(f, "targetPath", "");
 		const char *owner = json_str_or(f, "targetOwner", "root:root");
 		const char *mode = json_str_or(f, "targetPermissions", "0644");
@@ -171,7 +172,7 @@ static void check_commands(json_t *list, const json_t *spec, const char *field)
 	json_t *c;
 
 	snprintf(path, sizeof(path), "kubeadmConfig.%s", field);
-	json_array_foreach(json_at(spec, path), i, c) {
+	json_array_foreach (json_at(spec, path), i, c) {
 		snprintf(item, sizeof(item), "%s.%zu", path, i);
 		if (!json_is_string(c))
 			problem(list, item, "put quotes around it", "the command is not a text");
@@ -184,8 +185,8 @@ static void check_commands(json_t *list, const json_t *spec, const char *field)
 
 static bool ssh_key_ok(const char *s)
 {
-	static const char *const types[] = { "ssh-ed25519 ", "ssh-rsa ", "ssh-dss ", "ecdsa-sha2-",
-					     "sk-ssh-", "sk-ecdsa-" };
+	static const char *const types[] = {"ssh-ed25519 ", "ssh-rsa ", "ssh-dss ",
+					    "ecdsa-sha2-",  "sk-ssh-",  "sk-ecdsa-"};
 	const char *blob = strchr(s, ' ');
 
 	for (size_t i = 0; i < ARRAY_LEN(types); i++)
@@ -200,19 +201,22 @@ static void check_access(json_t *list, const json_t *spec)
 	size_t i;
 	json_t *v;
 
-	json_array_foreach(json_at(spec, "sshKeys"), i, v) {
+	json_array_foreach (json_at(spec, "sshKeys"), i, v) {
 		snprintf(field, sizeof(field), "sshKeys.%zu", i);
 		if (!json_is_string(v) || !ssh_key_ok(json_string_value(v)))
 			problem(list, field,
-				"give one public key in OpenSSH's form, like \"ssh-ed25519 AAAA… name\"",
+				"give one public key in OpenSSH's form, like \"ssh-ed25519 AAAA… "
+				"name\"",
 				"the SSH key is not one line of a public key");
 	}
-	json_array_foreach(json_at(spec, "ntpServers"), i, v) {
+	json_array_foreach (json_at(spec, "ntpServers"), i, v) {
 		const char *s = json_is_string(v) ? json_string_value(v) : "";
 
 		snprintf(field, sizeof(field), "ntpServers.%zu", i);
-		if (strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:") !=
-			    strlen(s) || !*s)
+		if (strspn(s,
+			   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:") !=
+			    strlen(s) ||
+		    !*s)
 			problem(list, field, "give a host name or an address",
 				"\"%.128s\" is not a time server", s);
 	}
@@ -226,7 +230,7 @@ static void check_pools(json_t *list, const json_t *spec)
 
 	if (!pools)
 		return;
-	json_array_foreach(pools, i, p)
+	json_array_foreach (pools, i, p)
 		control_planes += json_bool_or(p, "controlPlane", false);
 	if (control_planes != 1)
 		problem(list, "pools", "mark exactly one pool as the control plane",

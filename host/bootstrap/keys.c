@@ -101,7 +101,7 @@ static int add_service_account(json_t *keys, enum pki_alg alg, struct pcg_error 
 
 int bootstrap_keys_new(const json_t *spec, int64_t now_ms, json_t **keys, struct pcg_error *err)
 {
-	static const char *const cas[] = { "ca", "etcd", "proxy" };
+	static const char *const cas[] = {"ca", "etcd", "proxy"};
 	enum pki_alg alg = PKI_ECDSA_P256;
 	json_t *k;
 	int r;

@@ -38,7 +38,7 @@ static json_t *args_list(const json_t *map, bool raw)
 	json_t *list = json_array(), *v;
 	const char *name;
 
-	json_object_foreach((json_t *)map, name, v)
+	json_object_foreach ((json_t *)map, name, v)
 		if (!json_is_object(v) && !json_is_array(v) && !json_is_null(v))
 			add_arg(list, name, value_text(v, raw));
 	return list;
@@ -47,8 +47,8 @@ static json_t *args_list(const json_t *map, bool raw)
 /* Cluster API refuses empty lists and objects, and takes them for a change where it does not. */
 static void set_filled(json_t *to, const char *name, json_t *value)
 {
-	bool empty = json_is_array(value) ? json_array_size(value) == 0 :
-					    json_object_size(value) == 0;
+	bool empty =
+		json_is_array(value) ? json_array_size(value) == 0 : json_object_size(value) == 0;
 
 	if (empty)
 		json_decref(value);
@@ -64,7 +64,7 @@ static json_t *component(const json_t *config, const char *name, bool raw)
 	json_t *sans = json_array();
 
 	set_filled(out, "extraArgs", args_list(json_object_get(c, "extraArgs"), raw));
-	json_array_foreach(json_object_get(c, "certSANs"), i, v)
+	json_array_foreach (json_object_get(c, "certSANs"), i, v)
 		if (json_is_string(v))
 			json_array_append_new(sans, text(json_string_value(v), raw));
 	set_filled(out, "certSANs", sans);
@@ -76,7 +76,7 @@ static bool has_arg(const json_t *list, const char *name)
 	size_t i;
 	json_t *a;
 
-	json_array_foreach(list, i, a)
+	json_array_foreach (list, i, a)
 		if (strcmp(json_str_or(a, "name", ""), name) == 0)
 			return true;
 	return false;
@@ -103,7 +103,7 @@ json_t *kubeadm_spec_cluster(const json_t *input, enum kubeadm_spec_form form)
 	const json_t *config = json_at(spec, "kubeadmConfig");
 	const char *repository = json_str(config, "imageRepository");
 	json_t *out = json_object();
-	struct version v = { 1, 31, 0 };
+	struct version v = {1, 31, 0};
 
 	version_parse(json_str(spec, "kubernetesVersion"), &v);
 	set_filled(out, "apiServer", component(config, "apiServer", raw));
@@ -127,7 +127,7 @@ const json_t *kubeadm_spec_pool(const json_t *input, bool control_plane)
 	size_t i;
 	json_t *p;
 
-	json_array_foreach(json_at(input, "spec.pools"), i, p) {
+	json_array_foreach (json_at(input, "spec.pools"), i, p) {
 		if (json_bool_or(p, "controlPlane", false) != control_plane)
 			continue;
 		if (control_plane || strcmp(json_str_or(p, "name", ""), name) == 0)
@@ -147,10 +147,10 @@ static void add_labels(json_t *args, const json_t *pool, bool raw)
 	if (json_object_size(labels) == 0)
 		return;
 	buf_init(&b, 64 << 10);
-	json_object_foreach((json_t *)labels, name, v)
+	json_object_foreach ((json_t *)labels, name, v)
 		if (json_is_string(v))
 			buf_addf(&b, "%s%s=%s", b.len ? "," : "", name, json_string_value(v));
-	json_array_foreach(args, i, arg) {
+	json_array_foreach (args, i, arg) {
 		if (strcmp(json_str_or(arg, "name", ""), "node-labels") != 0)
 			continue;
 		buf_addf(&b, ",%s", json_str_or(arg, "value", ""));
@@ -190,7 +190,7 @@ static void set_taints(json_t *node, const json_t *pool, bool control_plane, boo
 		json_array_append_new(list, json_pack("{s:s, s:s}", "key",
 						      "node-role.kubernetes.io/control-plane",
 						      "effect", "NoSchedule"));
-	json_array_foreach(given, i, t) {
+	json_array_foreach (given, i, t) {
 		json_t *out = json_pack("{s:o}", "key", text(json_str_or(t, "key", ""), raw));
 		const char *value = json_str(t, "value");
 
@@ -210,9 +210,9 @@ json_t *kubeadm_spec_node(const json_t *input, bool control_plane, enum kubeadm_
 	bool raw = form == KUBEADM_SPEC_PLAIN;
 	const json_t *pool = kubeadm_spec_pool(input, control_plane);
 	const char *name = json_str(input, "machine.name");
-	json_t *out = json_pack("{s:s, s:s}", "criSocket",
-				"unix:///var/run/containerd/containerd.sock", "name",
-				raw && name ? name : "{{ local_hostname }}");
+	json_t *out =
+		json_pack("{s:s, s:s}", "criSocket", "unix:///var/run/containerd/containerd.sock",
+			  "name", raw && name ? name : "{{ local_hostname }}");
 
 	set_filled(out, "kubeletExtraArgs", kubelet_args(input, pool, form));
 	set_taints(out, pool, control_plane, raw);

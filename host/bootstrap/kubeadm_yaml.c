@@ -19,14 +19,14 @@ static void list_to_map(json_t *holder, const char *member)
 	if (!json_is_array(list))
 		return;
 	map = json_object();
-	json_array_foreach(list, i, a)
+	json_array_foreach (list, i, a)
 		json_object_set(map, json_str_or(a, "name", ""), json_object_get(a, "value"));
 	json_object_set_new(holder, member, map);
 }
 
 static void to_v1beta3(json_t *cluster, json_t *node)
 {
-	static const char *const components[] = { "apiServer", "controllerManager", "scheduler" };
+	static const char *const components[] = {"apiServer", "controllerManager", "scheduler"};
 
 	for (size_t i = 0; i < ARRAY_LEN(components); i++)
 		list_to_map(json_object_get(cluster, components[i]), "extraArgs");
@@ -75,7 +75,8 @@ int kubeadm_yaml_init(const json_t *input, const json_t *cluster, const json_t *
 	if (!version_parse(text, &v))
 		return pcg_fail(err, PCG_CLASS_PERMANENT, "give a version like v1.36.3",
 				"kubernetesVersion \"%s\" is not a version", text);
-	const char *api = version_has_v1beta4(&v) ? "kubeadm.k8s.io/v1beta4" : "kubeadm.k8s.io/v1beta3";
+	const char *api =
+		version_has_v1beta4(&v) ? "kubeadm.k8s.io/v1beta4" : "kubeadm.k8s.io/v1beta3";
 
 	c = json_pack("{s:s, s:s}", "apiVersion", api, "kind", "ClusterConfiguration");
 	n = json_pack("{s:s, s:s, s:o}", "apiVersion", api, "kind", "InitConfiguration",

@@ -75,23 +75,24 @@ static void add_commands(json_t *list, const json_t *commands)
 	size_t i;
 	json_t *c;
 
-	json_array_foreach(commands, i, c)
+	json_array_foreach (commands, i, c)
 		if (json_is_string(c))
 			node_files_command(list, json_string_value(c));
 }
 
-/* Files of the profile say targetPath, targetOwner, targetPermissions; those of a policy path, owner, permissions. A file
- * without content is one that the image has. */
+/* Files of the profile say targetPath, targetOwner, targetPermissions; those of a policy path,
+ * owner, permissions. A file without content is one that the image has. */
 static void add_files(struct node_files *n, const json_t *files)
 {
 	size_t i;
 	json_t *f;
 
-	json_array_foreach(files, i, f) {
+	json_array_foreach (files, i, f) {
 		const char *path = json_str_or(f, "targetPath", json_str(f, "path"));
-		const char *owner = json_str_or(f, "targetOwner", json_str_or(f, "owner", "root:root"));
-		const char *mode = json_str_or(f, "targetPermissions",
-					       json_str_or(f, "permissions", "0644"));
+		const char *owner =
+			json_str_or(f, "targetOwner", json_str_or(f, "owner", "root:root"));
+		const char *mode =
+			json_str_or(f, "targetPermissions", json_str_or(f, "permissions", "0644"));
 		const char *content = json_str(f, "content");
 
 		if (path && content && *content)
@@ -99,11 +100,13 @@ static void add_files(struct node_files *n, const json_t *files)
 	}
 }
 
-/* kubeadm takes the node's name from the hostname, and Cluster API finds it by the machine's name. */
+/* kubeadm takes the node's name from the hostname, and Cluster API finds it by the machine's name.
+ */
 static void add_hostname(struct node_files *n)
 {
 	static const char *const commands[] = {
-		"hostnamectl set-hostname \"{{ local_hostname }}\" || hostname \"{{ local_hostname }}\"",
+		"hostnamectl set-hostname \"{{ local_hostname }}\" || hostname \"{{ local_hostname "
+		"}}\"",
 		"grep -qw \"{{ local_hostname }}\" /etc/hosts || "
 		"echo \"127.0.1.1 {{ local_hostname }}\" >>/etc/hosts",
 	};
@@ -127,7 +130,7 @@ int node_files_collect(const json_t *input, bool control_plane, struct node_file
 	const json_t *config = json_at(input, "spec.kubeadmConfig");
 	int r;
 
-	*out = (struct node_files){ json_array(), json_array(), json_array() };
+	*out = (struct node_files){json_array(), json_array(), json_array()};
 	r = node_files_add_certificates(out, input, err);
 	if (!r)
 		r = node_files_add_proxy(out, input, err);
@@ -154,5 +157,5 @@ void node_files_free(struct node_files *n)
 	json_decref(n->files);
 	json_decref(n->pre);
 	json_decref(n->post);
-	*n = (struct node_files){ 0 };
+	*n = (struct node_files){0};
 }

@@ -11,9 +11,9 @@
 #include "core/json.h"
 
 struct node_files {
-	json_t *files;   /* [{path, owner, permissions, encoding, append, content}] */
-	json_t *pre;     /* commands before kubeadm */
-	json_t *post;    /* commands after it */
+	json_t *files; /* [{path, owner, permissions, encoding, append, content}] */
+	json_t *pre;   /* commands before kubeadm */
+	json_t *post;  /* commands after it */
 };
 
 /* Everything that the input of bootstrap.h asks for, own parts first. */

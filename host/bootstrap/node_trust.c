@@ -36,10 +36,11 @@ static const char trust_script[] =
 	"\texit 1\n"
 	"fi\n";
 
-/* Managed Kubernetes and Edge hosts take no certificates of the tenant; their profile may bring some. */
+/* Managed Kubernetes and Edge hosts take no certificates of the tenant; their profile may bring
+ * some. */
 static bool takes_certificates(const char *cloud)
 {
-	static const char *const exempt[] = { "eks", "aks", "gke" };
+	static const char *const exempt[] = {"eks", "aks", "gke"};
 
 	for (size_t i = 0; i < ARRAY_LEN(exempt); i++)
 		if (strcmp(cloud, exempt[i]) == 0)
@@ -52,7 +53,8 @@ static void file_name(const char *name, size_t nth, char *out, size_t size)
 	size_t n = 0;
 
 	for (; *name && n < 64 && n + 24 < size; name++)
-		out[n++] = isalnum((unsigned char)*name) || *name == '-' || *name == '.' ? *name : '-';
+		out[n++] =
+			isalnum((unsigned char)*name) || *name == '-' || *name == '.' ? *name : '-';
 	snprintf(out + n, size - n, nth ? "-%zu" : "%.0zu", nth);
 }
 
@@ -84,7 +86,7 @@ int node_files_add_certificates(struct node_files *n, const json_t *input, struc
 	if (json_array_size(certs) == 0 ||
 	    !takes_certificates(json_str_or(input, "spec.cloudType", "")))
 		return 0;
-	json_array_foreach(certs, i, c) {
+	json_array_foreach (certs, i, c) {
 		const char *name = json_str_or(c, "name", "certificate");
 		const char *pem = json_str_or(c, "pem", "");
 		int r = pki_bundle_check(pem, &count, err);
@@ -103,17 +105,22 @@ json_t *bootstrap_no_proxy(const json_t *spec, const json_t *endpoint, const jso
 	const char *domain = json_str_or(spec, "serviceDomain", "cluster.local");
 	AUTO_JSON json_t *own_domain = json_sprintf(".%s", domain);
 	const char *always[] = {
-		"localhost", "127.0.0.1", "::1",
+		"localhost",
+		"127.0.0.1",
+		"::1",
 		json_str_or(spec, "podCIDR", "192.168.0.0/16"),
 		json_str_or(spec, "serviceCIDR", "10.96.0.0/12"),
-		".svc", ".cluster.local", json_string_value(own_domain),
-		json_str(endpoint, "host"), "169.254.169.254",
+		".svc",
+		".cluster.local",
+		json_string_value(own_domain),
+		json_str(endpoint, "host"),
+		"169.254.169.254",
 	};
 	AUTO_JSON json_t *seen = json_object();
 	json_t *out = json_array(), *v;
 	size_t i;
 
-	json_array_foreach(no_proxy, i, v) {
+	json_array_foreach (no_proxy, i, v) {
 		const char *s = json_string_value(v);
 
 		if (s && *s && !json_object_get(seen, s)) {
@@ -134,7 +141,8 @@ struct proxy_var {
 	const char *value; /* NULL: not set */
 };
 
-/* The values stand between quotes in files of three syntaxes: what none of them needs is refused. */
+/* The values stand between quotes in files of three syntaxes: what none of them needs is refused.
+ */
 static int check_value(const struct proxy_var *v, struct pcg_error *err)
 {
 	for (const char *p = v->value; p && *p; p++)
@@ -205,7 +213,7 @@ static char *join(const json_t *list)
 	json_t *v;
 
 	buf_init(&b, 1 << 20);
-	json_array_foreach(list, i, v)
+	json_array_foreach (list, i, v)
 		buf_addf(&b, "%s%s", i ? "," : "", json_string_value(v));
 	return buf_take(&b);
 }
@@ -220,7 +228,8 @@ static const char *set_or_null(const json_t *proxy, const char *name)
 int node_files_add_proxy(struct node_files *n, const json_t *input, struct pcg_error *err)
 {
 	const json_t *proxy = json_at(input, "proxy");
-	const char *http = set_or_null(proxy, "httpProxy"), *https = set_or_null(proxy, "httpsProxy");
+	const char *http = set_or_null(proxy, "httpProxy"),
+		   *https = set_or_null(proxy, "httpsProxy");
 	AUTO_JSON json_t *list = NULL;
 	AUTO_FREE char *no_proxy = NULL;
 	int r = 0;
@@ -232,9 +241,9 @@ int node_files_add_proxy(struct node_files *n, const json_t *input, struct pcg_e
 	no_proxy = join(list);
 
 	struct proxy_var vars[] = {
-		{ "HTTP_PROXY", "http_proxy", http },
-		{ "HTTPS_PROXY", "https_proxy", https },
-		{ "NO_PROXY", "no_proxy", no_proxy },
+		{"HTTP_PROXY", "http_proxy", http},
+		{"HTTPS_PROXY", "https_proxy", https},
+		{"NO_PROXY", "no_proxy", no_proxy},
 	};
 	for (size_t i = 0; !r && i < ARRAY_LEN(vars); i++)
 		r = check_value(&vars[i], err);

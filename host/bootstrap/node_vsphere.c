@@ -20,19 +20,22 @@
 
 static const char kube_vip_script[] =
 	"#!/bin/sh\n"
-	"# kube-vip-admin.sh FILE: which kubeconfig kube-vip uses on the node that runs kubeadm init.\n"
+	"# kube-vip-admin.sh FILE: which kubeconfig kube-vip uses on the node that runs kubeadm "
+	"init.\n"
 	"# From Kubernetes 1.29 on admin.conf has no rights before init has nearly ended.\n"
 	"[ -f /run/kubeadm/kubeadm.yaml ] || exit 0\n"
 	"manifest=" KUBE_VIP_MANIFEST "\n"
 	"copy=/run/kubeadm/kube-vip.yaml\n"
-	"sed \"s#path: /etc/kubernetes/[a-z-]*[.]conf#path: /etc/kubernetes/$1#\" \"$manifest\" >\"$copy\" &&\n"
+	"sed \"s#path: /etc/kubernetes/[a-z-]*[.]conf#path: /etc/kubernetes/$1#\" \"$manifest\" "
+	">\"$copy\" &&\n"
 	"\tcat \"$copy\" >\"$manifest\"\n";
 
 /* The serial has the uuid's bytes in the order in which vCenter shows config.uuid; product_uuid
  * has its first three groups swapped or not, by virtual hardware version. */
 static const char provider_id_script[] =
 	"#!/bin/sh\n"
-	"# provider-id.sh FILE...: writes this machine's uuid, as vCenter shows it, into kubeadm's\n"
+	"# provider-id.sh FILE...: writes this machine's uuid, as vCenter shows it, into "
+	"kubeadm's\n"
 	"# configuration.\n"
 	"dmi=${PCG_DMI_DIR:-/sys/class/dmi/id}\n"
 	"serial=$(cat \"$dmi/product_serial\" 2>/dev/null)\n"
@@ -71,24 +74,24 @@ static json_t *kube_vip_env(const json_t *input)
 	const char *host = json_str(input, "endpoint.host");
 	AUTO_JSON json_t *port = json_sprintf("%d", (int)json_int_or(input, "endpoint.port", 6443));
 	const char *const env[][2] = {
-		{ "cp_enable", "true" },
-		{ "cp_namespace", "kube-system" },
-		{ "vip_interface", "" }, /* the one of the default route */
-		{ "address", host },
-		{ "port", json_string_value(port) },
-		{ "vip_arp", "true" },
-		{ "vip_cidr", strchr(host, ':') ? "128" : "32" },
-		{ "vip_leaderelection", "true" },
-		{ "vip_leasename", "plndr-cp-lock" },
-		{ "vip_leaseduration", "15" },
-		{ "vip_renewdeadline", "10" },
-		{ "vip_retryperiod", "2" },
+		{"cp_enable", "true"},
+		{"cp_namespace", "kube-system"},
+		{"vip_interface", ""}, /* the one of the default route */
+		{"address", host},
+		{"port", json_string_value(port)},
+		{"vip_arp", "true"},
+		{"vip_cidr", strchr(host, ':') ? "128" : "32"},
+		{"vip_leaderelection", "true"},
+		{"vip_leasename", "plndr-cp-lock"},
+		{"vip_leaseduration", "15"},
+		{"vip_renewdeadline", "10"},
+		{"vip_retryperiod", "2"},
 	};
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_LEN(env); i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "name", env[i][0], "value",
-						      env[i][1]));
+		json_array_append_new(
+			list, json_pack("{s:s, s:s}", "name", env[i][0], "value", env[i][1]));
 	return list;
 }
 
@@ -101,14 +104,14 @@ static json_t *kube_vip_pod(const json_t *input)
 		"NET_ADMIN", "NET_RAW", "volumeMounts", "mountPath", "/etc/kubernetes/admin.conf",
 		"name", "kubeconfig", "mountPath", "/etc/hosts", "name", "etchosts");
 
-	return json_pack(
-		"{s:s, s:s, s:{s:s, s:s}, s:{s:[o], s:b, s:s, s:[{s:s, s:{s:s, s:s}},"
-		" {s:s, s:{s:s, s:s}}]}}",
-		"apiVersion", "v1", "kind", "Pod", "metadata", "name", "kube-vip", "namespace",
-		"kube-system", "spec", "containers", container, "hostNetwork", 1,
-		"priorityClassName", "system-node-critical", "volumes", "name", "kubeconfig",
-		"hostPath", "path", "/etc/kubernetes/admin.conf", "type", "FileOrCreate", "name",
-		"etchosts", "hostPath", "path", "/etc/kube-vip.hosts", "type", "File");
+	return json_pack("{s:s, s:s, s:{s:s, s:s}, s:{s:[o], s:b, s:s, s:[{s:s, s:{s:s, s:s}},"
+			 " {s:s, s:{s:s, s:s}}]}}",
+			 "apiVersion", "v1", "kind", "Pod", "metadata", "name", "kube-vip",
+			 "namespace", "kube-system", "spec", "containers", container, "hostNetwork",
+			 1, "priorityClassName", "system-node-critical", "volumes", "name",
+			 "kubeconfig", "hostPath", "path", "/etc/kubernetes/admin.conf", "type",
+			 "FileOrCreate", "name", "etchosts", "hostPath", "path",
+			 "/etc/kube-vip.hosts", "type", "File");
 }
 
 int node_files_add_kube_vip(struct node_files *n, const json_t *input, struct pcg_error *err)
@@ -145,7 +148,7 @@ bool node_files_cloud_provider(const json_t *spec)
 	size_t i;
 	json_t *layer;
 
-	json_array_foreach(json_at(spec, "layers"), i, layer)
+	json_array_foreach (json_at(spec, "layers"), i, layer)
 		if (strcmp(json_str_or(layer, "layer", ""), "cloud-provider") == 0)
 			return true;
 	return false;

@@ -20,9 +20,9 @@
 #define HEADER "## template: jinja\n"
 #define CONFIG_PATH "/run/kubeadm/kubeadm.yaml"
 #define SUCCESS "echo success > /run/cluster-api/bootstrap-success.complete"
-#define PLACEHOLDER                                                                               \
-	"This placeholder file is used to create the /run/cluster-api sub directory in a way "    \
-	"that is compatible with both Linux and Windows (mkdir -p /run/cluster-api does not "     \
+#define PLACEHOLDER                                                                            \
+	"This placeholder file is used to create the /run/cluster-api sub directory in a way " \
+	"that is compatible with both Linux and Windows (mkdir -p /run/cluster-api does not "  \
 	"work with Windows)"
 
 static void set_filled(json_t *to, const char *name, json_t *list)
@@ -38,7 +38,7 @@ static json_t *users(const json_t *spec)
 	json_t *keys = json_array(), *k;
 	size_t i;
 
-	json_array_foreach(json_at(spec, "sshKeys"), i, k)
+	json_array_foreach (json_at(spec, "sshKeys"), i, k)
 		if (json_is_string(k))
 			json_array_append_new(keys, jinja_json(json_string_value(k)));
 	if (json_array_size(keys) == 0) {
@@ -54,11 +54,11 @@ static json_t *ntp(const json_t *spec)
 	json_t *servers = json_array(), *s, *out;
 	size_t i;
 
-	json_array_foreach(json_at(spec, "ntpServers"), i, s)
+	json_array_foreach (json_at(spec, "ntpServers"), i, s)
 		if (json_is_string(s))
 			json_array_append_new(servers, jinja_json(json_string_value(s)));
-	out = json_array_size(servers) ? json_pack("{s:b, s:O}", "enabled", 1, "servers", servers) :
-					 json_object();
+	out = json_array_size(servers) ? json_pack("{s:b, s:O}", "enabled", 1, "servers", servers)
+				       : json_object();
 	json_decref(servers);
 	return out;
 }
@@ -162,14 +162,14 @@ static int add_key_files(json_t *files, const json_t *keys, struct pcg_error *er
 	static const struct {
 		const char *member, *path, *permissions;
 	} table[] = {
-		{ "ca.crt", "/etc/kubernetes/pki/ca.crt", "0640" },
-		{ "ca.key", "/etc/kubernetes/pki/ca.key", "0600" },
-		{ "etcd.crt", "/etc/kubernetes/pki/etcd/ca.crt", "0640" },
-		{ "etcd.key", "/etc/kubernetes/pki/etcd/ca.key", "0600" },
-		{ "proxy.crt", "/etc/kubernetes/pki/front-proxy-ca.crt", "0640" },
-		{ "proxy.key", "/etc/kubernetes/pki/front-proxy-ca.key", "0600" },
-		{ "sa.pub", "/etc/kubernetes/pki/sa.pub", "0640" },
-		{ "sa.key", "/etc/kubernetes/pki/sa.key", "0600" },
+		{"ca.crt", "/etc/kubernetes/pki/ca.crt", "0640"},
+		{"ca.key", "/etc/kubernetes/pki/ca.key", "0600"},
+		{"etcd.crt", "/etc/kubernetes/pki/etcd/ca.crt", "0640"},
+		{"etcd.key", "/etc/kubernetes/pki/etcd/ca.key", "0600"},
+		{"proxy.crt", "/etc/kubernetes/pki/front-proxy-ca.crt", "0640"},
+		{"proxy.key", "/etc/kubernetes/pki/front-proxy-ca.key", "0600"},
+		{"sa.pub", "/etc/kubernetes/pki/sa.pub", "0640"},
+		{"sa.key", "/etc/kubernetes/pki/sa.key", "0600"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
@@ -179,10 +179,10 @@ static int add_key_files(json_t *files, const json_t *keys, struct pcg_error *er
 			return pcg_fail(err, PCG_CLASS_BUG, "",
 					"rendering user data: the cluster's keys have no %s",
 					table[i].member);
-		json_array_append_new(files, json_pack("{s:s, s:s, s:s, s:s}", "path",
-						       table[i].path, "owner", "root:root",
-						       "permissions", table[i].permissions,
-						       "content", content));
+		json_array_append_new(files,
+				      json_pack("{s:s, s:s, s:s, s:s}", "path", table[i].path,
+						"owner", "root:root", "permissions",
+						table[i].permissions, "content", content));
 	}
 	return 0;
 }
@@ -209,7 +209,8 @@ static json_t *run_commands(const json_t *spec)
 	json_t *list = json_array();
 
 	json_array_extend(list, json_object_get(spec, "preKubeadmCommands"));
-	json_array_append_new(list, json_string("kubeadm init --config " CONFIG_PATH " && " SUCCESS));
+	json_array_append_new(list,
+			      json_string("kubeadm init --config " CONFIG_PATH " && " SUCCESS));
 	json_array_extend(list, json_object_get(spec, "postKubeadmCommands"));
 	return list;
 }
@@ -220,7 +221,7 @@ static void set_users(json_t *doc, const json_t *list)
 	json_t *out = json_array(), *u;
 	size_t i;
 
-	json_array_foreach(list, i, u) {
+	json_array_foreach (list, i, u) {
 		json_t *copy = json_copy(u);
 
 		json_object_set(copy, "ssh_authorized_keys",

@@ -28,8 +28,9 @@ static bool suffix_ok(const char *s)
 		return true;
 	if (*s != '-' && *s != '+')
 		return false;
-	return s[1] && strspn(s + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				     ".-+") == strlen(s + 1);
+	return s[1] &&
+	       strspn(s + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+			     ".-+") == strlen(s + 1);
 }
 
 bool version_parse(const char *text, struct version *out)

@@ -14,7 +14,8 @@ struct version {
 bool version_parse(const char *text, struct version *out);
 /* kubeadm's API: v1beta4 from 1.31 on, v1beta3 before. */
 bool version_has_v1beta4(const struct version *v);
-/* kubeadm's feature gate ControlPlaneKubeletLocalMode exists from 1.31 to 1.35; Cluster API sets it. */
+/* kubeadm's feature gate ControlPlaneKubeletLocalMode exists from 1.31 to 1.35; Cluster API sets
+ * it. */
 bool version_has_kubelet_local_mode(const struct version *v);
 
 #endif

@@ -25,10 +25,10 @@ static json_t *spec_of(const char *version)
 
 static json_t *input_of(json_t *spec)
 {
-	json_t *in = json_pack("{s:o, s:{s:s, s:s, s:s}, s:{s:s, s:i}, s:s}", "spec", spec,
-			       "machine", "uid", "m-1", "name", "c1-cp-bcdfg", "pool", "cp",
-			       "endpoint", "host", "10.1.2.3", "port", 6443, "providerIDCommand",
-			       "smbios-vmware");
+	json_t *in =
+		json_pack("{s:o, s:{s:s, s:s, s:s}, s:{s:s, s:i}, s:s}", "spec", spec, "machine",
+			  "uid", "m-1", "name", "c1-cp-bcdfg", "pool", "cp", "endpoint", "host",
+			  "10.1.2.3", "port", 6443, "providerIDCommand", "smbios-vmware");
 	ck_assert_ptr_nonnull(in);
 	return in;
 }
@@ -45,10 +45,10 @@ static json_t *keys_of(const json_t *spec)
 static const struct {
 	const char *version, *wish, *algorithm; /* algorithm NULL: refused */
 } algorithms[] = {
-	{ "v1.30.9", NULL, "RSA-2048" },      { "v1.31.0", NULL, "ECDSA-P256" },
-	{ "v1.36.3", NULL, "ECDSA-P256" },    { "v1.36.3", "RSA-2048", "RSA-2048" },
-	{ "v1.30.9", "RSA-2048", "RSA-2048" }, { "v1.30.9", "ECDSA-P256", NULL },
-	{ "v1.36.3", "RSA-4096", NULL },      { "latest", NULL, NULL },
+	{"v1.30.9", NULL, "RSA-2048"},       {"v1.31.0", NULL, "ECDSA-P256"},
+	{"v1.36.3", NULL, "ECDSA-P256"},     {"v1.36.3", "RSA-2048", "RSA-2048"},
+	{"v1.30.9", "RSA-2048", "RSA-2048"}, {"v1.30.9", "ECDSA-P256", NULL},
+	{"v1.36.3", "RSA-4096", NULL},       {"latest", NULL, NULL},
 };
 
 START_TEST(the_algorithm_of_keys_follows_version_and_wish)
@@ -73,7 +73,7 @@ END_TEST
 
 START_TEST(certificate_authorities_live_ten_years_with_serial_zero)
 {
-	static const char *const cas[] = { "ca", "etcd", "proxy" };
+	static const char *const cas[] = {"ca", "etcd", "proxy"};
 	json_t *spec = spec_of("v1.36.3"), *keys = keys_of(spec);
 
 	for (size_t i = 0; i < 3; i++) {
@@ -142,7 +142,7 @@ static bool holds(const json_t *list, const char *s)
 	size_t i;
 	json_t *v;
 
-	json_array_foreach(list, i, v)
+	json_array_foreach (list, i, v)
 		if (strcmp(json_string_value(v), s) == 0)
 			return true;
 	return false;
@@ -150,9 +150,10 @@ static bool holds(const json_t *list, const char *s)
 
 START_TEST(no_proxy_always_holds_what_a_node_must_reach_directly)
 {
-	static const char *const wanted[] = { "localhost", "127.0.0.1", "::1", "10.42.0.0/16",
-					      "10.43.0.0/16", ".svc", ".cluster.local", ".k8s.corp",
-					      "10.1.2.3", "169.254.169.254", "vcenter.corp" };
+	static const char *const wanted[] = {"localhost",       "127.0.0.1",    "::1",
+					     "10.42.0.0/16",    "10.43.0.0/16", ".svc",
+					     ".cluster.local",  ".k8s.corp",    "10.1.2.3",
+					     "169.254.169.254", "vcenter.corp"};
 	json_t *spec = json_pack("{s:s, s:s, s:s}", "podCIDR", "10.42.0.0/16", "serviceCIDR",
 				 "10.43.0.0/16", "serviceDomain", "k8s.corp");
 	json_t *endpoint = json_pack("{s:s, s:i}", "host", "10.1.2.3", "port", 6443);
@@ -176,30 +177,30 @@ END_TEST
 static const struct {
 	const char *path, *value, *field; /* JSON value; field NULL: no problem */
 } checks[] = {
-	{ "name", "\"c1\"", NULL },
-	{ "name", "\"Cluster_1\"", "name" },
-	{ "name", "\"-a\"", "name" },
-	{ "kubernetesVersion", "\"latest\"", "kubernetesVersion" },
-	{ "kubernetesVersion", "\"1.36.3\"", "kubernetesVersion" },
-	{ "kubernetesVersion", "\"v1.21.0\"", "kubernetesVersion" },
-	{ "podCIDR", "\"10.0.0.0/8\"", NULL },
-	{ "podCIDR", "\"10.0.0.0/16,fd00::/48\"", NULL },
-	{ "podCIDR", "\"10.0.0.0\"", "podCIDR" },
-	{ "podCIDR", "\"10.0.0.0/33\"", "podCIDR" },
-	{ "podCIDR", "\"10.0.0.0/-1\"", "podCIDR" },
-	{ "serviceCIDR", "\"10.0.0.0/12,\"", "serviceCIDR" },
-	{ "kubeadmConfig.encryptionAlgorithm", "\"RSA-4096\"", "kubeadmConfig.encryptionAlgorithm" },
-	{ "kubeadmConfig.files", "[{\"targetPath\":\"etc/x\",\"content\":\"a\"}]",
-	  "kubeadmConfig.files.0" },
-	{ "kubeadmConfig.files",
-	  "[{\"targetPath\":\"/x\",\"content\":\"a\",\"targetPermissions\":\"rw\"}]",
-	  "kubeadmConfig.files.0" },
-	{ "kubeadmConfig.preKubeadmCommands", "[\"true\", 5]", "kubeadmConfig.preKubeadmCommands.1" },
-	{ "sshKeys", "[\"ssh-ed25519 AAAAC3Nz me@host\"]", NULL },
-	{ "sshKeys", "[\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]", "sshKeys.0" },
-	{ "sshKeys", "[\"-----BEGIN OPENSSH PRIVATE KEY-----\"]", "sshKeys.0" },
-	{ "ntpServers", "[\"ntp.corp\", \"a b\"]", "ntpServers.1" },
-	{ "pools", "[]", "pools" },
+	{"name", "\"c1\"", NULL},
+	{"name", "\"Cluster_1\"", "name"},
+	{"name", "\"-a\"", "name"},
+	{"kubernetesVersion", "\"latest\"", "kubernetesVersion"},
+	{"kubernetesVersion", "\"1.36.3\"", "kubernetesVersion"},
+	{"kubernetesVersion", "\"v1.21.0\"", "kubernetesVersion"},
+	{"podCIDR", "\"10.0.0.0/8\"", NULL},
+	{"podCIDR", "\"10.0.0.0/16,fd00::/48\"", NULL},
+	{"podCIDR", "\"10.0.0.0\"", "podCIDR"},
+	{"podCIDR", "\"10.0.0.0/33\"", "podCIDR"},
+	{"podCIDR", "\"10.0.0.0/-1\"", "podCIDR"},
+	{"serviceCIDR", "\"10.0.0.0/12,\"", "serviceCIDR"},
+	{"kubeadmConfig.encryptionAlgorithm", "\"RSA-4096\"", "kubeadmConfig.encryptionAlgorithm"},
+	{"kubeadmConfig.files", "[{\"targetPath\":\"etc/x\",\"content\":\"a\"}]",
+	 "kubeadmConfig.files.0"},
+	{"kubeadmConfig.files",
+	 "[{\"targetPath\":\"/x\",\"content\":\"a\",\"targetPermissions\":\"rw\"}]",
+	 "kubeadmConfig.files.0"},
+	{"kubeadmConfig.preKubeadmCommands", "[\"true\", 5]", "kubeadmConfig.preKubeadmCommands.1"},
+	{"sshKeys", "[\"ssh-ed25519 AAAAC3Nz me@host\"]", NULL},
+	{"sshKeys", "[\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]", "sshKeys.0"},
+	{"sshKeys", "[\"-----BEGIN OPENSSH PRIVATE KEY-----\"]", "sshKeys.0"},
+	{"ntpServers", "[\"ntp.corp\", \"a b\"]", "ntpServers.1"},
+	{"pools", "[]", "pools"},
 };
 
 START_TEST(a_wrong_spec_is_told_by_field_with_a_remedy)
@@ -229,11 +230,11 @@ static void no_empty_members(const json_t *j, const char *path)
 
 	if (json_is_object(j)) {
 		ck_assert_msg(json_object_size(j) > 0, "%s is empty", path);
-		json_object_foreach((json_t *)j, k, v)
+		json_object_foreach ((json_t *)j, k, v)
 			no_empty_members(v, k);
 	} else if (json_is_array(j)) {
 		ck_assert_msg(json_array_size(j) > 0, "%s is empty", path);
-		json_array_foreach(j, i, v)
+		json_array_foreach (j, i, v)
 			no_empty_members(v, path);
 	}
 }
@@ -274,8 +275,7 @@ START_TEST(the_first_machine_has_the_gate_that_the_controller_compares_with)
 	static const struct {
 		const char *version;
 		bool gate;
-	} table[] = { { "v1.30.4", false }, { "v1.31.0", true }, { "v1.35.4", true },
-		      { "v1.36.3", false } };
+	} table[] = {{"v1.30.4", false}, {"v1.31.0", true}, {"v1.35.4", true}, {"v1.36.3", false}};
 
 	for (size_t i = 0; i < 4; i++) {
 		json_t *in = input_of(spec_of(table[i].version)), *first = NULL;
@@ -300,7 +300,7 @@ static const char *kubelet_arg(const json_t *spec, const char *kind, const char 
 	json_t *a;
 
 	snprintf(path, sizeof(path), "%s.nodeRegistration.kubeletExtraArgs", kind);
-	json_array_foreach(json_at(spec, path), i, a)
+	json_array_foreach (json_at(spec, path), i, a)
 		if (strcmp(json_str(a, "name"), name) == 0)
 			return json_str(a, "value");
 	return NULL;
@@ -312,8 +312,8 @@ START_TEST(nodes_register_with_a_provider_id_unless_a_cloud_provider_does_it)
 	struct pcg_error err;
 
 	ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
-	ck_assert_ptr_nonnull(strstr(kubelet_arg(cp, "initConfiguration", "provider-id"),
-				     "vsphere://"));
+	ck_assert_ptr_nonnull(
+		strstr(kubelet_arg(cp, "initConfiguration", "provider-id"), "vsphere://"));
 	ck_assert_ptr_null(kubelet_arg(cp, "initConfiguration", "cloud-provider"));
 	json_decref(cp);
 
@@ -371,7 +371,7 @@ END_TEST
 
 START_TEST(long_files_are_cut_where_cluster_api_limits_them)
 {
-	struct node_files n = { json_array(), json_array(), json_array() };
+	struct node_files n = {json_array(), json_array(), json_array()};
 	char *big = malloc(40001);
 	size_t i, total = 0;
 	json_t *f;
@@ -379,7 +379,7 @@ START_TEST(long_files_are_cut_where_cluster_api_limits_them)
 	memset(big, 'x', 40000);
 	big[40000] = '\0';
 	node_files_add(&n, "/x", "0644", "root:root", false, big);
-	json_array_foreach(n.files, i, f) {
+	json_array_foreach (n.files, i, f) {
 		ck_assert_int_eq(json_bool_or(f, "append", false), i > 0);
 		ck_assert_str_eq(json_str(f, "permissions"), "0644");
 		total += strlen(json_str(f, "content"));
@@ -393,8 +393,8 @@ END_TEST
 
 START_TEST(a_proxy_value_that_would_break_a_file_is_refused)
 {
-	static const char *const bad[] = { "http://a b/", "http://x\"y/", "http://x\ny/",
-					   "http://u:p$w@h:1" };
+	static const char *const bad[] = {"http://a b/", "http://x\"y/", "http://x\ny/",
+					  "http://u:p$w@h:1"};
 
 	for (size_t i = 0; i < 4; i++) {
 		json_t *in = input_of(spec_of("v1.36.3"));

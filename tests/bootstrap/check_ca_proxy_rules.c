@@ -22,38 +22,39 @@
 
 static const struct rule {
 	const char *name, *cloud;
-	bool tenant, profile, proxy;      /* given to the gateway */
+	bool tenant, profile, proxy;             /* given to the gateway */
 	bool has_tenant, has_profile, has_proxy; /* found on nodes */
 } rules[] = {
-	{ "nothing given", "vsphere", false, false, false, false, false, false },
-	{ "proxy on vSphere", "vsphere", false, false, true, false, false, true },
-	{ "proxy on MAAS", "maas", false, false, true, false, false, true },
-	{ "proxy on OpenStack", "openstack", false, false, true, false, false, true },
-	{ "proxy on sim", "sim", false, false, true, false, false, true },
-	{ "proxy on EKS", "eks", false, false, true, false, false, true },
-	{ "tenant on vSphere", "vsphere", true, false, false, true, false, false },
-	{ "tenant on MAAS", "maas", true, false, false, true, false, false },
-	{ "tenant on OpenStack", "openstack", true, false, false, true, false, false },
-	{ "tenant on sim", "sim", true, false, false, true, false, false },
-	{ "tenant on EKS", "eks", true, false, false, false, false, false },
-	{ "tenant on AKS", "aks", true, false, false, false, false, false },
-	{ "tenant on GKE", "gke", true, false, false, false, false, false },
-	{ "tenant on Edge", "edge", true, false, false, false, false, false },
-	{ "tenant on Edge native", "edge-native", true, false, false, false, false, false },
-	{ "profile on vSphere", "vsphere", false, true, false, false, true, false },
-	{ "profile on EKS", "eks", false, true, false, false, true, false },
-	{ "profile on Edge", "edge-native", false, true, false, false, true, false },
-	{ "all on vSphere", "vsphere", true, true, true, true, true, true },
-	{ "all on Edge", "edge-native", true, true, true, false, true, true },
+	{"nothing given", "vsphere", false, false, false, false, false, false},
+	{"proxy on vSphere", "vsphere", false, false, true, false, false, true},
+	{"proxy on MAAS", "maas", false, false, true, false, false, true},
+	{"proxy on OpenStack", "openstack", false, false, true, false, false, true},
+	{"proxy on sim", "sim", false, false, true, false, false, true},
+	{"proxy on EKS", "eks", false, false, true, false, false, true},
+	{"tenant on vSphere", "vsphere", true, false, false, true, false, false},
+	{"tenant on MAAS", "maas", true, false, false, true, false, false},
+	{"tenant on OpenStack", "openstack", true, false, false, true, false, false},
+	{"tenant on sim", "sim", true, false, false, true, false, false},
+	{"tenant on EKS", "eks", true, false, false, false, false, false},
+	{"tenant on AKS", "aks", true, false, false, false, false, false},
+	{"tenant on GKE", "gke", true, false, false, false, false, false},
+	{"tenant on Edge", "edge", true, false, false, false, false, false},
+	{"tenant on Edge native", "edge-native", true, false, false, false, false, false},
+	{"profile on vSphere", "vsphere", false, true, false, false, true, false},
+	{"profile on EKS", "eks", false, true, false, false, true, false},
+	{"profile on Edge", "edge-native", false, true, false, false, true, false},
+	{"all on vSphere", "vsphere", true, true, true, true, true, true},
+	{"all on Edge", "edge-native", true, true, true, false, true, true},
 };
 
 static char *tenant_ca, *profile_ca, *proxy_ca;
 
 static char *new_ca(const char *name)
 {
-	struct pki_cert_spec cs = { .common_name = name, .is_ca = true,
-				    .not_before_ms = clock_wall_ms() - 60000,
-				    .not_after_ms = clock_wall_ms() + 3600000 };
+	struct pki_cert_spec cs = {.common_name = name,
+				   .is_ca = true,
+				   .not_before_ms = clock_wall_ms() - 60000,
+				   .not_after_ms = clock_wall_ms() + 3600000};
 	struct secret *key = NULL;
 	struct pcg_error err;
 	char *pem = NULL;
@@ -74,17 +75,18 @@ static json_t *input_of(const struct rule *r)
 			 "kubernetesVersion", "v1.36.3", "pools", "name", "cp", "controlPlane", 1,
 			 "name", "workers", "controlPlane", 0);
 	ck_assert_int_eq(bootstrap_keys_new(spec, clock_wall_ms(), &keys, &err), 0);
-	in = json_pack("{s:o, s:{s:s, s:s, s:s}, s:{s:s, s:i}, s:o, s:n}", "spec", spec,
-		       "machine", "uid", "m-1", "name", "c1-cp-bcdfg", "pool", "cp", "endpoint",
-		       "host", "10.1.2.3", "port", 6443, "keys", keys, "providerIDCommand");
+	in = json_pack("{s:o, s:{s:s, s:s, s:s}, s:{s:s, s:i}, s:o, s:n}", "spec", spec, "machine",
+		       "uid", "m-1", "name", "c1-cp-bcdfg", "pool", "cp", "endpoint", "host",
+		       "10.1.2.3", "port", 6443, "keys", keys, "providerIDCommand");
 	ck_assert_ptr_nonnull(in);
 	if (r->tenant)
-		json_object_set_new(in, "certificates", json_pack("[{s:s, s:s}]", "name", "corp",
-								  "pem", tenant_ca));
+		json_object_set_new(in, "certificates",
+				    json_pack("[{s:s, s:s}]", "name", "corp", "pem", tenant_ca));
 	if (r->proxy)
-		json_object_set_new(in, "proxy", json_pack("{s:s, s:s, s:[s], s:s}", "httpProxy",
-							   PROXY, "httpsProxy", PROXY, "noProxy",
-							   "10.9.0.0/16", "caPem", proxy_ca));
+		json_object_set_new(in, "proxy",
+				    json_pack("{s:s, s:s, s:[s], s:s}", "httpProxy", PROXY,
+					      "httpsProxy", PROXY, "noProxy", "10.9.0.0/16",
+					      "caPem", proxy_ca));
 	if (r->profile)
 		json_put(in, "spec.kubeadmConfig.files",
 			 json_pack("[{s:s, s:s}]", "targetPath",
@@ -99,7 +101,7 @@ static void gather(const json_t *files, struct buf *out)
 	size_t i, len;
 	json_t *f;
 
-	json_array_foreach(files, i, f) {
+	json_array_foreach (files, i, f) {
 		const char *content = json_str_or(f, "content", "");
 
 		buf_addf(out, "==> %s\n", json_str(f, "path"));
@@ -138,7 +140,7 @@ static void expect(const struct rule *r, const char *where, const json_t *files)
 START_TEST(every_setting_reaches_the_nodes_it_is_meant_for_and_no_others)
 {
 	const struct rule *r = &rules[_i];
-	struct pcg_error err = { 0 };
+	struct pcg_error err = {0};
 	json_t *in = input_of(r), *spec = NULL, *doc = NULL;
 	struct buf b;
 
@@ -162,8 +164,8 @@ END_TEST
 
 START_TEST(a_profile_certificate_stays_out_of_another_profiles_cluster)
 {
-	const struct rule with = { "with", "vsphere", .profile = true, .has_profile = true };
-	const struct rule without = { "without", "vsphere" };
+	const struct rule with = {"with", "vsphere", .profile = true, .has_profile = true};
+	const struct rule without = {"without", "vsphere"};
 	struct pcg_error err;
 	json_t *a = input_of(&with), *b = input_of(&without), *spec = NULL;
 

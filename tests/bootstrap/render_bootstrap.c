@@ -2,8 +2,8 @@
 #include "config.h"
 #include "host/bootstrap/bootstrap.h"
 
-/* render_bootstrap WHAT < INPUT: what host/bootstrap makes of an input document, for readers of others. Keys are made when
- * the input has none. */
+/* render_bootstrap WHAT < INPUT: what host/bootstrap makes of an input document, for readers of
+ * others. Keys are made when the input has none. */
 
 #include "core/clock.h"
 

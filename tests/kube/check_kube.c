@@ -25,8 +25,8 @@ static int mint(void *arg, char **cert, struct secret **key, struct pcg_error *e
 static void client_start(uint16_t port)
 {
 	char url[64];
-	struct kube_spec spec = { .server = url, .ca_pem = api.ca.cert, .mint = mint,
-				  .field_manager = "pcg" };
+	struct kube_spec spec = {
+		.server = url, .ca_pem = api.ca.cert, .mint = mint, .field_manager = "pcg"};
 	struct pcg_error err;
 
 	snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
@@ -109,10 +109,13 @@ static void on_applied(void *arg, const struct pcg_error *err)
 
 static struct kube_op *apply(const json_t *objects, uint32_t timeout_ms, struct applied *a)
 {
-	struct kube_apply_spec spec = { .objects = objects, .timeout_ms = timeout_ms,
-					.progress = on_progress, .done = on_applied, .arg = a };
+	struct kube_apply_spec spec = {.objects = objects,
+				       .timeout_ms = timeout_ms,
+				       .progress = on_progress,
+				       .done = on_applied,
+				       .arg = a};
 
-	*a = (struct applied){ 0 };
+	*a = (struct applied){0};
 	return kube_apply(kube, &spec);
 }
 
@@ -124,7 +127,7 @@ static json_t *object(const char *version, const char *kind, const char *name)
 
 START_TEST(a_request_carries_a_certificate_minted_on_need)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	kube_ready(kube, on_reply, &a);
 	RIG_UNTIL(a.done == 1);
@@ -147,7 +150,7 @@ static int mint_fails(void *arg, char **cert, struct secret **key, struct pcg_er
 
 START_TEST(a_certificate_that_cannot_be_made_is_told_by_the_callback)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	kube->mint = mint_fails;
 	kube_ready(kube, on_reply, &a);
@@ -161,7 +164,7 @@ END_TEST
 START_TEST(a_server_of_another_authority_is_refused)
 {
 	struct rig_ca other = rig_ca_new("kubernetes");
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	free(kube->ca_pem);
 	kube->ca_pem = strdup(other.cert);
@@ -180,27 +183,34 @@ static const struct {
 	enum pcg_class class;
 	const char *says; /* NULL: any */
 } statuses[] = {
-	{ 401, "{\"kind\":\"Status\",\"message\":\"Unauthorized\"}", PCG_CLASS_AUTH, "Unauthorized" },
-	{ 403, "{\"message\":\"secrets is forbidden\",\"reason\":\"Forbidden\"}", PCG_CLASS_AUTH,
-	  "Forbidden: secrets is forbidden" },
-	{ 403, "{\"message\":\"exceeded quota: q\"}", PCG_CLASS_QUOTA, "exceeded quota" },
-	{ 403, "{\"message\":\"namespace x because it is being terminated\"}", PCG_CLASS_RETRY, NULL },
-	{ 404, "{}", PCG_CLASS_NOT_FOUND, "404" },
-	{ 409, "{\"reason\":\"Conflict\",\"message\":\"Apply failed with 1 conflict\",\"details\":{\"causes\":"
-	       "[{\"reason\":\"FieldManagerConflict\",\"message\":\"conflict with \\\"kubectl\\\"\",\"field\":\".spec.replicas\"}]}}",
-	  PCG_CLASS_CONFLICT, ".spec.replicas: conflict with \"kubectl\"" },
-	{ 410, "{\"reason\":\"Expired\",\"message\":\"too old resource version\"}", PCG_CLASS_CONFLICT, "too old" },
-	{ 422, "{\"reason\":\"Invalid\",\"message\":\"Pod is invalid\",\"details\":{\"causes\":[{\"message\":\"Required value\","
-	       "\"field\":\"spec.containers\"}]}}",
-	  PCG_CLASS_PERMANENT, "spec.containers: Required value" },
-	{ 429, "{\"message\":\"slow down\"}", PCG_CLASS_RETRY, "slow down" },
-	{ 500, "{\"message\":\"failed calling webhook\"}", PCG_CLASS_RETRY, "webhook" },
-	{ 503, "<html>busy</html>\nmore", PCG_CLASS_RETRY, "<html>busy</html>" },
+	{401, "{\"kind\":\"Status\",\"message\":\"Unauthorized\"}", PCG_CLASS_AUTH, "Unauthorized"},
+	{403, "{\"message\":\"secrets is forbidden\",\"reason\":\"Forbidden\"}", PCG_CLASS_AUTH,
+	 "Forbidden: secrets is forbidden"},
+	{403, "{\"message\":\"exceeded quota: q\"}", PCG_CLASS_QUOTA, "exceeded quota"},
+	{403, "{\"message\":\"namespace x because it is being terminated\"}", PCG_CLASS_RETRY,
+	 NULL},
+	{404, "{}", PCG_CLASS_NOT_FOUND, "404"},
+	{409,
+	 "{\"reason\":\"Conflict\",\"message\":\"Apply failed with 1 "
+	 "conflict\",\"details\":{\"causes\":"
+	 "[{\"reason\":\"FieldManagerConflict\",\"message\":\"conflict with "
+	 "\\\"kubectl\\\"\",\"field\":\".spec.replicas\"}]}}",
+	 PCG_CLASS_CONFLICT, ".spec.replicas: conflict with \"kubectl\""},
+	{410, "{\"reason\":\"Expired\",\"message\":\"too old resource version\"}",
+	 PCG_CLASS_CONFLICT, "too old"},
+	{422,
+	 "{\"reason\":\"Invalid\",\"message\":\"Pod is "
+	 "invalid\",\"details\":{\"causes\":[{\"message\":\"Required value\","
+	 "\"field\":\"spec.containers\"}]}}",
+	 PCG_CLASS_PERMANENT, "spec.containers: Required value"},
+	{429, "{\"message\":\"slow down\"}", PCG_CLASS_RETRY, "slow down"},
+	{500, "{\"message\":\"failed calling webhook\"}", PCG_CLASS_RETRY, "webhook"},
+	{503, "<html>busy</html>\nmore", PCG_CLASS_RETRY, "<html>busy</html>"},
 };
 
 START_TEST(a_refusal_becomes_an_error_with_the_servers_words)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	api_script("GET", "/x", statuses[_i].status, statuses[_i].body, 1);
 	kube_request(kube, "GET", "/x?token=abc", NULL, NULL, 0, on_reply, &a);
@@ -217,7 +227,7 @@ END_TEST
 
 START_TEST(json_that_ends_early_is_tried_again_later_and_no_object)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	api_script("GET", "/x", 200, "{\"kind\":\"Pod\",\"metadata\":{\"na", 1);
 	kube_request(kube, "GET", "/x", NULL, NULL, 0, on_reply, &a);
@@ -231,22 +241,23 @@ END_TEST
 static const struct {
 	const char *version, *kind, *ns, *name, *path; /* path NULL: not served */
 } paths[] = {
-	{ "v1", "Namespace", "ignored", "a", "/api/v1/namespaces/a" },
-	{ "v1", "Pod", "kube-system", "a", "/api/v1/namespaces/kube-system/pods/a" },
-	{ "v1", "Pod", NULL, "a", "/api/v1/namespaces/default/pods/a" },
-	{ "v1", "Pod", NULL, NULL, "/api/v1/pods" },
-	{ "v1", "Pod", "x", NULL, "/api/v1/namespaces/x/pods" },
-	{ "apps/v1", "Deployment", "x", "a", "/apis/apps/v1/namespaces/x/deployments/a" },
-	{ "v1", "Pod", "x", "a/../b", "/api/v1/namespaces/x/pods/a%2F..%2Fb" },
-	{ "v1", "Thing", "x", "a", NULL },
-	{ "none.example/v1", "Thing", "x", "a", NULL },
+	{"v1", "Namespace", "ignored", "a", "/api/v1/namespaces/a"},
+	{"v1", "Pod", "kube-system", "a", "/api/v1/namespaces/kube-system/pods/a"},
+	{"v1", "Pod", NULL, "a", "/api/v1/namespaces/default/pods/a"},
+	{"v1", "Pod", NULL, NULL, "/api/v1/pods"},
+	{"v1", "Pod", "x", NULL, "/api/v1/namespaces/x/pods"},
+	{"apps/v1", "Deployment", "x", "a", "/apis/apps/v1/namespaces/x/deployments/a"},
+	{"v1", "Pod", "x", "a/../b", "/api/v1/namespaces/x/pods/a%2F..%2Fb"},
+	{"v1", "Thing", "x", "a", NULL},
+	{"none.example/v1", "Thing", "x", "a", NULL},
 };
 
 START_TEST(an_objects_path_comes_from_discovery)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
-	kube_path_of(kube, paths[_i].version, paths[_i].kind, paths[_i].ns, paths[_i].name, on_path, &a);
+	kube_path_of(kube, paths[_i].version, paths[_i].kind, paths[_i].ns, paths[_i].name, on_path,
+		     &a);
 	ck_assert_int_eq(a.done, 0);
 	RIG_UNTIL(a.done);
 	if (paths[_i].path) {
@@ -262,7 +273,7 @@ END_TEST
 
 START_TEST(discovery_is_asked_once_and_again_for_an_unknown_kind)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	for (int i = 0; i < 5; i++)
 		kube_path_of(kube, "v1", "Pod", "x", "a", on_path, &a);
@@ -284,8 +295,9 @@ START_TEST(objects_are_applied_in_the_order_of_kinds)
 				 object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "w"),
 				 "apiVersion", "v1", "kind", "List", "items",
 				 object("v1", "ConfigMap", "c"), object("v1", "Namespace", "n"));
-	static const char *const order[] = { "/api/v1/namespaces/n?", "/customresourcedefinitions/w?",
-					     "/configmaps/c?", "/pods/p?" };
+	static const char *const order[] = {"/api/v1/namespaces/n?",
+					    "/customresourcedefinitions/w?", "/configmaps/c?",
+					    "/pods/p?"};
 	size_t at = 0, i;
 	json_t *v;
 
@@ -293,7 +305,7 @@ START_TEST(objects_are_applied_in_the_order_of_kinds)
 	RIG_UNTIL(a.done);
 	ck_assert_msg(!a.failed, "%s", a.err.text);
 	ck_assert_int_eq(a.created, 4);
-	json_array_foreach(api.log, i, v) {
+	json_array_foreach (api.log, i, v) {
 		const char *line = json_string_value(v);
 
 		if (strncmp(line, "PATCH", 5) != 0)
@@ -319,13 +331,14 @@ static const struct {
 	int status;
 	const char *body;
 } passing[] = {
-	{ "PATCH", "/configmaps/", 409, "{\"reason\":\"Conflict\"}" },
-	{ "PATCH", "/configmaps/", 429, "{}" },
-	{ "PATCH", "/configmaps/", 500, "{\"message\":\"failed calling webhook \\\"x\\\": no endpoints\"}" },
-	{ "PATCH", "/configmaps/", 503, "busy" },
-	{ "PATCH", "/configmaps/", 404, "{\"message\":\"namespaces \\\"default\\\" not found\"}" },
-	{ "PATCH", "/configmaps/", 200, "{\"cut" },
-	{ "GET", "/api/v1", 503, "{}" },
+	{"PATCH", "/configmaps/", 409, "{\"reason\":\"Conflict\"}"},
+	{"PATCH", "/configmaps/", 429, "{}"},
+	{"PATCH", "/configmaps/", 500,
+	 "{\"message\":\"failed calling webhook \\\"x\\\": no endpoints\"}"},
+	{"PATCH", "/configmaps/", 503, "busy"},
+	{"PATCH", "/configmaps/", 404, "{\"message\":\"namespaces \\\"default\\\" not found\"}"},
+	{"PATCH", "/configmaps/", 200, "{\"cut"},
+	{"GET", "/api/v1", 503, "{}"},
 };
 
 START_TEST(what_passes_by_itself_is_tried_again)
@@ -338,7 +351,8 @@ START_TEST(what_passes_by_itself_is_tried_again)
 	RIG_UNTIL(a.done);
 	ck_assert_msg(!a.failed, "%s", a.err.text);
 	ck_assert_int_eq(api.scripts[0].times, 0);
-	ck_assert_ptr_nonnull(json_object_get(api.objects, "/api/v1/namespaces/default/configmaps/c"));
+	ck_assert_ptr_nonnull(
+		json_object_get(api.objects, "/api/v1/namespaces/default/configmaps/c"));
 	json_decref(list);
 }
 END_TEST
@@ -360,10 +374,12 @@ END_TEST
 
 START_TEST(a_refused_object_is_named_and_ends_the_apply)
 {
-	json_t *list = json_pack("[o, o]", object("v1", "ConfigMap", "c"), object("v1", "Pod", "p"));
+	json_t *list =
+		json_pack("[o, o]", object("v1", "ConfigMap", "c"), object("v1", "Pod", "p"));
 	struct applied a;
 
-	api_script("PATCH", "/configmaps/", 422, "{\"reason\":\"Invalid\",\"message\":\"data: wrong\"}", 1);
+	api_script("PATCH", "/configmaps/", 422,
+		   "{\"reason\":\"Invalid\",\"message\":\"data: wrong\"}", 1);
 	apply(list, 10000, &a);
 	RIG_UNTIL(a.done);
 	ck_assert(a.failed);
@@ -437,9 +453,10 @@ END_TEST
 
 START_TEST(an_apply_that_is_cancelled_or_freed_says_nothing_more)
 {
-	json_t *list = json_pack("[o, o]", object("v1", "ConfigMap", "c"), object("v1", "Pod", "p"));
+	json_t *list =
+		json_pack("[o, o]", object("v1", "ConfigMap", "c"), object("v1", "Pod", "p"));
 	struct applied a, b;
-	struct answer ready = { 0 };
+	struct answer ready = {0};
 
 	kube_op_cancel(apply(list, 10000, &a));
 	apply(list, 10000, &b);
@@ -458,12 +475,11 @@ END_TEST
 static const struct {
 	int items, gone;
 	int requests;
-} lists[] = { { 0, 0, 1 }, { 499, 0, 1 }, { 500, 0, 1 }, { 501, 0, 2 }, { 5234, 0, 11 },
-	      { 1200, 1, 5 } };
+} lists[] = {{0, 0, 1}, {499, 0, 1}, {500, 0, 1}, {501, 0, 2}, {5234, 0, 11}, {1200, 1, 5}};
 
 START_TEST(a_list_has_every_page_once)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	api.pages_of = lists[_i].items;
 	api.gone_pages = lists[_i].gone;
@@ -472,14 +488,16 @@ START_TEST(a_list_has_every_page_once)
 	ck_assert_int_eq(a.status, 200);
 	ck_assert_uint_eq(json_array_size(json_at(a.body, "items")), (size_t)lists[_i].items);
 	ck_assert_str_eq(json_str(a.body, "metadata.resourceVersion"), "77");
-	ck_assert_int_eq(api_count("GET /api/v1/secrets?limit=500&labelSelector=a%3Db%2Cc%20in%20%28d%29"),
-			 lists[_i].requests);
+	ck_assert_int_eq(
+		api_count("GET /api/v1/secrets?limit=500&labelSelector=a%3Db%2Cc%20in%20%28d%29"),
+		lists[_i].requests);
 	for (int i = 0; i < lists[_i].items; i++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "s%d", i);
 		ck_assert_str_eq(json_str(json_array_get(json_at(a.body, "items"), (size_t)i),
-					  "metadata.name"), name);
+					  "metadata.name"),
+				 name);
 	}
 	json_decref(a.body);
 }
@@ -487,7 +505,7 @@ END_TEST
 
 START_TEST(a_list_that_is_none_is_an_error)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	api_script("GET", "/api/v1/secrets", 200, "{\"kind\":\"Secret\"}", 1);
 	kube_list(kube, "/api/v1/secrets", NULL, on_reply, &a);
@@ -537,13 +555,15 @@ static void event_write(const char *text)
 
 START_TEST(a_watch_gives_events_whole_however_they_are_cut)
 {
-	struct events e = { 0 };
+	struct events e = {0};
 
 	e.op = kube_watch(kube, "/api/v1/pods", "77", on_event, on_end, &e);
 	RIG_UNTIL(api.watch);
 	ck_assert_int_eq(api_count("GET /api/v1/pods?watch=1&allowWatchBookmarks=true"
-				   "&timeoutSeconds=300&resourceVersion=77"), 1);
-	event_write("{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"a\"}}}\n{\"type\":\"MODI");
+				   "&timeoutSeconds=300&resourceVersion=77"),
+			 1);
+	event_write("{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"a\"}}}\n{\"type\":"
+		    "\"MODI");
 	RIG_UNTIL(e.n == 1);
 	event_write("FIED\",\"object\":{\"metadata\":{\"name\":\"b\"}}}\n"
 		    "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"name\":\"c\"}}}\n");
@@ -560,16 +580,16 @@ static const struct {
 	enum pcg_class class;
 	const char *says;
 } endings[] = {
-	{ "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\","
-	  "\"message\":\"too old resource version: 77 (99)\"}}\n",
-	  PCG_CLASS_CONFLICT, "too old resource version" },
-	{ "{\"type\":\"ADDED\",\"object\":{}}\nnot json\n", PCG_CLASS_RETRY, "no event" },
-	{ "{\"type\":\"ADDED\",\"object\":{}}\n{\"type\":\"ADD", PCG_CLASS_RETRY, "inside an event" },
+	{"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\","
+	 "\"message\":\"too old resource version: 77 (99)\"}}\n",
+	 PCG_CLASS_CONFLICT, "too old resource version"},
+	{"{\"type\":\"ADDED\",\"object\":{}}\nnot json\n", PCG_CLASS_RETRY, "no event"},
+	{"{\"type\":\"ADDED\",\"object\":{}}\n{\"type\":\"ADD", PCG_CLASS_RETRY, "inside an event"},
 };
 
 START_TEST(a_watch_says_why_it_ended)
 {
-	struct events e = { 0 };
+	struct events e = {0};
 
 	e.op = kube_watch(kube, "/api/v1/pods", "77", on_event, on_end, &e);
 	RIG_UNTIL(api.watch);
@@ -583,9 +603,10 @@ END_TEST
 
 START_TEST(a_watch_that_is_refused_has_the_servers_reason)
 {
-	struct events e = { 0 };
+	struct events e = {0};
 
-	api_script("GET", "watch=1", 410, "{\n \"kind\": \"Status\",\n \"message\": \"too old\"\n}\n", 1);
+	api_script("GET", "watch=1", 410,
+		   "{\n \"kind\": \"Status\",\n \"message\": \"too old\"\n}\n", 1);
 	kube_watch(kube, "/api/v1/pods", "1", on_event, on_end, &e);
 	RIG_UNTIL(e.ended);
 	ck_assert_int_eq(e.n, 0);
@@ -596,7 +617,7 @@ END_TEST
 
 START_TEST(an_event_may_end_its_watch_or_the_client)
 {
-	struct events e = { .cancel_at = 1, .free_client = _i == 1 };
+	struct events e = {.cancel_at = 1, .free_client = _i == 1};
 
 	e.op = kube_watch(kube, "/api/v1/pods", "77", on_event, on_end, &e);
 	RIG_UNTIL(api.watch);
@@ -614,25 +635,46 @@ static const struct {
 	const char *object;
 	bool available;
 } availables[] = {
-	{ "{\"kind\":\"Deployment\",\"metadata\":{\"generation\":2},\"status\":{\"observedGeneration\":1,"
-	  "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}}", false },
-	{ "{\"kind\":\"Deployment\",\"metadata\":{\"generation\":2},\"status\":{\"observedGeneration\":2,"
-	  "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}}", true },
-	{ "{\"kind\":\"Deployment\",\"metadata\":{\"generation\":1},\"spec\":{\"replicas\":2},\"status\":"
-	  "{\"observedGeneration\":1,\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}}", false },
-	{ "{\"kind\":\"Deployment\",\"metadata\":{\"generation\":1},\"status\":{\"observedGeneration\":1,"
-	  "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"False\"}]}}", false },
-	{ "{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1},\"status\":{\"observedGeneration\":1,"
-	  "\"desiredNumberScheduled\":2,\"updatedNumberScheduled\":2,\"numberAvailable\":1}}", false },
-	{ "{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1},\"status\":{\"observedGeneration\":1,"
-	  "\"desiredNumberScheduled\":2,\"updatedNumberScheduled\":2,\"numberAvailable\":2}}", true },
-	{ "{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1}}", false },
-	{ "{\"kind\":\"CustomResourceDefinition\"}", false },
-	{ "{\"kind\":\"CustomResourceDefinition\",\"status\":{\"conditions\":[{\"type\":\"Established\",\"status\":\"True\"}]}}", true },
-	{ "{\"kind\":\"APIService\",\"status\":{\"conditions\":[{\"type\":\"Available\",\"status\":\"False\"}]}}", false },
-	{ "{\"kind\":\"ValidatingWebhookConfiguration\",\"webhooks\":[{\"clientConfig\":{\"service\":{}}}]}", false },
-	{ "{\"kind\":\"ValidatingWebhookConfiguration\",\"webhooks\":[{\"clientConfig\":{\"service\":{},\"caBundle\":\"QQ==\"}}]}", true },
-	{ "{\"kind\":\"ConfigMap\"}", true },
+	{"{\"kind\":\"Deployment\",\"metadata\":{\"generation\":2},\"status\":{"
+	 "\"observedGeneration\":1,"
+	 "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}}",
+	 false},
+	{"{\"kind\":\"Deployment\",\"metadata\":{\"generation\":2},\"status\":{"
+	 "\"observedGeneration\":2,"
+	 "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}}",
+	 true},
+	{"{\"kind\":\"Deployment\",\"metadata\":{\"generation\":1},\"spec\":{\"replicas\":2},"
+	 "\"status\":"
+	 "{\"observedGeneration\":1,\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\","
+	 "\"status\":\"True\"}]}}",
+	 false},
+	{"{\"kind\":\"Deployment\",\"metadata\":{\"generation\":1},\"status\":{"
+	 "\"observedGeneration\":1,"
+	 "\"updatedReplicas\":1,\"conditions\":[{\"type\":\"Available\",\"status\":\"False\"}]}}",
+	 false},
+	{"{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1},\"status\":{"
+	 "\"observedGeneration\":1,"
+	 "\"desiredNumberScheduled\":2,\"updatedNumberScheduled\":2,\"numberAvailable\":1}}",
+	 false},
+	{"{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1},\"status\":{"
+	 "\"observedGeneration\":1,"
+	 "\"desiredNumberScheduled\":2,\"updatedNumberScheduled\":2,\"numberAvailable\":2}}",
+	 true},
+	{"{\"kind\":\"DaemonSet\",\"metadata\":{\"generation\":1}}", false},
+	{"{\"kind\":\"CustomResourceDefinition\"}", false},
+	{"{\"kind\":\"CustomResourceDefinition\",\"status\":{\"conditions\":[{\"type\":"
+	 "\"Established\",\"status\":\"True\"}]}}",
+	 true},
+	{"{\"kind\":\"APIService\",\"status\":{\"conditions\":[{\"type\":\"Available\",\"status\":"
+	 "\"False\"}]}}",
+	 false},
+	{"{\"kind\":\"ValidatingWebhookConfiguration\",\"webhooks\":[{\"clientConfig\":{"
+	 "\"service\":{}}}]}",
+	 false},
+	{"{\"kind\":\"ValidatingWebhookConfiguration\",\"webhooks\":[{\"clientConfig\":{"
+	 "\"service\":{},\"caBundle\":\"QQ==\"}}]}",
+	 true},
+	{"{\"kind\":\"ConfigMap\"}", true},
 };
 
 START_TEST(availability_follows_the_kind)
@@ -642,7 +684,8 @@ START_TEST(availability_follows_the_kind)
 
 	/* An empty object is no service reference. */
 	if (json_at(o, "webhooks"))
-		json_put_str(json_array_get(json_at(o, "webhooks"), 0), "clientConfig.service.name", "s");
+		json_put_str(json_array_get(json_at(o, "webhooks"), 0), "clientConfig.service.name",
+			     "s");
 	ck_assert_int_eq(kube_available(o, says, sizeof(says)), availables[_i].available);
 	if (!availables[_i].available)
 		ck_assert_str_ne(says, "");
@@ -659,9 +702,9 @@ static void make_available(uv_timer_t *t)
 
 START_TEST(an_object_is_waited_for_until_it_is_available)
 {
-	json_t *d = json_pack("{s:s, s:s, s:{s:s, s:s}}", "apiVersion", "apps/v1", "kind", "Deployment",
-			      "metadata", "name", "d", "namespace", "x");
-	struct answer a = { 0 };
+	json_t *d = json_pack("{s:s, s:s, s:{s:s, s:s}}", "apiVersion", "apps/v1", "kind",
+			      "Deployment", "metadata", "name", "d", "namespace", "x");
+	struct answer a = {0};
 	uv_timer_t t;
 
 	kube_wait_available(kube, d, 400, on_reply, &a);
@@ -683,7 +726,7 @@ END_TEST
 
 START_TEST(a_connection_cut_anywhere_is_an_error_or_the_whole_answer)
 {
-	struct answer a = { 0 };
+	struct answer a = {0};
 
 	api.pages_of = 40;
 	relay_start(1 + _i * 331);

@@ -2,8 +2,9 @@
 #ifndef TESTS_KUBE_STAND_IN_H
 #define TESTS_KUBE_STAND_IN_H
 
-/* An API server of the test's own: TLS with required client certificates, discovery, objects by path, pages, watch; and
- * answers that a test puts before those. A relay before it cuts connections. */
+/* An API server of the test's own: TLS with required client certificates, discovery, objects by
+ * path, pages, watch; and answers that a test puts before those. A relay before it cuts
+ * connections. */
 
 #include "host/bootstrap/bootstrap.h"
 #include "kube/kube.h"
@@ -23,21 +24,22 @@ static struct {
 	struct http_server *server;
 	struct rig_ca ca;
 	struct rig_cert cert;
-	json_t *objects;      /* path -> object */
-	json_t *log;          /* "METHOD target" */
-	json_t *types;        /* content types of PATCHes */
+	json_t *objects; /* path -> object */
+	json_t *log;     /* "METHOD target" */
+	json_t *types;   /* content types of PATCHes */
 	struct scripted scripts[8];
 	size_t n_scripts;
-	const char *served;   /* an extra kind of example.com/v1 */
-	int served_after;     /* that many questions for it */
-	int pages_of;         /* items of /api/v1/secrets */
-	int gone_pages;       /* continued pages answered with 410 */
+	const char *served; /* an extra kind of example.com/v1 */
+	int served_after;   /* that many questions for it */
+	int pages_of;       /* items of /api/v1/secrets */
+	int gone_pages;     /* continued pages answered with 410 */
 	struct http_exchange *watch;
 } api;
 
-static inline void api_script(const char *method, const char *part, int status, const char *body, int times)
+static inline void api_script(const char *method, const char *part, int status, const char *body,
+			      int times)
 {
-	api.scripts[api.n_scripts++] = (struct scripted){ method, part, status, body, times };
+	api.scripts[api.n_scripts++] = (struct scripted){method, part, status, body, times};
 }
 
 static inline bool api_scripted(struct http_exchange *x, const struct http_server_request *req)
@@ -100,7 +102,8 @@ static inline bool api_discovery(struct http_exchange *x, const char *path)
 
 static inline void api_page(struct http_exchange *x)
 {
-	const char *from = http_exchange_query(x, "continue"), *limit = http_exchange_query(x, "limit");
+	const char *from = http_exchange_query(x, "continue"),
+		   *limit = http_exchange_query(x, "limit");
 	int at = from ? atoi(from) : 0, end = at + (limit ? atoi(limit) : 1000000);
 	json_t *items = json_array(), *meta = json_pack("{s:s}", "resourceVersion", "77");
 
@@ -111,12 +114,13 @@ static inline void api_page(struct http_exchange *x)
 		return;
 	}
 	for (; at < api.pages_of && at < end; at++)
-		json_array_append_new(items, json_pack("{s:{s:o}}", "metadata", "name",
-						       json_sprintf("s%d", at)));
+		json_array_append_new(
+			items, json_pack("{s:{s:o}}", "metadata", "name", json_sprintf("s%d", at)));
 	if (at < api.pages_of)
 		json_object_set_new(meta, "continue", json_sprintf("%d", at));
-	api_reply(x, 200, json_pack("{s:s, s:s, s:o, s:o}", "kind", "SecretList", "apiVersion",
-				    "v1", "metadata", meta, "items", items));
+	api_reply(x, 200,
+		  json_pack("{s:s, s:s, s:o, s:o}", "kind", "SecretList", "apiVersion", "v1",
+			    "metadata", meta, "items", items));
 }
 
 static inline void api_patch(struct http_exchange *x, const struct http_server_request *req)
@@ -134,7 +138,8 @@ static inline void api_patch(struct http_exchange *x, const struct http_server_r
 	api_reply(x, created ? 201 : 200, o);
 }
 
-static inline void api_handle(void *arg, struct http_exchange *x, const struct http_server_request *req)
+static inline void api_handle(void *arg, struct http_exchange *x,
+			      const struct http_server_request *req)
 {
 	(void)arg;
 	json_array_append_new(api.log, json_sprintf("%s %s", req->method, req->raw_target));
@@ -171,10 +176,13 @@ static inline void api_start(void)
 	api.objects = json_object();
 	api.log = json_array();
 	api.types = json_array();
-	struct http_server_tls tls = { .cert_pem = api.cert.cert, .key_pem = api.cert.key,
-				       .client_ca_pem = api.ca.cert, .client_required = true };
+	struct http_server_tls tls = {.cert_pem = api.cert.cert,
+				      .key_pem = api.cert.key,
+				      .client_ca_pem = api.ca.cert,
+				      .client_required = true};
 	ck_assert_msg(http_server_new(rig_loop, "127.0.0.1", 0, &tls, NULL, api_handle, NULL,
-				      &api.server, &err) == 0, "%s", err.text);
+				      &api.server, &err) == 0,
+		      "%s", err.text);
 }
 
 static inline void api_end(void)
@@ -195,7 +203,7 @@ static inline int api_count(const char *line)
 	size_t i;
 	json_t *v;
 
-	json_array_foreach(api.log, i, v)
+	json_array_foreach (api.log, i, v)
 		n += strncmp(json_string_value(v), line, strlen(line)) == 0;
 	return n;
 }
