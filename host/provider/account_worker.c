@@ -25,7 +25,7 @@
 #define STACK_SIZE OP_STACK
 #endif
 
-void account_send(struct pcg_host *h, const json_t *doc)
+int account_send(struct pcg_host *h, const json_t *doc)
 {
 	struct pcg_error err;
 	int r;
@@ -37,25 +37,22 @@ void account_send(struct pcg_host *h, const json_t *doc)
 	if (r)
 		log_err("worker_frame_refused", &err);
 	pthread_mutex_unlock(&h->send_lock);
+	return r;
 }
 
 static void send_reply(struct pcg_call *call)
 {
 	struct pcg_host *h = call->host;
 	json_t *reply = account_take_reply(call);
-	AUTO_FREE char *text = NULL;
-	size_t len;
 
-	/* A frame that is too large would leave the host waiting: its size is known before. */
-	text = json_text_secret(reply, &len);
-	secret_wipe(text, len);
-	if (len > FRAME_MAX) {
+	/* Nothing of a frame that is too large has gone out, and the host waits for an answer. */
+	if (account_send(h, reply)) {
 		json_decref(reply);
 		call->answers = 0;
 		account_answer_error(call, PCG_ERR_BUG, "the answer is larger than a frame may be", "");
 		reply = account_take_reply(call);
+		account_send(h, reply);
 	}
-	account_send(h, reply);
 	json_decref(reply);
 }
 
@@ -244,6 +241,20 @@ static void no_such_op(struct pcg_host *h, uint64_t id, const char *name)
 	account_send(h, reply);
 }
 
+/* What stands in a frame after its length is the document's text. */
+static char *doc_text(const json_t *doc)
+{
+	struct pcg_error err;
+	struct buf out;
+
+	buf_init_secret(&out, FRAME_MAX + 5);
+	if (frame_write(&out, doc, &err))
+		log_err("worker_document_refused", &err);
+	else
+		buf_consume(&out, 4);
+	return buf_take(&out);
+}
+
 static void on_op(struct pcg_host *h, const json_t *frame)
 {
 	uint64_t id = (uint64_t)json_int_or(frame, "id", 0);
@@ -251,7 +262,6 @@ static void on_op(struct pcg_host *h, const json_t *frame)
 	const struct provider_op *op = provider_op_find(name);
 	int64_t timeout_ms = json_int_or(frame, "timeoutMs", 0);
 	struct pcg_call *call;
-	size_t len;
 
 	if (!op || !provider_op_of(&h->plugin.table, op)) {
 		no_such_op(h, id, name);
@@ -260,7 +270,7 @@ static void on_op(struct pcg_host *h, const json_t *frame)
 	call = call_new(h, JOB_OP);
 	call->id = id;
 	call->op = op;
-	call->doc = json_text_secret(json_at(frame, "doc"), &len);
+	call->doc = doc_text(json_at(frame, "doc"));
 	if (timeout_ms)
 		call->deadline_ms = clock_mono_ms() + timeout_ms;
 	pthread_mutex_lock(&h->lock);

@@ -101,8 +101,9 @@ extern const struct pcg_services account_services;
 void account_cond_init(pthread_cond_t *cond);
 /* lock held; false: the deadline has passed. */
 bool account_cond_wait(struct pcg_host *h, pthread_cond_t *cond, int64_t deadline_ms);
-/* Blocking, any thread, lock not held. The worker ends when the host is not there. */
-void account_send(struct pcg_host *h, const json_t *doc);
+/* Blocking, any thread, lock not held. The worker ends when the host is not there. Not 0: nothing was sent, the
+ * frame would be too large. */
+int account_send(struct pcg_host *h, const json_t *doc);
 
 /* services.c, loop thread: */
 void account_acked(struct pcg_host *h, const json_t *frame);
