@@ -98,6 +98,8 @@ static void on_query_closed(uv_handle_t *h)
 static struct gateway *find(struct plane *p, const char *uid, bool make)
 {
 	struct gateways *g = p->gateways;
+	struct gateway_row row;
+	struct pcg_error ignored;
 	struct gateway *gw;
 
 	for (gw = g->list; gw; gw = gw->next)
@@ -112,6 +114,8 @@ static struct gateway *find(struct plane *p, const char *uid, bool make)
 	uv_timer_init(p->loop, &gw->timer);
 	gw->timer.data = gw;
 	g->open++;
+	if (gateway_row_get(p, uid, &row, &ignored) == 1)
+		gw->contact_ms = gw->saved_ms = row.contact_ms;
 	gw->next = g->list;
 	g->list = gw;
 	return gw;
@@ -306,13 +310,15 @@ bool gateways_active(struct plane *p, const char *gateway)
 int gateways_query(struct plane *p, const char *gateway, const char *op, json_t *account, json_t *doc,
 		   gateways_query_cb done, void *arg, struct gateways_query **out, struct pcg_error *err)
 {
-	struct gateway *gw = find(p, gateway, false);
 	struct gateways_query *q;
+	struct gateway *gw;
 
-	if (!gw || !gateways_active(p, gateway))
+	if (!gateways_active(p, gateway))
 		return pcg_fail(err, PCG_CLASS_RETRY, "start the gateway, or see why it does not reach this plane",
 				"gateway %s is offline: it has not asked for instructions in the last %d s",
 				gateway, GATEWAYS_ACTIVE_MS / 1000);
+	/* Right after a start of the plane an active gateway may not have asked this process yet. */
+	gw = find(p, gateway, true);
 	if (gw->n_queries >= QUERIES_MAX)
 		return pcg_fail(err, PCG_CLASS_QUOTA, "try again in a few seconds",
 				"gateway %s has %d queries to answer already", gateway, QUERIES_MAX);
