@@ -25,11 +25,12 @@ void authority_read(const json_t *cluster, struct authority *out)
 
 int authority_check_input(const json_t *input, struct pcg_error *err)
 {
-	static const char *const needed[] = { "namespace", "name", "gatewayUid" };
+	static const char *const needed[] = {"namespace", "name", "gatewayUid"};
 
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
 		if (!json_str(input, needed[i]))
-			return pcg_fail(err, PCG_CLASS_BUG, "", "a change of authority without %s", needed[i]);
+			return pcg_fail(err, PCG_CLASS_BUG, "", "a change of authority without %s",
+					needed[i]);
 	if (json_int_or(input, "epoch", 0) < 1)
 		return pcg_fail(err, PCG_CLASS_BUG, "", "a change of authority without an epoch");
 	return 0;
@@ -37,7 +38,8 @@ int authority_check_input(const json_t *input, struct pcg_error *err)
 
 static char *cluster_path(const json_t *input)
 {
-	return path_object(CAPI_CLUSTER_API, "Cluster", json_str(input, "namespace"), json_str(input, "name"));
+	return path_object(CAPI_CLUSTER_API, "Cluster", json_str(input, "namespace"),
+			   json_str(input, "name"));
 }
 
 void authority_get(struct capi_op *op, const json_t *input, op_reply cb)
@@ -47,7 +49,8 @@ void authority_get(struct capi_op *op, const json_t *input, op_reply cb)
 	op_call(op, "GET", path, NULL, NULL, 0, cb, NULL);
 }
 
-static json_t *patch_body(const struct authority_change *change, const json_t *input, const json_t *cluster)
+static json_t *patch_body(const struct authority_change *change, const json_t *input,
+			  const json_t *cluster)
 {
 	json_t *annotations = json_object();
 	char epoch[32];
@@ -57,13 +60,14 @@ static json_t *patch_body(const struct authority_change *change, const json_t *i
 	json_object_set_new(annotations, CAPI_EPOCH, json_string(epoch));
 	json_object_set_new(annotations, CAPI_OWNER, json_string(json_str(input, "gatewayUid")));
 	return json_pack("{s:{s:s,s:o},s:{s:o}}", "metadata", "resourceVersion",
-			 json_str_or(cluster, "metadata.resourceVersion", ""), "annotations", annotations, "spec", "paused",
-			 change->paused ? json_true() : json_null());
+			 json_str_or(cluster, "metadata.resourceVersion", ""), "annotations",
+			 annotations, "spec", "paused", change->paused ? json_true() : json_null());
 }
 
 static void read_cluster(struct capi_op *op, struct authority_attempt *a);
 
-static void fail_prefixed(struct capi_op *op, struct authority_attempt *a, const struct kube_reply *r)
+static void fail_prefixed(struct capi_op *op, struct authority_attempt *a,
+			  const struct kube_reply *r)
 {
 	struct pcg_error err = r->err;
 
@@ -88,7 +92,8 @@ static void on_patched(struct capi_op *op, void *arg, const struct kube_reply *r
 	}
 	if (r->status == 0 || r->status >= 500) {
 		pcg_fail(&err, PCG_CLASS_RETRY, "it is only read again until the answer is known",
-			 "%s of cluster %s is in doubt: %s", change->what, json_str(a->input, "name"), r->err.text);
+			 "%s of cluster %s is in doubt: %s", change->what,
+			 json_str(a->input, "name"), r->err.text);
 		op_fail(op, &err);
 		return;
 	}
@@ -140,8 +145,8 @@ static void read_cluster(struct capi_op *op, struct authority_attempt *a)
 	op_call(op, "GET", path, NULL, NULL, 0, on_read, a);
 }
 
-void authority_change(struct capi_op *op, struct authority_attempt *a, const struct authority_change *change,
-		      const json_t *input)
+void authority_change(struct capi_op *op, struct authority_attempt *a,
+		      const struct authority_change *change, const json_t *input)
 {
 	a->change = change;
 	a->input = input;

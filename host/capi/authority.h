@@ -3,9 +3,10 @@
 #define HOST_CAPI_AUTHORITY_H
 
 /*
- * Who is in charge of a cluster stands in its Cluster object, and changes by one PATCH that the resourceVersion just read guards: a
- * request of an earlier attempt that arrives late is answered 409. A 409 of our own only means that something else of the object
- * changed (controllers write status): it is read again and decided again.
+ * Who is in charge of a cluster stands in its Cluster object, and changes by one PATCH that the
+ * resourceVersion just read guards: a request of an earlier attempt that arrives late is answered
+ * 409. A 409 of our own only means that something else of the object changed (controllers write
+ * status): it is read again and decided again.
  */
 
 #include "host/capi/op.h"
@@ -21,13 +22,15 @@ void authority_read(const json_t *cluster, struct authority *out);
 enum authority_verdict { AUTHORITY_CHANGE, AUTHORITY_DONE, AUTHORITY_REFUSED };
 
 struct authority_change {
-	const char *what;           /* "commit", for errors */
+	const char *what; /* "commit", for errors */
 	const char *holder;
 	bool paused;
 	const char *before_point, *after_point; /* fault points */
 	/* Decides from what was read; fills err when refused. */
-	enum authority_verdict (*decide)(struct capi_op *op, const json_t *cluster, const struct authority *now, struct pcg_error *err);
-	/* cluster: as it stands after the change, borrowed; NULL: there is none (only with missing_ok). */
+	enum authority_verdict (*decide)(struct capi_op *op, const json_t *cluster,
+					 const struct authority *now, struct pcg_error *err);
+	/* cluster: as it stands after the change, borrowed; NULL: there is none (only with
+	 * missing_ok). */
 	void (*changed)(struct capi_op *op, const json_t *cluster);
 	bool missing_ok;
 };
@@ -38,10 +41,10 @@ struct authority_attempt {
 	int conflicts;
 };
 
-/* input {"namespace","name","epoch","gatewayUid"}; a, change and input live as long as the op. Errors end the op: class RETRY when
- * nobody can know whether the change was made. */
-void authority_change(struct capi_op *op, struct authority_attempt *a, const struct authority_change *change,
-		      const json_t *input);
+/* input {"namespace","name","epoch","gatewayUid"}; a, change and input live as long as the op.
+ * Errors end the op: class RETRY when nobody can know whether the change was made. */
+void authority_change(struct capi_op *op, struct authority_attempt *a,
+		      const struct authority_change *change, const json_t *input);
 /* Only the read. */
 void authority_get(struct capi_op *op, const json_t *input, op_reply cb);
 

@@ -20,13 +20,16 @@
 #define TAINT "node-role.kubernetes.io/control-plane"
 
 const struct bundle_part bundle_parts[BUNDLE_PARTS] = {
-	{ "cert-manager", "cert-manager.yaml", "cert-manager.yaml of a cert-manager release", false },
-	{ "cluster-api", "core-components.yaml", "core-components.yaml of a Cluster API release", false },
-	{ "bootstrap-kubeadm", "bootstrap-components.yaml", "bootstrap-components.yaml of a Cluster API release", false },
-	{ "control-plane-kubeadm", "control-plane-components.yaml", "control-plane-components.yaml of a Cluster API release",
-	  false },
-	{ "infrastructure-", "infrastructure-components.yaml",
-	  "infrastructure-components.yaml of a release of that Cluster API infrastructure provider", true },
+	{"cert-manager", "cert-manager.yaml", "cert-manager.yaml of a cert-manager release", false},
+	{"cluster-api", "core-components.yaml", "core-components.yaml of a Cluster API release",
+	 false},
+	{"bootstrap-kubeadm", "bootstrap-components.yaml",
+	 "bootstrap-components.yaml of a Cluster API release", false},
+	{"control-plane-kubeadm", "control-plane-components.yaml",
+	 "control-plane-components.yaml of a Cluster API release", false},
+	{"infrastructure-", "infrastructure-components.yaml",
+	 "infrastructure-components.yaml of a release of that Cluster API infrastructure provider",
+	 true},
 };
 
 /* ---- versions ---- */
@@ -81,7 +84,8 @@ static int compare_pre(const struct version *a, const struct version *b)
 		return (left_p == 0) - (left_q == 0);
 	while (left_p && left_q) {
 		const char *dot_p = memchr(p, '.', left_p), *dot_q = memchr(q, '.', left_q);
-		size_t np = dot_p ? (size_t)(dot_p - p) : left_p, nq = dot_q ? (size_t)(dot_q - q) : left_q;
+		size_t np = dot_p ? (size_t)(dot_p - p) : left_p,
+		       nq = dot_q ? (size_t)(dot_q - q) : left_q;
 		int c = compare_identifier(p, np, q, nq);
 
 		if (c)
@@ -131,8 +135,8 @@ static char *newest_version(const char *folder)
 	return best;
 }
 
-int bundle_find(const char *dir, const char *provider, const struct bundle_part *part, char **path, char **version,
-		struct pcg_error *err)
+int bundle_find(const char *dir, const char *provider, const struct bundle_part *part, char **path,
+		char **version, struct pcg_error *err)
 {
 	AUTO_FREE char *folder = NULL;
 	AUTO_FREE char *file = NULL;
@@ -145,11 +149,13 @@ int bundle_find(const char *dir, const char *provider, const struct bundle_part 
 	newest = newest_version(folder);
 	snprintf(remedy, sizeof(remedy), "put %s there as VERSION/%s", part->asset, part->file);
 	if (!newest)
-		return pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "bundle: no version in %s", folder);
+		return pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "bundle: no version in %s",
+				folder);
 	n = asprintf(&file, "%s/%s/%s", folder, newest, part->file);
 	assert(n > 0);
 	if (access(file, R_OK))
-		return pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "bundle: %s: %s", file, strerror(errno));
+		return pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "bundle: %s: %s", file,
+				strerror(errno));
 	*path = TAKE(file);
 	*version = TAKE(newest);
 	return 0;
@@ -168,8 +174,10 @@ int capi_bundle_check(const char *dir, const char *provider, struct pcg_error *e
 
 		if (bundle_find(dir, provider, &bundle_parts[i], &path, &version, &one) == 0)
 			continue;
-		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", missing ? "; " : "", one.text);
-		told += (size_t)snprintf(remedy + told, sizeof(remedy) - told, "%s%s", missing ? "; " : "", one.remedy);
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+					 missing ? "; " : "", one.text);
+		told += (size_t)snprintf(remedy + told, sizeof(remedy) - told, "%s%s",
+					 missing ? "; " : "", one.remedy);
 		missing++;
 		if (used >= sizeof(list) || told >= sizeof(remedy))
 			break;
@@ -192,8 +200,8 @@ static int read_file(const char *path, struct buf *out, struct pcg_error *err)
 	if (n < 0)
 		return pcg_fail_errno(err, errno, "bundle: read %s", path);
 	if (out->overflow)
-		return pcg_fail(err, PCG_CLASS_PERMANENT, "take the file of the release", "bundle: %s is larger than %d bytes", path,
-				FILE_MAX);
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "take the file of the release",
+				"bundle: %s is larger than %d bytes", path, FILE_MAX);
 	return 0;
 }
 
@@ -201,7 +209,7 @@ static int read_file(const char *path, struct buf *out, struct pcg_error *err)
 
 static bool is_workload(const json_t *object)
 {
-	static const char *const kinds[] = { "Deployment", "Job", "StatefulSet", "DaemonSet" };
+	static const char *const kinds[] = {"Deployment", "Job", "StatefulSet", "DaemonSet"};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (strcmp(json_str_or(object, "kind", ""), kinds[i]) == 0)
@@ -214,12 +222,13 @@ bool bundle_tolerates(const json_t *workload)
 	json_t *t;
 	size_t i;
 
-	json_array_foreach(json_at(workload, "spec.template.spec.tolerations"), i, t) {
+	json_array_foreach (json_at(workload, "spec.template.spec.tolerations"), i, t) {
 		const char *key = json_str(t, "key"), *effect = json_str_or(t, "effect", "");
 
 		if (*effect && strcmp(effect, "NoSchedule") != 0)
 			continue;
-		if (!key ? strcmp(json_str_or(t, "operator", ""), "Exists") == 0 : strcmp(key, TAINT) == 0)
+		if (!key ? strcmp(json_str_or(t, "operator", ""), "Exists") == 0
+			 : strcmp(key, TAINT) == 0)
 			return true;
 	}
 	return false;
@@ -236,7 +245,8 @@ static void add_toleration(json_t *workload)
 		list = json_array();
 		json_object_set_new(pod, "tolerations", list);
 	}
-	json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "key", TAINT, "operator", "Exists", "effect", "NoSchedule"));
+	json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "key", TAINT, "operator", "Exists",
+					      "effect", "NoSchedule"));
 }
 
 static void add_label(json_t *object, const char *key, const char *value)
@@ -254,7 +264,8 @@ static void add_label(json_t *object, const char *key, const char *value)
 		json_object_set_new(labels, key, json_string(value));
 }
 
-/* What clusterctl adds on installing: later moves and upgrades with it find the components by these. */
+/* What clusterctl adds on installing: later moves and upgrades with it find the components by
+ * these. */
 static void label_component(json_t *object, const struct bundle_part *part, const char *provider)
 {
 	char name[160];
@@ -268,8 +279,8 @@ static void label_component(json_t *object, const struct bundle_part *part, cons
 	add_label(object, "cluster.x-k8s.io/provider", name);
 }
 
-int bundle_load(const char *dir, const char *provider, const struct bundle_part *part, const json_t *variables, json_t **objects,
-		struct pcg_error *err)
+int bundle_load(const char *dir, const char *provider, const struct bundle_part *part,
+		const json_t *variables, json_t **objects, struct pcg_error *err)
 {
 	AUTO_FREE char *path = NULL;
 	AUTO_FREE char *version = NULL;
@@ -292,7 +303,7 @@ int bundle_load(const char *dir, const char *provider, const struct bundle_part 
 	buf_free(&text);
 	if (r)
 		return r;
-	json_array_foreach(docs, i, o) {
+	json_array_foreach (docs, i, o) {
 		label_component(o, part, provider);
 		if (is_workload(o))
 			add_toleration(o);

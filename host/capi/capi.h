@@ -3,9 +3,10 @@
 #define HOST_CAPI_H
 
 /*
- * Cluster API's side of a cluster: the objects, and the operations that move authority over them into the cluster and back.
- * Every operation is asynchronous in the loop's thread, safe to begin again from its start after a crash (it finds what it made), and
- * ends by exactly one call of done. progress tells each step and object for watch and history.
+ * Cluster API's side of a cluster: the objects, and the operations that move authority over them
+ * into the cluster and back. Every operation is asynchronous in the loop's thread, safe to begin
+ * again from its start after a crash (it finds what it made), and ends by exactly one call of done.
+ * progress tells each step and object for watch and history.
  */
 
 #include "core/error.h"
@@ -19,42 +20,58 @@
 struct capi_op;
 
 struct capi_callbacks {
-	void (*progress)(void *arg, const char *step, const char *object); /* "created", "Machine/c1-cp-x2k" */
-	void (*done)(void *arg, json_t *result, const struct pcg_error *err); /* err NULL: done; result borrowed, may be NULL */
+	void (*progress)(void *arg, const char *step,
+			 const char *object); /* "created", "Machine/c1-cp-x2k" */
+	void (*done)(
+		void *arg, json_t *result,
+		const struct pcg_error *err); /* err NULL: done; result borrowed, may be NULL */
 	void *arg;
 };
 
 /*
- * input: {"spec", "machines":[{"uid","name","pool","role","observed":{"providerID","addresses",...}}], "endpoint", "keys",
- *   "epoch", "gatewayUid", "controlPlaneSpec", "workerSpec" (of bootstrap.h; one for all pools) or "workerSpecs" {POOL: spec},
- *   "providerObjects":[...] (of export_objects), "namespace", "kubeconfig"}
- * machines are control-plane machines, the one that ran kubeadm init first. An object of the provider with role "extra": owner "Machine"
- * means the infrastructure machine of the same machine uid.
- * -> {"objects":[{"group":N,"object":{..},"status":{..}|null,"owner":{"kind","name"}|null,"controller":bool}]} in order of writing. Secret.
+ * input: {"spec",
+ * "machines":[{"uid","name","pool","role","observed":{"providerID","addresses",...}}], "endpoint",
+ * "keys", "epoch", "gatewayUid", "controlPlaneSpec", "workerSpec" (of bootstrap.h; one for all
+ * pools) or "workerSpecs" {POOL: spec}, "providerObjects":[...] (of export_objects), "namespace",
+ *   "kubeconfig"}
+ * machines are control-plane machines, the one that ran kubeadm init first. An object of the
+ * provider with role "extra": owner "Machine" means the infrastructure machine of the same uid.
+ * plan: {"objects":[{"group":N,"object":{..},"status":{..}|null,"owner":{"kind","name"}|null,
+ *   "controller":bool}]} in order of writing. Secret.
  */
 int capi_objects_build(const json_t *input, json_t **plan, struct pcg_error *err);
 
-/* Layers of the spec in order (network, cloud provider, ...), certificate manager, controllers from the bundle folder, each
- * waited for. input: {"layers":[..], "bundle":DIR, "provider":"vsphere", "variables":{..}}. */
+/* Layers of the spec in order (network, cloud provider, ...), certificate manager, controllers from
+ * the bundle folder, each waited for. input: {"layers":[..], "bundle":DIR, "provider":"vsphere",
+ * "variables":{..}}. */
 struct capi_op *capi_install(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
 /* What is missing in a bundle folder for this provider: named, with where it comes from. */
 int capi_bundle_check(const char *dir, const char *provider, struct pcg_error *err);
 
-/* Writes the plan paused, owners from the target's answers, status, reads back and compares. result {"cluster":{"resourceVersion","uid"}}. */
+/* Writes the plan paused, owners from the target's answers, status, reads back and compares. result
+ * {"cluster":{"resourceVersion","uid"}}. */
 struct capi_op *capi_write(struct kube *k, const json_t *plan, const struct capi_callbacks *cb);
 
-/* input {"namespace","name","epoch":n+1,"gatewayUid"}. Reads the Cluster: already committed with this epoch: done. Else one PATCH guarded by
- * resourceVersion. No answer: err class RETRY, and the caller only calls capi_commit_check until it knows. */
+/* input {"namespace","name","epoch":n+1,"gatewayUid"}. Reads the Cluster: already committed with
+ * this epoch: done. Else one PATCH guarded by resourceVersion. No answer: err class RETRY, and the
+ * caller only calls capi_commit_check until it knows. */
 struct capi_op *capi_commit(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
-/* Only reads. result {"state":"committed"|"not_committed","epoch":n,"authority":..}; err RETRY: cannot know. */
-struct capi_op *capi_commit_check(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
-/* PATCH guarded the same way to authority gateway with input's epoch, then removal in reverse, finalizers stripped, never unpaused. */
-struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *input, const struct capi_callbacks *cb);
+/* Only reads. result {"state":"committed"|"not_committed","epoch":n,"authority":..}; err RETRY:
+ * cannot know. */
+struct capi_op *capi_commit_check(struct kube *k, const json_t *input,
+				  const struct capi_callbacks *cb);
+/* PATCH guarded the same way to authority gateway with input's epoch, then removal in reverse,
+ * finalizers stripped, never unpaused. */
+struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *input,
+			      const struct capi_callbacks *cb);
 
-/* Authority gateway, given epoch, paused, in one guarded PATCH (again: done); waits until controllers have observed it, scales them to 0,
- * waits until their pods are gone, reads the graph. input as capi_commit, and "infrastructureNamespaces" [] of further controllers,
- * "observeTimeoutMs" (30 s; passed over when nobody observes). Result {"objects":[..],"machines":[{"name","pool","role","providerID","addresses","uid"}],"epoch"}. */
-struct capi_op *capi_take_back(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
+/* Authority gateway, given epoch, paused, in one guarded PATCH (again: done); waits until
+ * controllers have observed it, scales them to 0, waits until their pods are gone, reads the graph.
+ * input as capi_commit, and "infrastructureNamespaces" [] of further controllers,
+ * "observeTimeoutMs" (30 s; passed over when nobody observes). Result
+ * {"objects":[..],"machines":[{"name","pool","role","providerID","addresses","uid"}],"epoch"}. */
+struct capi_op *capi_take_back(struct kube *k, const json_t *input,
+			       const struct capi_callbacks *cb);
 
 void capi_op_cancel(struct capi_op *op); /* no callback any more; before kube_free */
 

@@ -16,24 +16,27 @@ static void free_commit(void *state)
 	json_decref(((struct commit *)state)->input);
 }
 
-static enum authority_verdict decide_commit(struct capi_op *op, const json_t *cluster, const struct authority *now,
-					    struct pcg_error *err)
+static enum authority_verdict decide_commit(struct capi_op *op, const json_t *cluster,
+					    const struct authority *now, struct pcg_error *err)
 {
 	struct commit *c = op_state(op);
 	int64_t epoch = json_int_or(c->input, "epoch", 0);
-	const char *owner = json_string_value(json_object_get(json_at(cluster, "metadata.annotations"), CAPI_OWNER));
+	const char *owner = json_string_value(
+		json_object_get(json_at(cluster, "metadata.annotations"), CAPI_OWNER));
 	const char *name = json_str(c->input, "name");
 
 	if (strcmp(now->holder, "cluster") == 0 && now->epoch == epoch)
 		return AUTHORITY_DONE;
 	if (now->epoch >= epoch || strcmp(now->holder, "gateway") != 0) {
 		pcg_fail(err, PCG_CLASS_CONFLICT, "nothing was changed; the newer authority stands",
-			 "commit of cluster %s with epoch %" PRId64 ": its authority is \"%s\" with epoch %" PRId64, name, epoch,
-			 now->holder, now->epoch);
+			 "commit of cluster %s with epoch %" PRId64
+			 ": its authority is \"%s\" with epoch %" PRId64,
+			 name, epoch, now->holder, now->epoch);
 		return AUTHORITY_REFUSED;
 	}
 	if (owner && strcmp(owner, json_str(c->input, "gatewayUid")) != 0) {
-		pcg_fail(err, PCG_CLASS_CONFLICT, "nothing was changed; the gateway that is named there goes on with it",
+		pcg_fail(err, PCG_CLASS_CONFLICT,
+			 "nothing was changed; the gateway that is named there goes on with it",
 			 "commit of cluster %s: it belongs to gateway %s", name, owner);
 		return AUTHORITY_REFUSED;
 	}
@@ -42,8 +45,9 @@ static enum authority_verdict decide_commit(struct capi_op *op, const json_t *cl
 
 static json_t *describe(const json_t *cluster)
 {
-	return json_pack("{s:{s:s,s:s}}", "cluster", "resourceVersion", json_str_or(cluster, "metadata.resourceVersion", ""),
-			 "uid", json_str_or(cluster, "metadata.uid", ""));
+	return json_pack("{s:{s:s,s:s}}", "cluster", "resourceVersion",
+			 json_str_or(cluster, "metadata.resourceVersion", ""), "uid",
+			 json_str_or(cluster, "metadata.uid", ""));
 }
 
 static void on_committed(struct capi_op *op, const json_t *cluster)
@@ -75,7 +79,8 @@ static void start_commit(struct capi_op *op)
 		authority_change(op, &c->attempt, &commit_change, c->input);
 }
 
-static struct capi_op *begin(struct kube *k, const json_t *input, const struct op_type *type, const struct capi_callbacks *cb)
+static struct capi_op *begin(struct kube *k, const json_t *input, const struct op_type *type,
+			     const struct capi_callbacks *cb)
 {
 	struct capi_op *op = op_new(k, type, cb);
 	struct commit *c = op_state(op);
@@ -87,7 +92,10 @@ static struct capi_op *begin(struct kube *k, const json_t *input, const struct o
 struct capi_op *capi_commit(struct kube *k, const json_t *input, const struct capi_callbacks *cb)
 {
 	static const struct op_type type = {
-		.name = "commit", .start = start_commit, .free_state = free_commit, .state_size = sizeof(struct commit),
+		.name = "commit",
+		.start = start_commit,
+		.free_state = free_commit,
+		.state_size = sizeof(struct commit),
 	};
 
 	return begin(k, input, &type, cb);
@@ -96,13 +104,14 @@ struct capi_op *capi_commit(struct kube *k, const json_t *input, const struct ca
 static void on_checked(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	struct commit *c = op_state(op);
-	struct authority now = { .holder = "" };
+	struct authority now = {.holder = ""};
 	struct pcg_error err = r->err;
 	bool committed;
 
 	(void)arg;
 	if (r->status != 200 && r->status != 404) {
-		pcg_fail_prefix(&err, "who is in charge of cluster %s cannot be read", json_str(c->input, "name"));
+		pcg_fail_prefix(&err, "who is in charge of cluster %s cannot be read",
+				json_str(c->input, "name"));
 		if (err.class != PCG_CLASS_AUTH)
 			err.class = PCG_CLASS_RETRY;
 		op_fail(op, &err);
@@ -110,9 +119,12 @@ static void on_checked(struct capi_op *op, void *arg, const struct kube_reply *r
 	}
 	if (r->status == 200)
 		authority_read(r->body, &now);
-	committed = strcmp(now.holder, "cluster") == 0 && now.epoch == json_int_or(c->input, "epoch", 0);
-	op_done(op, json_pack("{s:s,s:I,s:s,s:b,s:b}", "state", committed ? "committed" : "not_committed", "epoch",
-			      (json_int_t)now.epoch, "authority", now.holder, "paused", now.paused, "exists", r->status == 200));
+	committed = strcmp(now.holder, "cluster") == 0 &&
+		    now.epoch == json_int_or(c->input, "epoch", 0);
+	op_done(op, json_pack("{s:s,s:I,s:s,s:b,s:b}", "state",
+			      committed ? "committed" : "not_committed", "epoch",
+			      (json_int_t)now.epoch, "authority", now.holder, "paused", now.paused,
+			      "exists", r->status == 200));
 }
 
 static void start_check(struct capi_op *op)
@@ -126,10 +138,14 @@ static void start_check(struct capi_op *op)
 		authority_get(op, c->input, on_checked);
 }
 
-struct capi_op *capi_commit_check(struct kube *k, const json_t *input, const struct capi_callbacks *cb)
+struct capi_op *capi_commit_check(struct kube *k, const json_t *input,
+				  const struct capi_callbacks *cb)
 {
 	static const struct op_type type = {
-		.name = "commit_check", .start = start_check, .free_state = free_commit, .state_size = sizeof(struct commit),
+		.name = "commit_check",
+		.start = start_check,
+		.free_state = free_commit,
+		.state_size = sizeof(struct commit),
 	};
 
 	return begin(k, input, &type, cb);

@@ -18,7 +18,8 @@ static size_t enter(struct place *at, const char *sep, const char *name)
 	size_t before = at->len;
 	int n = snprintf(at->path + at->len, sizeof(at->path) - at->len, "%s%s", sep, name);
 
-	at->len += (size_t)n < sizeof(at->path) - at->len ? (size_t)n : sizeof(at->path) - 1 - at->len;
+	at->len +=
+		(size_t)n < sizeof(at->path) - at->len ? (size_t)n : sizeof(at->path) - 1 - at->len;
 	return before;
 }
 
@@ -37,7 +38,7 @@ static bool contains_members(const json_t *want, const json_t *got, struct place
 
 	if (!json_is_object(got))
 		return json_object_size(want) == 0 && !got;
-	json_object_foreach((json_t *)want, key, value) {
+	json_object_foreach ((json_t *)want, key, value) {
 		size_t before;
 
 		if (strcmp(key, "lastTransitionTime") == 0 || json_is_null(value))
@@ -57,7 +58,7 @@ static bool contains_items(const json_t *want, const json_t *got, struct place *
 
 	if (!json_is_array(got) || json_array_size(got) != json_array_size(want))
 		return false;
-	json_array_foreach(want, i, value) {
+	json_array_foreach (want, i, value) {
 		char index[24];
 		size_t before;
 
@@ -86,7 +87,7 @@ static bool contains(const json_t *want, const json_t *got, struct place *at)
 
 char *compare_contains(const json_t *want, const json_t *got)
 {
-	struct place at = { .len = 0 };
+	struct place at = {.len = 0};
 	char *path;
 
 	if (contains(want, got, &at))

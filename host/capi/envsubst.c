@@ -33,7 +33,8 @@ static int refuse(struct expansion *x, const char *at, const char *why)
 	int shown = (int)(x->end - at > 40 ? 40 : x->end - at);
 
 	return pcg_fail(x->err, PCG_CLASS_PERMANENT,
-			"mend the file: ${VAR}, ${VAR:-default}, ${VAR:=default} are substituted, $$ stands for $",
+			"mend the file: ${VAR}, ${VAR:-default}, ${VAR:=default} are substituted, "
+			"$$ stands for $",
 			"%s line %d: %s at \"%.*s\"", x->what, line_of(x, at), why, shown, at);
 }
 
@@ -87,7 +88,9 @@ static int read_operator(struct expansion *x, const char *open, bool *has_defaul
 	else if (x->p < x->end && *x->p == '=')
 		x->p++;
 	else
-		return refuse(x, open, x->p < x->end ? "an expression that is not known" : "an expression without its end");
+		return refuse(x, open,
+			      x->p < x->end ? "an expression that is not known"
+					    : "an expression without its end");
 	*has_default = true;
 	return 0;
 }
@@ -97,7 +100,7 @@ static void note_missing(struct expansion *x, const char *name)
 	size_t i;
 	json_t *m;
 
-	json_array_foreach(x->missing, i, m)
+	json_array_foreach (x->missing, i, m)
 		if (strcmp(json_string_value(m), name) == 0)
 			return;
 	json_array_append_new(x->missing, json_string(name));
@@ -167,7 +170,7 @@ static int report_missing(struct expansion *x)
 
 	if (json_array_size(x->missing) == 0)
 		return 0;
-	json_array_foreach(x->missing, i, m) {
+	json_array_foreach (x->missing, i, m) {
 		const char *name = json_string_value(m);
 		size_t need = strlen(name) + 2;
 
@@ -181,16 +184,22 @@ static int report_missing(struct expansion *x)
 		used += strlen(name);
 	}
 	return pcg_fail(x->err, PCG_CLASS_PERMANENT,
-			"set these variables for the account's provider, or give them a default in the file",
+			"set these variables for the account's provider, or give them a default in "
+			"the file",
 			"%s: no value for %zu variable%s: %s", x->what, json_array_size(x->missing),
 			json_array_size(x->missing) == 1 ? "" : "s", list);
 }
 
-int envsubst_expand(const char *text, size_t len, const char *what, const json_t *variables, struct buf *out,
-		    struct pcg_error *err)
+int envsubst_expand(const char *text, size_t len, const char *what, const json_t *variables,
+		    struct buf *out, struct pcg_error *err)
 {
 	struct expansion x = {
-		.p = text, .end = text + len, .start = text, .what = what, .variables = variables, .err = err,
+		.p = text,
+		.end = text + len,
+		.start = text,
+		.what = what,
+		.variables = variables,
+		.err = err,
 	};
 	int r;
 
@@ -200,6 +209,7 @@ int envsubst_expand(const char *text, size_t len, const char *what, const json_t
 		r = report_missing(&x);
 	json_decref(x.missing);
 	if (r == 0 && out->overflow)
-		r = pcg_fail(err, PCG_CLASS_PERMANENT, "give smaller values", "%s: too large after substitution", what);
+		r = pcg_fail(err, PCG_CLASS_PERMANENT, "give smaller values",
+			     "%s: too large after substitution", what);
 	return r;
 }

@@ -13,21 +13,21 @@
 static const struct {
 	const char *api, *kind;
 } core_kinds[] = {
-	{ CAPI_API, "Cluster" },
-	{ CAPI_CONTROL_PLANE_API, "KubeadmControlPlane" },
-	{ CAPI_API, "MachineDeployment" },
-	{ CAPI_API, "MachineSet" },
-	{ CAPI_API, "Machine" },
-	{ CAPI_BOOTSTRAP_API, "KubeadmConfig" },
-	{ CAPI_BOOTSTRAP_API, "KubeadmConfigTemplate" },
+	{CAPI_API, "Cluster"},
+	{CAPI_CONTROL_PLANE_API, "KubeadmControlPlane"},
+	{CAPI_API, "MachineDeployment"},
+	{CAPI_API, "MachineSet"},
+	{CAPI_API, "Machine"},
+	{CAPI_BOOTSTRAP_API, "KubeadmConfig"},
+	{CAPI_BOOTSTRAP_API, "KubeadmConfigTemplate"},
 };
 
 /* What a provider keeps beside cluster, machines and templates. */
 static const struct {
 	const char *infra_machine, *api, *kind;
 } companions[] = {
-	{ "VSphereMachine", NULL, "VSphereVM" },
-	{ "OpenStackMachine", "infrastructure.cluster.x-k8s.io/v1alpha1", "OpenStackServer" },
+	{"VSphereMachine", NULL, "VSphereVM"},
+	{"OpenStackMachine", "infrastructure.cluster.x-k8s.io/v1alpha1", "OpenStackServer"},
 };
 
 void graph_free(struct graph *g)
@@ -43,10 +43,11 @@ static void add_kind(struct graph *g, const char *api, const char *kind, bool op
 	json_t *k;
 	size_t i;
 
-	json_array_foreach(g->kinds, i, k)
+	json_array_foreach (g->kinds, i, k)
 		if (strcmp(json_str(k, "kind"), kind) == 0)
 			return;
-	json_array_append_new(g->kinds, json_pack("{s:s,s:s,s:b}", "apiVersion", api, "kind", kind, "optional", optional));
+	json_array_append_new(g->kinds, json_pack("{s:s,s:s,s:b}", "apiVersion", api, "kind", kind,
+						  "optional", optional));
 }
 
 static void fail(struct capi_op *op, const struct kube_reply *r, const char *what)
@@ -68,7 +69,7 @@ static void take_items(struct graph *g, const json_t *kind, const json_t *items)
 	json_t *item;
 	size_t i;
 
-	json_array_foreach(items, i, item) {
+	json_array_foreach (items, i, item) {
 		json_t *copy = json_deep_copy(item);
 
 		json_object_set(copy, "apiVersion", json_object_get(kind, "apiVersion"));
@@ -98,7 +99,8 @@ static void begin_list(struct capi_op *op, void *arg, size_t i)
 	struct graph *g = arg;
 	struct graph_listing *l = &g->listings[g->listed + i];
 	const json_t *kind = json_array_get(g->kinds, g->listed + i);
-	AUTO_FREE char *path = path_collection(json_str(kind, "apiVersion"), json_str(kind, "kind"), g->ns);
+	AUTO_FREE char *path =
+		path_collection(json_str(kind, "apiVersion"), json_str(kind, "kind"), g->ns);
 	char selector[300];
 
 	l->graph = g;
@@ -134,16 +136,20 @@ static void add_reference(struct graph *g, const json_t *ref)
 		return;
 	snprintf(api, sizeof(api), "%s/%s", group, version);
 	add_kind(g, api, kind, false);
-	snprintf(machine, sizeof(machine), "%.*s", suffix ? (int)(suffix - kind) : (int)strlen(kind), kind);
+	snprintf(machine, sizeof(machine), "%.*s",
+		 suffix ? (int)(suffix - kind) : (int)strlen(kind), kind);
 	if (suffix)
 		add_kind(g, api, machine, false);
 	for (size_t i = 0; i < ARRAY_LEN(companions); i++)
 		if (strcmp(companions[i].infra_machine, machine) == 0)
-			add_kind(g, companions[i].api ? companions[i].api : api, companions[i].kind, true);
+			add_kind(g, companions[i].api ? companions[i].api : api, companions[i].kind,
+				 true);
 }
 
 static const char *const reference_paths[] = {
-	"spec.infrastructureRef", "spec.machineTemplate.spec.infrastructureRef", "spec.template.spec.infrastructureRef",
+	"spec.infrastructureRef",
+	"spec.machineTemplate.spec.infrastructureRef",
+	"spec.template.spec.infrastructureRef",
 };
 
 static void each_reference(struct graph *g, void (*fn)(struct graph *g, const json_t *ref))
@@ -151,7 +157,7 @@ static void each_reference(struct graph *g, void (*fn)(struct graph *g, const js
 	json_t *object;
 	size_t i;
 
-	json_array_foreach(g->objects, i, object)
+	json_array_foreach (g->objects, i, object)
 		for (size_t p = 0; p < ARRAY_LEN(reference_paths); p++)
 			if (json_at(object, reference_paths[p]))
 				fn(g, json_at(object, reference_paths[p]));
@@ -169,7 +175,8 @@ static void end_groups(struct capi_op *op, void *arg)
 static void on_group(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	struct graph *g = arg;
-	const char *name = json_str(r->body, "name"), *version = json_str(r->body, "preferredVersion.version");
+	const char *name = json_str(r->body, "name"),
+		   *version = json_str(r->body, "preferredVersion.version");
 
 	if (r->status != 200 || !name || !version) {
 		fail(op, r, "an API group of the infrastructure");
@@ -194,7 +201,7 @@ static void add_group(struct graph *g, const json_t *ref)
 	json_t *known;
 	size_t i;
 
-	json_array_foreach(g->groups, i, known)
+	json_array_foreach (g->groups, i, known)
 		if (group && strcmp(json_string_value(known), group) == 0)
 			return;
 	if (group)
@@ -231,8 +238,9 @@ static const json_t *find(const struct graph *g, const char *kind, const char *n
 	json_t *o;
 	size_t i;
 
-	json_array_foreach(g->objects, i, o)
-		if (strcmp(json_str_or(o, "kind", ""), kind) == 0 && strcmp(json_str_or(o, "metadata.name", ""), name) == 0)
+	json_array_foreach (g->objects, i, o)
+		if (strcmp(json_str_or(o, "kind", ""), kind) == 0 &&
+		    strcmp(json_str_or(o, "metadata.name", ""), name) == 0)
 			return o;
 	return NULL;
 }
@@ -249,7 +257,8 @@ static const char *label(const json_t *object, const char *key)
 
 static const char *pool_of(const struct graph *g, const json_t *object)
 {
-	const char *pool = annotation(object, CAPI_POOL), *deployment = label(object, CAPI_LABEL_DEPLOYMENT);
+	const char *pool = annotation(object, CAPI_POOL),
+		   *deployment = label(object, CAPI_LABEL_DEPLOYMENT);
 	size_t n = strlen(g->cluster);
 
 	if (pool)
@@ -269,10 +278,12 @@ static json_t *describe(const struct graph *g, const json_t *machine, const json
 		provider = json_str_or(infra, "spec.providerID", "");
 	if (!addresses)
 		addresses = json_at(infra, "status.addresses");
-	return json_pack("{s:s,s:s,s:s,s:s,s:o,s:s}", "name", json_str_or(from, "metadata.name", ""), "pool", pool_of(g, from),
-			 "role", label(from, CAPI_LABEL_CONTROL_PLANE) ? "control-plane" : "worker", "providerID", provider,
-			 "addresses", addresses ? json_deep_copy(addresses) : json_array(), "uid",
-			 annotation(from, CAPI_MACHINE_UID) ? annotation(from, CAPI_MACHINE_UID) : "");
+	return json_pack(
+		"{s:s,s:s,s:s,s:s,s:o,s:s}", "name", json_str_or(from, "metadata.name", ""), "pool",
+		pool_of(g, from), "role",
+		label(from, CAPI_LABEL_CONTROL_PLANE) ? "control-plane" : "worker", "providerID",
+		provider, "addresses", addresses ? json_deep_copy(addresses) : json_array(), "uid",
+		annotation(from, CAPI_MACHINE_UID) ? annotation(from, CAPI_MACHINE_UID) : "");
 }
 
 /* Kinds that Machines of this cluster are made of. */
@@ -284,7 +295,7 @@ static bool is_infra_machine(const struct graph *g, const json_t *object)
 	size_t i;
 
 	snprintf(template, sizeof(template), "%sTemplate", kind);
-	json_array_foreach(g->kinds, i, k)
+	json_array_foreach (g->kinds, i, k)
 		if (strcmp(json_str(k, "kind"), template) == 0)
 			return strcmp(kind, "KubeadmConfig") != 0;
 	return false;
@@ -295,12 +306,15 @@ json_t *graph_machines(const struct graph *g)
 	json_t *out = json_array(), *o;
 	size_t i;
 
-	json_array_foreach(g->objects, i, o) {
+	json_array_foreach (g->objects, i, o) {
 		const char *kind = json_str(o, "kind"), *name = json_str_or(o, "metadata.name", "");
 
 		if (strcmp(kind, "Machine") == 0)
-			json_array_append_new(out, describe(g, o, find(g, json_str_or(o, "spec.infrastructureRef.kind", ""),
-								       json_str_or(o, "spec.infrastructureRef.name", ""))));
+			json_array_append_new(
+				out,
+				describe(g, o,
+					 find(g, json_str_or(o, "spec.infrastructureRef.kind", ""),
+					      json_str_or(o, "spec.infrastructureRef.name", ""))));
 		else if (is_infra_machine(g, o) && !find(g, "Machine", name))
 			json_array_append_new(out, describe(g, NULL, o));
 	}

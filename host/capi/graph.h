@@ -17,8 +17,8 @@ struct graph_listing {
 
 struct graph {
 	const char *ns, *cluster;
-	json_t *kinds;    /* [{"apiVersion","kind","optional"}] */
-	size_t listed;    /* kinds before this one were listed in an earlier batch */
+	json_t *kinds; /* [{"apiVersion","kind","optional"}] */
+	size_t listed; /* kinds before this one were listed in an earlier batch */
 	struct graph_listing listings[GRAPH_KINDS_MAX];
 	json_t *objects;  /* what was read */
 	json_t *groups;   /* API groups of the infrastructure */
@@ -29,8 +29,8 @@ struct graph {
 /* g is zeroed by its owner and lives as long as the op, as the names do. Errors end the op. */
 void graph_read(struct capi_op *op, struct graph *g, const char *ns, const char *cluster,
 		void (*done)(struct capi_op *op, struct graph *g));
-/* [{"name","pool","role","providerID","addresses","uid"}] out of Machines and infrastructure machines without one. uid: "" when the
- * machine was not made by a gateway. */
+/* [{"name","pool","role","providerID","addresses","uid"}] out of Machines and infrastructure
+ * machines without one. uid: "" when the machine was not made by a gateway. */
 json_t *graph_machines(const struct graph *g);
 void graph_free(struct graph *g);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a cluster needs before it can own itself, stage by stage: network, cloud provider, certificate manager, controllers; then the
- * other layers of the profile. All files are read and checked before the first object is sent. Only what can run on the one
- * control-plane node is waited for: storage and add-ons get their nodes after the hand-over.
+ * What a cluster needs before it can own itself, stage by stage: network, cloud provider,
+ * certificate manager, controllers; then the other layers of the profile. All files are read and
+ * checked before the first object is sent. Only what can run on the one control-plane node is
+ * waited for: storage and add-ons get their nodes after the hand-over.
  */
 #include "config.h"
 #include "host/capi/capi.h"
@@ -60,7 +61,8 @@ static void free_install(void *state)
 
 static void add_stage(struct reading *rd, const char *name, json_t *objects, bool wait)
 {
-	json_array_append_new(rd->stages, json_pack("{s:s,s:o,s:b}", "name", name, "objects", objects, "wait", wait));
+	json_array_append_new(rd->stages, json_pack("{s:s,s:o,s:b}", "name", name, "objects",
+						    objects, "wait", wait));
 }
 
 static int load_layer(struct reading *rd, const json_t *layer, bool wait)
@@ -70,10 +72,11 @@ static int load_layer(struct reading *rd, const json_t *layer, bool wait)
 	json_t *manifest;
 	size_t i;
 
-	json_array_foreach(json_object_get(layer, "manifests"), i, manifest) {
+	json_array_foreach (json_object_get(layer, "manifests"), i, manifest) {
 		const char *content = json_str_or(manifest, "content", "");
 		AUTO_JSON json_t *docs = NULL;
-		int r = yaml_load_all(content, strlen(content), json_str_or(manifest, "name", name), &docs, &rd->err);
+		int r = yaml_load_all(content, strlen(content), json_str_or(manifest, "name", name),
+				      &docs, &rd->err);
 
 		if (r)
 			return pcg_fail_prefix(&rd->err, "layer %s", name);
@@ -86,14 +89,14 @@ static int load_layer(struct reading *rd, const json_t *layer, bool wait)
 
 static int load_layers(struct reading *rd, bool before_controllers)
 {
-	static const char *const first[] = { "cni", "cloud-provider" };
+	static const char *const first[] = {"cni", "cloud-provider"};
 	const json_t *layers = json_object_get(rd->input, "layers");
 	json_t *layer;
 	size_t i;
 	int r;
 
 	for (size_t f = 0; before_controllers && f < ARRAY_LEN(first); f++)
-		json_array_foreach(layers, i, layer)
+		json_array_foreach (layers, i, layer)
 			if (strcmp(json_str_or(layer, "layer", ""), first[f]) == 0) {
 				r = load_layer(rd, layer, true);
 				if (r)
@@ -101,7 +104,7 @@ static int load_layers(struct reading *rd, bool before_controllers)
 			}
 	if (before_controllers)
 		return 0;
-	json_array_foreach(layers, i, layer) {
+	json_array_foreach (layers, i, layer) {
 		const char *kind = json_str_or(layer, "layer", "");
 
 		if (strcmp(kind, first[0]) == 0 || strcmp(kind, first[1]) == 0)
@@ -113,10 +116,11 @@ static int load_layers(struct reading *rd, bool before_controllers)
 	return 0;
 }
 
-/* Credentials that a provider's components ask for, for clusters that name none of their own; ours always do. */
+/* Credentials that a provider's components ask for, for clusters that name none of their own; ours
+ * always do. */
 static void default_variables(json_t *input)
 {
-	static const char *const unused[] = { "VSPHERE_USERNAME", "VSPHERE_PASSWORD" };
+	static const char *const unused[] = {"VSPHERE_USERNAME", "VSPHERE_PASSWORD"};
 	json_t *variables = json_object_get(input, "variables");
 
 	if (!json_is_object(variables)) {
@@ -130,7 +134,8 @@ static void default_variables(json_t *input)
 
 static int load_bundle(struct reading *rd)
 {
-	const char *dir = json_str_or(rd->input, "bundle", ""), *provider = json_str_or(rd->input, "provider", "");
+	const char *dir = json_str_or(rd->input, "bundle", ""),
+		   *provider = json_str_or(rd->input, "provider", "");
 	int r = capi_bundle_check(dir, provider, &rd->err);
 
 	if (r)
@@ -140,10 +145,12 @@ static int load_bundle(struct reading *rd)
 		json_t *objects = NULL;
 		char name[160];
 
-		r = bundle_load(dir, provider, part, json_object_get(rd->input, "variables"), &objects, &rd->err);
+		r = bundle_load(dir, provider, part, json_object_get(rd->input, "variables"),
+				&objects, &rd->err);
 		if (r)
 			return r;
-		snprintf(name, sizeof(name), "%s%s", part->folder, part->infrastructure ? provider : "");
+		snprintf(name, sizeof(name), "%s%s", part->folder,
+			 part->infrastructure ? provider : "");
 		add_stage(rd, name, objects, true);
 	}
 	return 0;
@@ -210,12 +217,13 @@ static void collect_waits(struct install *in, const json_t *objects)
 	json_t *o;
 	size_t i;
 
-	json_array_foreach(objects, i, o) {
+	json_array_foreach (objects, i, o) {
 		const char *kind = json_str_or(o, "kind", "");
 
 		if (strcmp(kind, "List") == 0)
 			collect_waits(in, json_object_get(o, "items"));
-		else if (strcmp(kind, "DaemonSet") == 0 || (strcmp(kind, "Deployment") == 0 && bundle_tolerates(o)))
+		else if (strcmp(kind, "DaemonSet") == 0 ||
+			 (strcmp(kind, "Deployment") == 0 && bundle_tolerates(o)))
 			json_array_append(in->waits, o);
 	}
 }
@@ -276,7 +284,8 @@ static void start_install(struct capi_op *op)
 	uv_queue_work(kube_loop(op_kube(op)), &in->reading->work, read_all, on_read);
 }
 
-/* Cancelled before its first turn: nothing was queued, so nobody else frees what would have been read. */
+/* Cancelled before its first turn: nothing was queued, so nobody else frees what would have been
+ * read. */
 static void free_unstarted(void *state)
 {
 	struct install *in = state;
@@ -289,7 +298,10 @@ static void free_unstarted(void *state)
 struct capi_op *capi_install(struct kube *k, const json_t *input, const struct capi_callbacks *cb)
 {
 	static const struct op_type type = {
-		.name = "install", .start = start_install, .free_state = free_unstarted, .state_size = sizeof(struct install),
+		.name = "install",
+		.start = start_install,
+		.free_state = free_unstarted,
+		.state_size = sizeof(struct install),
 	};
 	struct capi_op *op = op_new(k, &type, cb);
 	struct install *in = op_state(op);

@@ -8,8 +8,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Written one after the other; objects of one group at the same time. An owner always stands in an earlier group. */
-enum group { GROUP_NAMESPACE, GROUP_BEFORE, GROUP_CLUSTER, GROUP_OF_CLUSTER, GROUP_OF_CONTROL_PLANE, GROUP_OF_MACHINE, GROUP_LAST };
+/* Written one after the other; objects of one group at the same time. An owner always stands in an
+ * earlier group. */
+enum group {
+	GROUP_NAMESPACE,
+	GROUP_BEFORE,
+	GROUP_CLUSTER,
+	GROUP_OF_CLUSTER,
+	GROUP_OF_CONTROL_PLANE,
+	GROUP_OF_MACHINE,
+	GROUP_LAST
+};
 
 struct build {
 	struct shapes s;
@@ -18,23 +27,26 @@ struct build {
 };
 
 /* Steals object and status. owner_kind NULL: none. */
-static void add(struct build *b, enum group group, json_t *object, json_t *status, const char *owner_kind,
-		const char *owner_name, bool controller)
+static void add(struct build *b, enum group group, json_t *object, json_t *status,
+		const char *owner_kind, const char *owner_name, bool controller)
 {
-	json_t *owner = owner_kind ? json_pack("{s:s,s:s}", "kind", owner_kind, "name", owner_name) : json_null();
-	json_t *entry = json_pack("{s:i,s:o,s:o,s:o,s:b}", "group", (int)group, "object", object, "status",
-				  status ? status : json_null(), "owner", owner, "controller", controller);
+	json_t *owner = owner_kind ? json_pack("{s:s,s:s}", "kind", owner_kind, "name", owner_name)
+				   : json_null();
+	json_t *entry =
+		json_pack("{s:i,s:o,s:o,s:o,s:b}", "group", (int)group, "object", object, "status",
+			  status ? status : json_null(), "owner", owner, "controller", controller);
 
 	assert(entry);
 	json_array_append_new(b->objects, entry);
 }
 
-static const json_t *provider_item(const struct build *b, const char *role, const char *key, const char *value)
+static const json_t *provider_item(const struct build *b, const char *role, const char *key,
+				   const char *value)
 {
 	size_t i;
 	json_t *item;
 
-	json_array_foreach(json_object_get(b->s.input, "providerObjects"), i, item)
+	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item)
 		if (strcmp(json_str_or(item, "role", ""), role) == 0 &&
 		    (!key || strcmp(json_str_or(item, key, ""), value) == 0))
 			return item;
@@ -43,9 +55,10 @@ static const json_t *provider_item(const struct build *b, const char *role, cons
 
 static int missing(struct build *b, const char *role, const char *of)
 {
-	return pcg_fail(b->err, PCG_CLASS_PERMANENT, "the provider plugin must export this object: update it",
-			"objects of cluster %s: the provider exported no object with role %s%s%s", b->s.cluster, role,
-			of ? " for " : "", of ? of : "");
+	return pcg_fail(b->err, PCG_CLASS_PERMANENT,
+			"the provider plugin must export this object: update it",
+			"objects of cluster %s: the provider exported no object with role %s%s%s",
+			b->s.cluster, role, of ? " for " : "", of ? of : "");
 }
 
 static int check_provider_object(struct build *b, const json_t *item)
@@ -55,7 +68,8 @@ static int check_provider_object(struct build *b, const json_t *item)
 	if (json_str(o, "apiVersion") && json_str(o, "kind") && json_str(o, "metadata.name"))
 		return 0;
 	return pcg_fail(b->err, PCG_CLASS_PERMANENT, "update the provider plugin",
-			"objects of cluster %s: an object of the provider with role %s lacks apiVersion, kind or metadata.name",
+			"objects of cluster %s: an object of the provider with role %s lacks "
+			"apiVersion, kind or metadata.name",
 			b->s.cluster, json_str_or(item, "role", "?"));
 }
 
@@ -83,7 +97,7 @@ static const json_t *control_plane_pool(const struct build *b)
 	size_t i;
 	json_t *pool;
 
-	json_array_foreach(json_object_get(b->s.spec, "pools"), i, pool)
+	json_array_foreach (json_object_get(b->s.spec, "pools"), i, pool)
 		if (json_bool_or(pool, "controlPlane", false))
 			return pool;
 	return NULL;
@@ -95,10 +109,12 @@ static int add_before(struct build *b)
 	size_t i;
 
 	if (strcmp(b->s.ns, "default") != 0)
-		add(b, GROUP_NAMESPACE, json_pack("{s:s,s:s,s:{s:s}}", "apiVersion", "v1", "kind", "Namespace", "metadata",
-						  "name", b->s.ns), NULL, NULL, NULL, false);
+		add(b, GROUP_NAMESPACE,
+		    json_pack("{s:s,s:s,s:{s:s}}", "apiVersion", "v1", "kind", "Namespace",
+			      "metadata", "name", b->s.ns),
+		    NULL, NULL, NULL, false);
 	add(b, GROUP_BEFORE, shape_back_reference(&b->s), NULL, NULL, NULL, false);
-	json_array_foreach(json_object_get(b->s.input, "providerObjects"), i, item) {
+	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item) {
 		const char *role = json_str_or(item, "role", "");
 		int r = check_provider_object(b, item);
 
@@ -106,7 +122,8 @@ static int add_before(struct build *b)
 			return r;
 		if (strcmp(role, "identity") == 0 ||
 		    (strcmp(role, "extra") == 0 && json_str_or(item, "owner", "")[0] == '\0'))
-			add(b, GROUP_BEFORE, provider_object(b, item), provider_status(item), NULL, NULL, false);
+			add(b, GROUP_BEFORE, provider_object(b, item), provider_status(item), NULL,
+			    NULL, false);
 	}
 	return 0;
 }
@@ -122,17 +139,20 @@ static int add_of_cluster(struct build *b, const json_t *pool)
 		return missing(b, "cluster", NULL);
 	if (!template)
 		return missing(b, "controlPlaneTemplate", NULL);
-	add(b, GROUP_CLUSTER, shape_cluster(&b->s, json_object_get(infra, "object")), shape_cluster_status(&b->s), NULL, NULL,
-	    false);
-	add(b, GROUP_OF_CLUSTER, provider_object(b, infra), provider_status(infra), "Cluster", b->s.cluster, false);
-	add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(template), "Cluster", b->s.cluster, false);
-	add(b, GROUP_OF_CLUSTER, shape_control_plane(&b->s, pool, json_object_get(template, "object")),
+	add(b, GROUP_CLUSTER, shape_cluster(&b->s, json_object_get(infra, "object")),
+	    shape_cluster_status(&b->s), NULL, NULL, false);
+	add(b, GROUP_OF_CLUSTER, provider_object(b, infra), provider_status(infra), "Cluster",
+	    b->s.cluster, false);
+	add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(template), "Cluster",
+	    b->s.cluster, false);
+	add(b, GROUP_OF_CLUSTER,
+	    shape_control_plane(&b->s, pool, json_object_get(template, "object")),
 	    shape_control_plane_status(&b->s, machines), "Cluster", b->s.cluster, false);
-	json_array_foreach(json_object_get(b->s.input, "providerObjects"), i, item)
+	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item)
 		if (strcmp(json_str_or(item, "role", ""), "extra") == 0 &&
 		    strcmp(json_str_or(item, "owner", ""), "Cluster") == 0)
-			add(b, GROUP_OF_CLUSTER, provider_object(b, item), provider_status(item), "Cluster", b->s.cluster,
-			    false);
+			add(b, GROUP_OF_CLUSTER, provider_object(b, item), provider_status(item),
+			    "Cluster", b->s.cluster, false);
 	return 0;
 }
 
@@ -143,7 +163,7 @@ static int add_worker_pools(struct build *b)
 	json_t *pool;
 	size_t i;
 
-	json_array_foreach(json_object_get(b->s.spec, "pools"), i, pool) {
+	json_array_foreach (json_object_get(b->s.spec, "pools"), i, pool) {
 		const char *name = json_str_or(pool, "name", "");
 
 		if (json_bool_or(pool, "controlPlane", false))
@@ -156,49 +176,58 @@ static int add_worker_pools(struct build *b)
 		if (!template)
 			return missing(b, "workerTemplate", name);
 		if (!json_is_object(worker_spec))
-			return pcg_fail(b->err, PCG_CLASS_BUG, "", "objects of cluster %s: no kubeadm configuration for pool %s",
-					b->s.cluster, name);
-		add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(template), "Cluster", b->s.cluster,
-		    false);
-		add(b, GROUP_OF_CLUSTER, shape_config_template(&b->s, pool, worker_spec, shared), NULL, "Cluster", b->s.cluster, false);
-		add(b, GROUP_OF_CLUSTER, shape_deployment(&b->s, pool, json_object_get(template, "object")), NULL, "Cluster",
-		    b->s.cluster, false);
+			return pcg_fail(
+				b->err, PCG_CLASS_BUG, "",
+				"objects of cluster %s: no kubeadm configuration for pool %s",
+				b->s.cluster, name);
+		add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(template),
+		    "Cluster", b->s.cluster, false);
+		add(b, GROUP_OF_CLUSTER, shape_config_template(&b->s, pool, worker_spec, shared),
+		    NULL, "Cluster", b->s.cluster, false);
+		add(b, GROUP_OF_CLUSTER,
+		    shape_deployment(&b->s, pool, json_object_get(template, "object")), NULL,
+		    "Cluster", b->s.cluster, false);
 	}
 	return 0;
 }
 
-/* Every pair must be there: one that is missing is silently made anew by the control plane provider, and joins then fail. */
+/* Every pair must be there: one that is missing is silently made anew by the control plane
+ * provider, and joins then fail. */
 static int add_secrets(struct build *b)
 {
 	static const struct {
 		const char *suffix, *crt, *key;
 	} pairs[] = {
-		{ "ca", "keys.ca.crt", "keys.ca.key" },
-		{ "etcd", "keys.etcd.crt", "keys.etcd.key" },
-		{ "proxy", "keys.proxy.crt", "keys.proxy.key" },
-		{ "sa", "keys.sa.pub", "keys.sa.key" },
+		{"ca", "keys.ca.crt", "keys.ca.key"},
+		{"etcd", "keys.etcd.crt", "keys.etcd.key"},
+		{"proxy", "keys.proxy.crt", "keys.proxy.key"},
+		{"sa", "keys.sa.pub", "keys.sa.key"},
 	};
 	const char *kubeconfig = json_str(b->s.input, "kubeconfig");
 
 	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
-		const char *crt = json_str(b->s.input, pairs[i].crt), *key = json_str(b->s.input, pairs[i].key);
+		const char *crt = json_str(b->s.input, pairs[i].crt),
+			   *key = json_str(b->s.input, pairs[i].key);
 
 		if (!crt || !key)
-			return pcg_fail(b->err, PCG_CLASS_BUG, "", "objects of cluster %s: the %s pair of keys is not there",
+			return pcg_fail(b->err, PCG_CLASS_BUG, "",
+					"objects of cluster %s: the %s pair of keys is not there",
 					b->s.cluster, pairs[i].suffix);
-		add(b, GROUP_OF_CONTROL_PLANE, shape_pair_secret(&b->s, pairs[i].suffix, crt, key), NULL, "KubeadmControlPlane",
-		    b->s.control_plane, true);
+		add(b, GROUP_OF_CONTROL_PLANE, shape_pair_secret(&b->s, pairs[i].suffix, crt, key),
+		    NULL, "KubeadmControlPlane", b->s.control_plane, true);
 	}
 	if (kubeconfig)
-		add(b, GROUP_OF_CONTROL_PLANE, shape_kubeconfig_secret(&b->s, kubeconfig), NULL, "KubeadmControlPlane",
-		    b->s.control_plane, true);
+		add(b, GROUP_OF_CONTROL_PLANE, shape_kubeconfig_secret(&b->s, kubeconfig), NULL,
+		    "KubeadmControlPlane", b->s.control_plane, true);
 	return 0;
 }
 
-/* Both or none: a name that differs from the template in use makes the control plane provider replace the machine. */
+/* Both or none: a name that differs from the template in use makes the control plane provider
+ * replace the machine. */
 static void note_template(struct build *b, json_t *infra)
 {
-	const json_t *template = json_object_get(provider_item(b, "controlPlaneTemplate", NULL, NULL), "object");
+	const json_t *template =
+		json_object_get(provider_item(b, "controlPlaneTemplate", NULL, NULL), "object");
 	json_t *ref = shape_reference(template);
 	char kind[300];
 
@@ -213,23 +242,25 @@ static void add_machine_extras(struct build *b, const json_t *machine, const jso
 	json_t *item;
 	size_t i;
 
-	json_array_foreach(json_object_get(b->s.input, "providerObjects"), i, item)
+	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item)
 		if (strcmp(json_str_or(item, "role", ""), "extra") == 0 &&
 		    strcmp(json_str_or(item, "owner", ""), "Machine") == 0 &&
 		    strcmp(json_str_or(item, "machine", ""), json_str_or(machine, "uid", "?")) == 0)
-			add(b, GROUP_LAST, provider_object(b, item), provider_status(item), json_str(infra, "kind"),
-			    json_str(infra, "metadata.name"), false);
+			add(b, GROUP_LAST, provider_object(b, item), provider_status(item),
+			    json_str(infra, "kind"), json_str(infra, "metadata.name"), false);
 }
 
 static int add_machine(struct build *b, const json_t *machine, bool first)
 {
 	const char *name = json_str_or(machine, "name", "?");
-	const json_t *item = provider_item(b, "machine", "machine", json_str_or(machine, "uid", "?"));
+	const json_t *item =
+		provider_item(b, "machine", "machine", json_str_or(machine, "uid", "?"));
 	json_t *infra;
 
 	if (strcmp(json_str_or(machine, "role", ""), "control-plane") != 0)
 		return pcg_fail(b->err, PCG_CLASS_BUG, "",
-				"objects of cluster %s: machine %s is no control plane; workers are made by the cluster itself",
+				"objects of cluster %s: machine %s is no control plane; workers "
+				"are made by the cluster itself",
 				b->s.cluster, name);
 	if (!item)
 		return missing(b, "machine", name);
@@ -237,11 +268,13 @@ static int add_machine(struct build *b, const json_t *machine, bool first)
 	shape_label(infra, CAPI_LABEL_CONTROL_PLANE, "");
 	shape_label(infra, CAPI_LABEL_CONTROL_PLANE_NAME, b->s.control_plane);
 	note_template(b, infra);
-	add(b, GROUP_OF_CONTROL_PLANE, shape_machine(&b->s, machine, infra), shape_machine_status(&b->s, machine),
-	    "KubeadmControlPlane", b->s.control_plane, true);
-	add(b, GROUP_OF_MACHINE, shape_config(&b->s, machine, first), shape_config_status(machine), "Machine", name, true);
+	add(b, GROUP_OF_CONTROL_PLANE, shape_machine(&b->s, machine, infra),
+	    shape_machine_status(&b->s, machine), "KubeadmControlPlane", b->s.control_plane, true);
+	add(b, GROUP_OF_MACHINE, shape_config(&b->s, machine, first), shape_config_status(machine),
+	    "Machine", name, true);
 	add(b, GROUP_OF_MACHINE, infra, provider_status(item), "Machine", name, true);
-	add(b, GROUP_LAST, shape_bootstrap_secret(&b->s, machine), NULL, "KubeadmConfig", name, true);
+	add(b, GROUP_LAST, shape_bootstrap_secret(&b->s, machine), NULL, "KubeadmConfig", name,
+	    true);
 	add_machine_extras(b, machine, infra);
 	return 0;
 }
@@ -252,7 +285,7 @@ static int add_machines(struct build *b)
 	size_t i;
 	int r;
 
-	json_array_foreach(json_object_get(b->s.input, "machines"), i, machine) {
+	json_array_foreach (json_object_get(b->s.input, "machines"), i, machine) {
 		r = add_machine(b, machine, i == 0);
 		if (r)
 			return r;
@@ -262,18 +295,23 @@ static int add_machines(struct build *b)
 
 static int check_input(struct build *b)
 {
-	static const char *const needed[] = { "spec.name", "spec.kubernetesVersion", "gatewayUid", "endpoint.host" };
+	static const char *const needed[] = {"spec.name", "spec.kubernetesVersion", "gatewayUid",
+					     "endpoint.host"};
 	const json_t *input = b->s.input;
 
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
 		if (!json_str(input, needed[i]))
-			return pcg_fail(b->err, PCG_CLASS_BUG, "", "objects of a cluster without %s", needed[i]);
+			return pcg_fail(b->err, PCG_CLASS_BUG, "",
+					"objects of a cluster without %s", needed[i]);
 	if (json_int_or(input, "epoch", 0) < 1)
-		return pcg_fail(b->err, PCG_CLASS_BUG, "", "objects of a cluster without its epoch");
+		return pcg_fail(b->err, PCG_CLASS_BUG, "",
+				"objects of a cluster without its epoch");
 	if (!json_is_object(json_object_get(input, "controlPlaneSpec")))
-		return pcg_fail(b->err, PCG_CLASS_BUG, "", "objects of a cluster without controlPlaneSpec");
+		return pcg_fail(b->err, PCG_CLASS_BUG, "",
+				"objects of a cluster without controlPlaneSpec");
 	if (json_array_size(json_object_get(input, "machines")) == 0)
-		return pcg_fail(b->err, PCG_CLASS_BUG, "", "objects of a cluster without its first machine");
+		return pcg_fail(b->err, PCG_CLASS_BUG, "",
+				"objects of a cluster without its first machine");
 	return 0;
 }
 
@@ -284,7 +322,7 @@ static json_t *sorted(const json_t *objects)
 	size_t i;
 
 	for (int group = GROUP_NAMESPACE; group <= GROUP_LAST; group++)
-		json_array_foreach(objects, i, entry)
+		json_array_foreach (objects, i, entry)
 			if (json_int_or(entry, "group", 0) == group)
 				json_array_append(out, entry);
 	return out;
@@ -296,15 +334,18 @@ static int build_all(struct build *b)
 	int r;
 
 	if (!pool)
-		return pcg_fail(b->err, PCG_CLASS_BUG, "", "objects of cluster %s: no control plane pool", b->s.cluster);
-	if ((r = add_before(b)) || (r = add_of_cluster(b, pool)) || (r = add_worker_pools(b)) || (r = add_secrets(b)))
+		return pcg_fail(b->err, PCG_CLASS_BUG, "",
+				"objects of cluster %s: no control plane pool", b->s.cluster);
+	if ((r = add_before(b)) || (r = add_of_cluster(b, pool)) || (r = add_worker_pools(b)) ||
+	    (r = add_secrets(b)))
 		return r;
 	return add_machines(b);
 }
 
 int capi_objects_build(const json_t *input, json_t **plan, struct pcg_error *err)
 {
-	struct build b = { .s = { .input = input, .spec = json_object_get(input, "spec") }, .err = err };
+	struct build b = {.s = {.input = input, .spec = json_object_get(input, "spec")},
+			  .err = err};
 	char full[CLOCK_RFC3339_SIZE];
 	int r = check_input(&b);
 

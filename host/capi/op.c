@@ -245,7 +245,8 @@ static bool webhook_not_ready(const struct kube_reply *r)
 {
 	const char *message = json_str_or(r->body, "message", r->err.text);
 
-	return r->status == 500 && (strstr(message, "failed calling webhook") || strstr(message, "conversion webhook"));
+	return r->status == 500 &&
+	       (strstr(message, "failed calling webhook") || strstr(message, "conversion webhook"));
 }
 
 static bool may_send_again(struct task *t, const struct kube_reply *r)
@@ -254,14 +255,16 @@ static bool may_send_again(struct task *t, const struct kube_reply *r)
 		return false;
 	if (r->status == 429 || r->status == 503 || webhook_not_ready(r))
 		return true;
-	return r->status == 0 && r->err.class == PCG_CLASS_RETRY && strcmp(t->method, "GET") == 0 && t->lost++ < LOST_READS_MAX;
+	return r->status == 0 && r->err.class == PCG_CLASS_RETRY && strcmp(t->method, "GET") == 0 &&
+	       t->lost++ < LOST_READS_MAX;
 }
 
 static void on_reply(void *arg, const struct kube_reply *r);
 
 static void send_task(struct task *t)
 {
-	t->kube_op = kube_request(t->op->kube, t->method, t->path, t->content_type, t->body, REQUEST_TIMEOUT_MS, on_reply, t);
+	t->kube_op = kube_request(t->op->kube, t->method, t->path, t->content_type, t->body,
+				  REQUEST_TIMEOUT_MS, on_reply, t);
 }
 
 static void on_send_again(uv_timer_t *timer)
@@ -297,8 +300,8 @@ static char *copy_text(const char *s)
 	return out;
 }
 
-void op_call(struct capi_op *op, const char *method, const char *path, const char *content_type, const json_t *body,
-	     unsigned flags, op_reply cb, void *arg)
+void op_call(struct capi_op *op, const char *method, const char *path, const char *content_type,
+	     const json_t *body, unsigned flags, op_reply cb, void *arg)
 {
 	struct task *t;
 
@@ -316,7 +319,8 @@ void op_call(struct capi_op *op, const char *method, const char *path, const cha
 	send_task(t);
 }
 
-void op_list(struct capi_op *op, const char *path, const char *label_selector, op_reply cb, void *arg)
+void op_list(struct capi_op *op, const char *path, const char *label_selector, op_reply cb,
+	     void *arg)
 {
 	struct task *t;
 
@@ -328,7 +332,8 @@ void op_list(struct capi_op *op, const char *path, const char *label_selector, o
 	t->kube_op = kube_list(op->kube, path, label_selector, on_reply, t);
 }
 
-void op_wait_available(struct capi_op *op, const json_t *object, uint32_t timeout_ms, op_reply cb, void *arg)
+void op_wait_available(struct capi_op *op, const json_t *object, uint32_t timeout_ms, op_reply cb,
+		       void *arg)
 {
 	struct task *t;
 
@@ -344,7 +349,7 @@ static void on_applied(void *arg, const struct pcg_error *err)
 {
 	struct task *t = arg;
 	struct capi_op *op = t->op;
-	void (*applied)(struct capi_op *op, const struct pcg_error *err) = t->applied;
+	void (*applied)(struct capi_op * op, const struct pcg_error *err) = t->applied;
 
 	op_check(op);
 	t->kube_op = NULL;
@@ -369,7 +374,10 @@ void op_apply(struct capi_op *op, const json_t *objects, uint32_t timeout_ms,
 	      void (*done)(struct capi_op *op, const struct pcg_error *err))
 {
 	struct kube_apply_spec spec = {
-		.objects = objects, .timeout_ms = timeout_ms, .progress = on_apply_progress, .done = on_applied,
+		.objects = objects,
+		.timeout_ms = timeout_ms,
+		.progress = on_apply_progress,
+		.done = on_applied,
 	};
 	struct task *t;
 
@@ -386,7 +394,7 @@ static void on_elapsed(uv_timer_t *timer)
 {
 	struct task *t = timer->data;
 	struct capi_op *op = t->op;
-	void (*elapsed)(struct capi_op *op, void *arg) = t->elapsed;
+	void (*elapsed)(struct capi_op * op, void *arg) = t->elapsed;
 	void *arg = t->arg;
 
 	task_end(t);

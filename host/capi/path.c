@@ -24,8 +24,15 @@ static char *text(const char *fmt, ...)
 }
 
 static const char *const cluster_scoped[] = {
-	"Namespace", "Node", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "VSphereClusterIdentity",
-	"VSphereDeploymentZone", "VSphereFailureDomain", "OpenStackClusterIdentity",
+	"Namespace",
+	"Node",
+	"CustomResourceDefinition",
+	"ClusterRole",
+	"ClusterRoleBinding",
+	"VSphereClusterIdentity",
+	"VSphereDeploymentZone",
+	"VSphereFailureDomain",
+	"OpenStackClusterIdentity",
 };
 
 static bool is_cluster_scoped(const char *kind)
@@ -71,7 +78,8 @@ char *path_object(const char *api_version, const char *kind, const char *ns, con
 
 char *path_of(const json_t *object)
 {
-	return path_object(json_str(object, "apiVersion"), json_str(object, "kind"), json_str(object, "metadata.namespace"),
+	return path_object(json_str(object, "apiVersion"), json_str(object, "kind"),
+			   json_str(object, "metadata.namespace"),
 			   json_str(object, "metadata.name"));
 }
 
@@ -83,7 +91,8 @@ char *path_of_collection(const json_t *object)
 
 char *path_label(const json_t *object)
 {
-	return text("%s/%s", json_str_or(object, "kind", "?"), json_str_or(object, "metadata.name", "?"));
+	return text("%s/%s", json_str_or(object, "kind", "?"),
+		    json_str_or(object, "metadata.name", "?"));
 }
 
 char *path_group(const char *api_version)

@@ -3,8 +3,9 @@
 #define HOST_CAPI_PATH_H
 
 /*
- * Where an object lives in the API, without discovery: Cluster API computes the name of a definition as lower(plural(kind)).group and
- * asks every provider to keep to that, so the path follows from apiVersion and kind. All results are freed by the caller.
+ * Where an object lives in the API, without discovery: Cluster API computes the name of a
+ * definition as lower(plural(kind)).group and asks every provider to keep to that, so the path
+ * follows from apiVersion and kind. All results are freed by the caller.
  */
 
 #include "core/json.h"

@@ -19,7 +19,8 @@ static bool is_gone(const struct removal *r, const struct kube_reply *reply)
 {
 	const char *uid = json_str(reply->body, "metadata.uid");
 
-	return reply->status == 404 || (reply->status == 200 && r->uid && uid && strcmp(uid, r->uid) != 0);
+	return reply->status == 404 ||
+	       (reply->status == 200 && r->uid && uid && strcmp(uid, r->uid) != 0);
 }
 
 static void fail(struct capi_op *op, const struct removal *r, const struct kube_reply *reply)
@@ -42,8 +43,10 @@ static void on_look(struct capi_op *op, void *arg, const struct kube_reply *repl
 	} else if (reply->status != 200) {
 		fail(op, r, reply);
 	} else if (clock_mono_ms() >= r->deadline_ms) {
-		pcg_fail(&err, PCG_CLASS_RETRY, "it is tried again; see what holds the object with kubectl get -o yaml",
-			 "removing %s: still there %d s after its finalizers were taken off", r->path, GONE_WITHIN_MS / 1000);
+		pcg_fail(&err, PCG_CLASS_RETRY,
+			 "it is tried again; see what holds the object with kubectl get -o yaml",
+			 "removing %s: still there %d s after its finalizers were taken off",
+			 r->path, GONE_WITHIN_MS / 1000);
 		op_fail(op, &err);
 	} else {
 		op_after(op, LOOK_AGAIN_MS, look, r);
@@ -72,7 +75,8 @@ static void on_stripped(struct capi_op *op, void *arg, const struct kube_reply *
 static void on_deleted(struct capi_op *op, void *arg, const struct kube_reply *reply)
 {
 	struct removal *r = arg;
-	AUTO_JSON json_t *strip = json_pack("{s:{s:n,s:s*}}", "metadata", "finalizers", "uid", r->uid);
+	AUTO_JSON json_t *strip =
+		json_pack("{s:{s:n,s:s*}}", "metadata", "finalizers", "uid", r->uid);
 
 	if (reply->status == 404)
 		end(op, r);
@@ -87,8 +91,8 @@ static void on_deleted(struct capi_op *op, void *arg, const struct kube_reply *r
 void remove_object(struct capi_op *op, struct removal *r, const char *path, const char *uid,
 		   void (*gone)(struct capi_op *op, void *arg), void *arg)
 {
-	AUTO_JSON json_t *options = json_pack("{s:s,s:s,s:i}", "kind", "DeleteOptions", "apiVersion", "v1",
-					      "gracePeriodSeconds", 0);
+	AUTO_JSON json_t *options = json_pack("{s:s,s:s,s:i}", "kind", "DeleteOptions",
+					      "apiVersion", "v1", "gracePeriodSeconds", 0);
 
 	r->path = path;
 	r->uid = NULL;

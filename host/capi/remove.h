@@ -3,15 +3,16 @@
 #define HOST_CAPI_REMOVE_H
 
 /*
- * Takes one object out of a paused cluster: delete, finalizers off (controllers that would take them off are paused or not there),
- * wait until it is gone. The infrastructure behind it is not touched, since nobody acts on a paused object.
+ * Takes one object out of a paused cluster: delete, finalizers off (controllers that would take
+ * them off are paused or not there), wait until it is gone. The infrastructure behind it is not
+ * touched, since nobody acts on a paused object.
  */
 
 #include "host/capi/op.h"
 
 struct removal {
-	const char *path;  /* lives as long */
-	const char *uid;   /* only the object with this uid; NULL: whichever has the name */
+	const char *path; /* lives as long */
+	const char *uid;  /* only the object with this uid; NULL: whichever has the name */
 	void (*gone)(struct capi_op *op, void *arg);
 	void *arg;
 	int64_t deadline_ms;

@@ -37,16 +37,18 @@ static void free_rollback(void *state)
 	json_decref(b->input);
 }
 
-static enum authority_verdict decide_rollback(struct capi_op *op, const json_t *cluster, const struct authority *now,
-					      struct pcg_error *err)
+static enum authority_verdict decide_rollback(struct capi_op *op, const json_t *cluster,
+					      const struct authority *now, struct pcg_error *err)
 {
 	struct rollback *b = op_state(op);
 	int64_t epoch = json_int_or(b->input, "epoch", 0);
 
 	(void)cluster;
 	if (strcmp(now->holder, "cluster") == 0 || now->epoch > epoch) {
-		pcg_fail(err, PCG_CLASS_CONFLICT, "nothing was removed; take the cluster back instead",
-			 "roll-back of cluster %s with epoch %" PRId64 ": its authority is \"%s\" with epoch %" PRId64,
+		pcg_fail(err, PCG_CLASS_CONFLICT,
+			 "nothing was removed; take the cluster back instead",
+			 "roll-back of cluster %s with epoch %" PRId64
+			 ": its authority is \"%s\" with epoch %" PRId64,
 			 json_str(b->input, "name"), epoch, now->holder, now->epoch);
 		return AUTHORITY_REFUSED;
 	}
@@ -89,7 +91,8 @@ static void next_group(struct capi_op *op)
 		return;
 	}
 	b->count = 0;
-	while (b->first + b->count < b->n && b->targets[b->first + b->count].group == b->targets[b->first].group)
+	while (b->first + b->count < b->n &&
+	       b->targets[b->first + b->count].group == b->targets[b->first].group)
 		b->count++;
 	op_batch(op, b->count, begin_target, end_group, b);
 }
@@ -122,10 +125,13 @@ static void start_rollback(struct capi_op *op)
 		authority_change(op, &b->attempt, &rollback_change, b->input);
 }
 
-struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *input, const struct capi_callbacks *cb)
+struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *input,
+			      const struct capi_callbacks *cb)
 {
 	static const struct op_type type = {
-		.name = "rollback", .start = start_rollback, .free_state = free_rollback,
+		.name = "rollback",
+		.start = start_rollback,
+		.free_state = free_rollback,
 		.state_size = sizeof(struct rollback),
 	};
 	struct capi_op *op = op_new(k, &type, cb);

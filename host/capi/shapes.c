@@ -11,9 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static json_t *new_object(const struct shapes *s, const char *api, const char *kind, const char *name)
+static json_t *new_object(const struct shapes *s, const char *api, const char *kind,
+			  const char *name)
 {
-	json_t *o = json_pack("{s:s,s:s,s:{s:s}}", "apiVersion", api, "kind", kind, "metadata", "name", name);
+	json_t *o = json_pack("{s:s,s:s,s:{s:s}}", "apiVersion", api, "kind", kind, "metadata",
+			      "name", name);
 
 	assert(o);
 	shape_mark(s, o);
@@ -57,31 +59,37 @@ json_t *shape_reference(const json_t *object)
 {
 	AUTO_FREE char *group = path_group(json_str_or(object, "apiVersion", ""));
 
-	return json_pack("{s:s,s:s,s:s}", "apiGroup", group, "kind", json_str_or(object, "kind", ""), "name",
+	return json_pack("{s:s,s:s,s:s}", "apiGroup", group, "kind",
+			 json_str_or(object, "kind", ""), "name",
 			 json_str_or(object, "metadata.name", ""));
 }
 
 static bool is_empty(const json_t *v)
 {
 	return json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0) ||
-	       ((json_is_object(v) || json_is_array(v)) && json_object_size(v) == 0 && json_array_size(v) == 0);
+	       ((json_is_object(v) || json_is_array(v)) && json_object_size(v) == 0 &&
+		json_array_size(v) == 0);
 }
 
 static bool keeps_empty_values(const char *key)
 {
-	return strcmp(key, "labels") == 0 || strcmp(key, "annotations") == 0 || strcmp(key, "matchLabels") == 0;
+	return strcmp(key, "labels") == 0 || strcmp(key, "annotations") == 0 ||
+	       strcmp(key, "matchLabels") == 0;
 }
 
 static json_t *members_without_empty(const json_t *value)
 {
-	bool pair = json_object_get(value, "name") && json_object_get(value, "value") && json_object_size(value) == 2;
+	bool pair = json_object_get(value, "name") && json_object_get(value, "value") &&
+		    json_object_size(value) == 2;
 	json_t *out = json_object(), *member, *kept;
 	const char *key;
 
-	json_object_foreach((json_t *)value, key, member) {
-		kept = keeps_empty_values(key) ? json_deep_copy(member) : shape_without_empty(member);
+	json_object_foreach ((json_t *)value, key, member) {
+		kept = keeps_empty_values(key) ? json_deep_copy(member)
+					       : shape_without_empty(member);
 		/* An empty list of taints means: no taint, and no list means kubeadm's default. */
-		if (is_empty(kept) && !(pair && json_is_string(kept)) && !(json_is_array(kept) && strcmp(key, "taints") == 0))
+		if (is_empty(kept) && !(pair && json_is_string(kept)) &&
+		    !(json_is_array(kept) && strcmp(key, "taints") == 0))
 			json_decref(kept);
 		else
 			json_object_set_new(out, key, kept);
@@ -99,7 +107,7 @@ json_t *shape_without_empty(const json_t *value)
 	if (!json_is_array(value))
 		return json_deep_copy(value);
 	out = json_array();
-	json_array_foreach(value, i, item) {
+	json_array_foreach (value, i, item) {
 		kept = shape_without_empty(item);
 		if (is_empty(kept) && !json_is_string(kept))
 			json_decref(kept);
@@ -121,28 +129,36 @@ json_t *shape_cluster(const struct shapes *s, const json_t *infrastructure)
 	shape_annotate(o, CAPI_OWNER, gateway);
 	shape_annotate(o, "overlordUid", gateway);
 	json_put(o, "metadata.finalizers", json_pack("[s]", "cluster.cluster.x-k8s.io"));
-	json_object_set_new(o, "spec",
-		json_pack("{s:b,s:{s:s,s:I},s:{s:{s:[s]},s:{s:[s]},s:s},s:{s:s,s:s,s:s},s:o}", "paused", 1,
-			  "controlPlaneEndpoint", "host", json_str(s->input, "endpoint.host"), "port",
-			  (json_int_t)json_int_or(s->input, "endpoint.port", 6443), "clusterNetwork", "pods", "cidrBlocks",
-			  json_str_or(s->spec, "podCIDR", "192.168.0.0/16"), "services", "cidrBlocks",
-			  json_str_or(s->spec, "serviceCIDR", "10.96.0.0/12"), "serviceDomain",
-			  json_str_or(s->spec, "serviceDomain", "cluster.local"), "controlPlaneRef", "apiGroup",
-			  "controlplane.cluster.x-k8s.io", "kind", "KubeadmControlPlane", "name", s->control_plane,
-			  "infrastructureRef", shape_reference(infrastructure)));
+	json_object_set_new(
+		o, "spec",
+		json_pack("{s:b,s:{s:s,s:I},s:{s:{s:[s]},s:{s:[s]},s:s},s:{s:s,s:s,s:s},s:o}",
+			  "paused", 1, "controlPlaneEndpoint", "host",
+			  json_str(s->input, "endpoint.host"), "port",
+			  (json_int_t)json_int_or(s->input, "endpoint.port", 6443),
+			  "clusterNetwork", "pods", "cidrBlocks",
+			  json_str_or(s->spec, "podCIDR", "192.168.0.0/16"), "services",
+			  "cidrBlocks", json_str_or(s->spec, "serviceCIDR", "10.96.0.0/12"),
+			  "serviceDomain", json_str_or(s->spec, "serviceDomain", "cluster.local"),
+			  "controlPlaneRef", "apiGroup", "controlplane.cluster.x-k8s.io", "kind",
+			  "KubeadmControlPlane", "name", s->control_plane, "infrastructureRef",
+			  shape_reference(infrastructure)));
 	return o;
 }
 
-json_t *shape_control_plane(const struct shapes *s, const json_t *pool, const json_t *machine_template)
+json_t *shape_control_plane(const struct shapes *s, const json_t *pool,
+			    const json_t *machine_template)
 {
 	json_t *o = new_object(s, CAPI_CONTROL_PLANE_API, "KubeadmControlPlane", s->control_plane);
 
-	json_put(o, "metadata.finalizers", json_pack("[s]", "kubeadm.controlplane.cluster.x-k8s.io"));
+	json_put(o, "metadata.finalizers",
+		 json_pack("[s]", "kubeadm.controlplane.cluster.x-k8s.io"));
 	json_object_set_new(o, "spec",
-		json_pack("{s:I,s:s,s:{s:{s:{s:s}},s:{s:o}},s:O}", "replicas", (json_int_t)json_int_or(pool, "size", 1),
-			  "version", s->version, "machineTemplate", "metadata", "annotations", CAPI_POOL,
-			  json_str(pool, "name"), "spec", "infrastructureRef", shape_reference(machine_template),
-			  "kubeadmConfigSpec", s->control_plane_spec));
+			    json_pack("{s:I,s:s,s:{s:{s:{s:s}},s:{s:o}},s:O}", "replicas",
+				      (json_int_t)json_int_or(pool, "size", 1), "version",
+				      s->version, "machineTemplate", "metadata", "annotations",
+				      CAPI_POOL, json_str(pool, "name"), "spec",
+				      "infrastructureRef", shape_reference(machine_template),
+				      "kubeadmConfigSpec", s->control_plane_spec));
 	return o;
 }
 
@@ -151,11 +167,13 @@ static void pool_object_name(const struct shapes *s, const json_t *pool, char *o
 	snprintf(out, size, "%s-%s", s->cluster, json_str(pool, "name"));
 }
 
-/* Labels of these domains are copied to Nodes by Cluster API, and kubelet may not set them itself. */
+/* Labels of these domains are copied to Nodes by Cluster API, and kubelet may not set them itself.
+ */
 static bool synced_by_controllers(const char *label)
 {
-	static const char *const domains[] = { "node-role.kubernetes.io/", "node-restriction.kubernetes.io/",
-					       "node.cluster.x-k8s.io/" };
+	static const char *const domains[] = {"node-role.kubernetes.io/",
+					      "node-restriction.kubernetes.io/",
+					      "node.cluster.x-k8s.io/"};
 
 	for (size_t i = 0; i < ARRAY_LEN(domains); i++)
 		if (strncmp(label, domains[i], strlen(domains[i])) == 0)
@@ -168,7 +186,7 @@ static json_t *argument(const json_t *args, const char *name)
 	size_t i;
 	json_t *arg;
 
-	json_array_foreach(args, i, arg)
+	json_array_foreach (args, i, arg)
 		if (strcmp(json_str_or(arg, "name", ""), name) == 0)
 			return arg;
 	return NULL;
@@ -181,9 +199,10 @@ static void register_labels(json_t *registration, const json_t *labels)
 	const char *key;
 
 	buf_init(&list, 64 * 1024);
-	json_object_foreach((json_t *)labels, key, value)
+	json_object_foreach ((json_t *)labels, key, value)
 		if (!synced_by_controllers(key))
-			buf_addf(&list, "%s%s=%s", list.len ? "," : "", key, json_string_value(value) ? json_string_value(value) : "");
+			buf_addf(&list, "%s%s=%s", list.len ? "," : "", key,
+				 json_string_value(value) ? json_string_value(value) : "");
 	if (list.len && !args) {
 		args = json_array();
 		json_object_set_new(registration, "kubeletExtraArgs", args);
@@ -193,7 +212,8 @@ static void register_labels(json_t *registration, const json_t *labels)
 		buf_addf(&list, ",%s", json_str_or(given, "value", ""));
 		json_object_set_new(given, "value", json_string(list.data));
 	} else if (list.len) {
-		json_array_append_new(args, json_pack("{s:s,s:s}", "name", "node-labels", "value", list.data));
+		json_array_append_new(
+			args, json_pack("{s:s,s:s}", "name", "node-labels", "value", list.data));
 	}
 	buf_free(&list);
 }
@@ -201,14 +221,17 @@ static void register_labels(json_t *registration, const json_t *labels)
 /* One configuration serves all pools: what is the pool's own reaches a Node by its registration. */
 static void register_pool(json_t *kubeadm, const json_t *pool)
 {
-	json_t *registration = object_at(object_at(kubeadm, "joinConfiguration"), "nodeRegistration");
+	json_t *registration =
+		object_at(object_at(kubeadm, "joinConfiguration"), "nodeRegistration");
 
 	register_labels(registration, json_object_get(pool, "labels"));
 	if (json_array_size(json_object_get(pool, "taints")))
-		json_object_set_new(registration, "taints", json_deep_copy(json_object_get(pool, "taints")));
+		json_object_set_new(registration, "taints",
+				    json_deep_copy(json_object_get(pool, "taints")));
 }
 
-json_t *shape_config_template(const struct shapes *s, const json_t *pool, const json_t *worker_spec, bool shared)
+json_t *shape_config_template(const struct shapes *s, const json_t *pool, const json_t *worker_spec,
+			      bool shared)
 {
 	AUTO_JSON json_t *kubeadm = json_deep_copy(worker_spec);
 	char name[160];
@@ -225,12 +248,13 @@ json_t *shape_config_template(const struct shapes *s, const json_t *pool, const 
 static json_t *rollout(const json_t *pool)
 {
 	const json_t *strategy = json_object_get(pool, "updateStrategy");
-	const char *type = json_is_string(strategy) ? json_string_value(strategy) : json_str(strategy, "type");
+	const char *type =
+		json_is_string(strategy) ? json_string_value(strategy) : json_str(strategy, "type");
 
 	if (!type || strcmp(type, "RollingUpdateScaleIn") != 0)
 		return NULL;
-	return json_pack("{s:{s:s,s:{s:i,s:i}}}", "strategy", "type", "RollingUpdate", "rollingUpdate", "maxSurge", 0,
-			 "maxUnavailable", 1);
+	return json_pack("{s:{s:s,s:{s:i,s:i}}}", "strategy", "type", "RollingUpdate",
+			 "rollingUpdate", "maxSurge", 0, "maxUnavailable", 1);
 }
 
 static json_t *deployment_labels(const struct shapes *s, const char *name)
@@ -247,17 +271,21 @@ json_t *shape_deployment(const struct shapes *s, const json_t *pool, const json_
 	pool_object_name(s, pool, name, sizeof(name));
 	o = new_object(s, CAPI_API, "MachineDeployment", name);
 	labels = deployment_labels(s, name);
-	json_object_foreach(json_object_get(pool, "labels"), key, value)
+	json_object_foreach (json_object_get(pool, "labels"), key, value)
 		if (synced_by_controllers(key))
 			json_object_set(labels, key, value);
 	json_put(o, "metadata.finalizers", json_pack("[s]", "cluster.x-k8s.io/machinedeployment"));
-	json_object_set_new(o, "spec",
-		json_pack("{s:s,s:I,s:{s:o},s:{s:{s:o,s:{s:s}},s:{s:s,s:s,s:{s:{s:s,s:s,s:s}},s:o}}}", "clusterName",
-			  s->cluster, "replicas", (json_int_t)json_int_or(pool, "size", 0), "selector", "matchLabels",
-			  deployment_labels(s, name), "template", "metadata", "labels", labels, "annotations", CAPI_POOL,
-			  json_str(pool, "name"), "spec", "clusterName", s->cluster, "version", s->version, "bootstrap",
-			  "configRef", "apiGroup", "bootstrap.cluster.x-k8s.io", "kind", "KubeadmConfigTemplate", "name",
-			  name, "infrastructureRef", shape_reference(machine_template)));
+	json_object_set_new(
+		o, "spec",
+		json_pack(
+			"{s:s,s:I,s:{s:o},s:{s:{s:o,s:{s:s}},s:{s:s,s:s,s:{s:{s:s,s:s,s:s}},s:o}}}",
+			"clusterName", s->cluster, "replicas",
+			(json_int_t)json_int_or(pool, "size", 0), "selector", "matchLabels",
+			deployment_labels(s, name), "template", "metadata", "labels", labels,
+			"annotations", CAPI_POOL, json_str(pool, "name"), "spec", "clusterName",
+			s->cluster, "version", s->version, "bootstrap", "configRef", "apiGroup",
+			"bootstrap.cluster.x-k8s.io", "kind", "KubeadmConfigTemplate", "name", name,
+			"infrastructureRef", shape_reference(machine_template)));
 	value = rollout(pool);
 	if (value)
 		json_put(o, "spec.rollout", value);
@@ -281,15 +309,17 @@ json_t *shape_machine(const struct shapes *s, const json_t *machine, const json_
 	shape_annotate(o, "pre-terminate.delete.hook.machine.cluster.x-k8s.io/kcp-cleanup", "");
 	json_put(o, "metadata.finalizers", json_pack("[s]", "machine.cluster.x-k8s.io"));
 	json_object_set_new(o, "spec",
-		json_pack("{s:s,s:s,s:s*,s:{s:{s:s,s:s,s:s},s:s},s:o}", "clusterName", s->cluster, "version", s->version,
-			  "providerID", json_str(machine, "observed.providerID"), "bootstrap", "configRef", "apiGroup",
-			  "bootstrap.cluster.x-k8s.io", "kind", "KubeadmConfig", "name", name, "dataSecretName", name,
-			  "infrastructureRef", shape_reference(infrastructure)));
+			    json_pack("{s:s,s:s,s:s*,s:{s:{s:s,s:s,s:s},s:s},s:o}", "clusterName",
+				      s->cluster, "version", s->version, "providerID",
+				      json_str(machine, "observed.providerID"), "bootstrap",
+				      "configRef", "apiGroup", "bootstrap.cluster.x-k8s.io", "kind",
+				      "KubeadmConfig", "name", name, "dataSecretName", name,
+				      "infrastructureRef", shape_reference(infrastructure)));
 	return o;
 }
 
-/* While 1.31 <= version < 1.36 the control plane provider adds this gate to every configuration that it computes, and rolls a
- * machine whose configuration lacks it. */
+/* While 1.31 <= version < 1.36 the control plane provider adds this gate to every configuration
+ * that it computes, and rolls a machine whose configuration lacks it. */
 static bool wants_local_mode(const char *version)
 {
 	int minor = 0;
@@ -306,7 +336,8 @@ json_t *shape_config(const struct shapes *s, const json_t *machine, bool first)
 	json_object_del(spec, first ? "joinConfiguration" : "initConfiguration");
 	if (wants_local_mode(s->version) && json_object_get(spec, "clusterConfiguration") &&
 	    !json_at(spec, "clusterConfiguration.featureGates.ControlPlaneKubeletLocalMode"))
-		json_put(spec, "clusterConfiguration.featureGates.ControlPlaneKubeletLocalMode", json_true());
+		json_put(spec, "clusterConfiguration.featureGates.ControlPlaneKubeletLocalMode",
+			 json_true());
 	json_object_set_new(o, "spec", spec);
 	return o;
 }
@@ -328,14 +359,17 @@ static json_t *new_secret(const struct shapes *s, const char *name)
 	return o;
 }
 
-json_t *shape_pair_secret(const struct shapes *s, const char *suffix, const char *crt, const char *key)
+json_t *shape_pair_secret(const struct shapes *s, const char *suffix, const char *crt,
+			  const char *key)
 {
 	char name[160];
 	json_t *o;
 
 	snprintf(name, sizeof(name), "%s-%s", s->cluster, suffix);
 	o = new_secret(s, name);
-	json_object_set_new(o, "data", json_pack("{s:o,s:o}", "tls.crt", encoded(crt), "tls.key", encoded(key)));
+	json_object_set_new(
+		o, "data",
+		json_pack("{s:o,s:o}", "tls.crt", encoded(crt), "tls.key", encoded(key)));
 	return o;
 }
 
@@ -354,31 +388,37 @@ json_t *shape_bootstrap_secret(const struct shapes *s, const json_t *machine)
 {
 	json_t *o = new_secret(s, json_str(machine, "name"));
 
-	json_object_set_new(o, "data", json_pack("{s:o,s:o}", "value", encoded(""), "format", encoded("cloud-config")));
+	json_object_set_new(
+		o, "data",
+		json_pack("{s:o,s:o}", "value", encoded(""), "format", encoded("cloud-config")));
 	return o;
 }
 
 json_t *shape_back_reference(const struct shapes *s)
 {
-	json_t *o = json_pack("{s:s,s:s,s:{s:s,s:s,s:{s:s}}}", "apiVersion", "v1", "kind", "ConfigMap", "metadata", "name",
-			      "pcg-back-reference", "namespace", "kube-system", "labels", CAPI_LABEL_CLUSTER, s->cluster);
+	json_t *o = json_pack("{s:s,s:s,s:{s:s,s:s,s:{s:s}}}", "apiVersion", "v1", "kind",
+			      "ConfigMap", "metadata", "name", "pcg-back-reference", "namespace",
+			      "kube-system", "labels", CAPI_LABEL_CLUSTER, s->cluster);
 
-	json_object_set_new(o, "data",
-		json_pack("{s:s*,s:s*,s:s*,s:s*}", "gatewayUid", json_str(s->input, "gatewayUid"), "clusterUid",
-			  json_str(s->spec, "uid"), "planeUrl", json_str(s->spec, "planeUrl"), "planeCa",
-			  json_str(s->spec, "planeCa")));
+	json_object_set_new(
+		o, "data",
+		json_pack("{s:s*,s:s*,s:s*,s:s*}", "gatewayUid", json_str(s->input, "gatewayUid"),
+			  "clusterUid", json_str(s->spec, "uid"), "planeUrl",
+			  json_str(s->spec, "planeUrl"), "planeCa", json_str(s->spec, "planeCa")));
 	return o;
 }
 
 static json_t *condition(const struct shapes *s, const char *type, const char *reason)
 {
-	return json_pack("{s:s,s:s,s:s,s:s}", "type", type, "status", "True", "reason", reason, "lastTransitionTime", s->now);
+	return json_pack("{s:s,s:s,s:s,s:s}", "type", type, "status", "True", "reason", reason,
+			 "lastTransitionTime", s->now);
 }
 
 json_t *shape_cluster_status(const struct shapes *s)
 {
-	return json_pack("{s:{s:b,s:b},s:s,s:[o,o]}", "initialization", "infrastructureProvisioned", 1, "controlPlaneInitialized",
-			 1, "phase", "Provisioned", "conditions", condition(s, "InfrastructureReady", "Ready"),
+	return json_pack("{s:{s:b,s:b},s:s,s:[o,o]}", "initialization", "infrastructureProvisioned",
+			 1, "controlPlaneInitialized", 1, "phase", "Provisioned", "conditions",
+			 condition(s, "InfrastructureReady", "Ready"),
 			 condition(s, "ControlPlaneInitialized", "Initialized"));
 }
 
@@ -386,9 +426,11 @@ json_t *shape_control_plane_status(const struct shapes *s, size_t machines)
 {
 	json_int_t n = (json_int_t)machines;
 
-	return json_pack("{s:{s:b},s:I,s:I,s:I,s:I,s:s,s:[o,o]}", "initialization", "controlPlaneInitialized", 1, "replicas", n,
-			 "readyReplicas", n, "availableReplicas", n, "upToDateReplicas", n, "version", s->version, "conditions",
-			 condition(s, "Initialized", "Initialized"), condition(s, "Available", "Available"));
+	return json_pack("{s:{s:b},s:I,s:I,s:I,s:I,s:s,s:[o,o]}", "initialization",
+			 "controlPlaneInitialized", 1, "replicas", n, "readyReplicas", n,
+			 "availableReplicas", n, "upToDateReplicas", n, "version", s->version,
+			 "conditions", condition(s, "Initialized", "Initialized"),
+			 condition(s, "Available", "Available"));
 }
 
 static json_t *addresses(const json_t *machine)
@@ -396,18 +438,20 @@ static json_t *addresses(const json_t *machine)
 	json_t *out = json_array(), *a;
 	size_t i;
 
-	json_array_foreach(json_at(machine, "observed.addresses"), i, a)
+	json_array_foreach (json_at(machine, "observed.addresses"), i, a)
 		if (json_str(a, "type") && json_str(a, "address"))
-			json_array_append_new(out, json_pack("{s:s,s:s}", "type", json_str(a, "type"), "address",
-							     json_str(a, "address")));
+			json_array_append_new(out,
+					      json_pack("{s:s,s:s}", "type", json_str(a, "type"),
+							"address", json_str(a, "address")));
 	return out;
 }
 
 json_t *shape_machine_status(const struct shapes *s, const json_t *machine)
 {
-	json_t *status = json_pack("{s:{s:b,s:b},s:{s:s},s:s,s:[o,o]}", "initialization", "infrastructureProvisioned", 1,
-				   "bootstrapDataSecretCreated", 1, "nodeRef", "name", json_str(machine, "name"), "phase",
-				   "Running", "conditions", condition(s, "InfrastructureReady", "Ready"),
+	json_t *status = json_pack("{s:{s:b,s:b},s:{s:s},s:s,s:[o,o]}", "initialization",
+				   "infrastructureProvisioned", 1, "bootstrapDataSecretCreated", 1,
+				   "nodeRef", "name", json_str(machine, "name"), "phase", "Running",
+				   "conditions", condition(s, "InfrastructureReady", "Ready"),
 				   condition(s, "BootstrapConfigReady", "Ready"));
 	json_t *list = addresses(machine);
 
@@ -419,5 +463,6 @@ json_t *shape_machine_status(const struct shapes *s, const json_t *machine)
 
 json_t *shape_config_status(const json_t *machine)
 {
-	return json_pack("{s:s,s:{s:b}}", "dataSecretName", json_str(machine, "name"), "initialization", "dataSecretCreated", 1);
+	return json_pack("{s:s,s:{s:b}}", "dataSecretName", json_str(machine, "name"),
+			 "initialization", "dataSecretCreated", 1);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pivot back: authority and pause in one guarded patch, wait until controllers have seen it, stop them, read what there is. A
- * controller that is not there cannot observe the pause, so that wait has an end; that no controller's pod is left has none.
+ * Pivot back: authority and pause in one guarded patch, wait until controllers have seen it, stop
+ * them, read what there is. A controller that is not there cannot observe the pause, so that wait
+ * has an end; that no controller's pod is left has none.
  */
 #include "config.h"
 #include "host/capi/capi.h"
@@ -39,19 +40,21 @@ static void free_take_back(void *state)
 	json_decref(t->input);
 }
 
-static enum authority_verdict decide_take_back(struct capi_op *op, const json_t *cluster, const struct authority *now,
-					       struct pcg_error *err)
+static enum authority_verdict decide_take_back(struct capi_op *op, const json_t *cluster,
+					       const struct authority *now, struct pcg_error *err)
 {
 	struct take_back *t = op_state(op);
 	int64_t epoch = json_int_or(t->input, "epoch", 0);
-	const char *owner = json_string_value(json_object_get(json_at(cluster, "metadata.annotations"), CAPI_OWNER));
+	const char *owner = json_string_value(
+		json_object_get(json_at(cluster, "metadata.annotations"), CAPI_OWNER));
 	bool ours = owner && strcmp(owner, json_str(t->input, "gatewayUid")) == 0;
 
 	if (strcmp(now->holder, "gateway") == 0 && now->epoch == epoch && ours)
 		return now->paused ? AUTHORITY_DONE : AUTHORITY_CHANGE;
 	if (now->epoch >= epoch) {
 		pcg_fail(err, PCG_CLASS_CONFLICT, "nothing was changed; the newer authority stands",
-			 "taking back cluster %s with epoch %" PRId64 ": its authority is \"%s\" with epoch %" PRId64,
+			 "taking back cluster %s with epoch %" PRId64
+			 ": its authority is \"%s\" with epoch %" PRId64,
 			 json_str(t->input, "name"), epoch, now->holder, now->epoch);
 		return AUTHORITY_REFUSED;
 	}
@@ -73,8 +76,8 @@ static void on_final_graph(struct capi_op *op, struct graph *g)
 	struct take_back *t = op_state(op);
 
 	op_progress(op, "read", "objects");
-	op_done(op, json_pack("{s:O,s:o,s:O}", "objects", g->objects, "machines", graph_machines(g), "epoch",
-			      json_object_get(t->input, "epoch")));
+	op_done(op, json_pack("{s:O,s:o,s:O}", "objects", g->objects, "machines", graph_machines(g),
+			      "epoch", json_object_get(t->input, "epoch")));
 }
 
 static void read_final_graph(struct capi_op *op)
@@ -82,14 +85,20 @@ static void read_final_graph(struct capi_op *op)
 	struct take_back *t = op_state(op);
 
 	FAULT_POINT("capi.after_controllers_stopped");
-	graph_read(op, &t->graph, json_str(t->input, "namespace"), json_str(t->input, "name"), on_final_graph);
+	graph_read(op, &t->graph, json_str(t->input, "namespace"), json_str(t->input, "name"),
+		   on_final_graph);
 }
 
 /* ---- controllers ---- */
 
 static const char *const controller_namespaces[] = {
-	"capi-system", "capi-kubeadm-bootstrap-system", "capi-kubeadm-control-plane-system",
-	"capv-system", "capo-system", "capmaas-system", "capsim-system",
+	"capi-system",
+	"capi-kubeadm-bootstrap-system",
+	"capi-kubeadm-control-plane-system",
+	"capv-system",
+	"capo-system",
+	"capmaas-system",
+	"capsim-system",
 };
 
 static bool is_controller(const struct take_back *t, const json_t *deployment)
@@ -103,7 +112,7 @@ static bool is_controller(const struct take_back *t, const json_t *deployment)
 	for (i = 0; i < ARRAY_LEN(controller_namespaces); i++)
 		if (strcmp(ns, controller_namespaces[i]) == 0)
 			return true;
-	json_array_foreach(json_object_get(t->input, "infrastructureNamespaces"), i, more)
+	json_array_foreach (json_object_get(t->input, "infrastructureNamespaces"), i, more)
 		if (json_is_string(more) && strcmp(ns, json_string_value(more)) == 0)
 			return true;
 	return false;
@@ -112,7 +121,8 @@ static bool is_controller(const struct take_back *t, const json_t *deployment)
 static char *deployment_path(const json_t *deployment)
 {
 	char *path = NULL;
-	int n = asprintf(&path, "/apis/apps/v1/namespaces/%s/deployments/%s", json_str(deployment, "metadata.namespace"),
+	int n = asprintf(&path, "/apis/apps/v1/namespaces/%s/deployments/%s",
+			 json_str(deployment, "metadata.namespace"),
 			 json_str(deployment, "metadata.name"));
 
 	assert(n > 0);
@@ -137,9 +147,10 @@ static void end_pods(struct capi_op *op, void *arg)
 		read_final_graph(op);
 	} else if (clock_mono_ms() >= t->deadline_ms) {
 		pcg_fail(&err, PCG_CLASS_RETRY,
-			 "it is tried again; if its node is lost, remove the pod with kubectl delete pod --force, or force the delete",
-			 "controllers of cluster %s do not stop: %s is still there after %d s", json_str(t->input, "name"),
-			 t->left_name, STOP_MS / 1000);
+			 "it is tried again; if its node is lost, remove the pod with kubectl "
+			 "delete pod --force, or force the delete",
+			 "controllers of cluster %s do not stop: %s is still there after %d s",
+			 json_str(t->input, "name"), t->left_name, STOP_MS / 1000);
 		op_fail(op, &err);
 	} else {
 		op_after(op, LOOK_AGAIN_MS, check_stopped, NULL);
@@ -168,9 +179,11 @@ static void list_pods(struct capi_op *op, struct take_back *t, const json_t *dep
 	json_t *value;
 
 	buf_init(&selector, 4096);
-	json_object_foreach((json_t *)labels, key, value)
-		buf_addf(&selector, "%s%s=%s", selector.len ? "," : "", key, json_string_value(value) ? json_string_value(value) : "");
-	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods", json_str(deployment, "metadata.namespace"));
+	json_object_foreach ((json_t *)labels, key, value)
+		buf_addf(&selector, "%s%s=%s", selector.len ? "," : "", key,
+			 json_string_value(value) ? json_string_value(value) : "");
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods",
+		 json_str(deployment, "metadata.namespace"));
 	if (selector.len)
 		op_list(op, path, selector.data, on_pods, t);
 	else
@@ -192,7 +205,8 @@ static void on_deployment(struct capi_op *op, void *arg, const struct kube_reply
 		fail(op, r, "reading a controller's Deployment");
 		return;
 	}
-	seen = json_int_or(r->body, "status.observedGeneration", 0) >= json_int_or(r->body, "metadata.generation", 0);
+	seen = json_int_or(r->body, "status.observedGeneration", 0) >=
+	       json_int_or(r->body, "metadata.generation", 0);
 	if (!seen || json_int_or(r->body, "status.replicas", 0) > 0) {
 		note_left(t, "Deployment", json_str_or(r->body, "metadata.name", "?"));
 		op_item_done(op);
@@ -263,8 +277,9 @@ static bool anyone_runs(const struct take_back *t)
 	json_t *d;
 	size_t i;
 
-	json_array_foreach(t->deployments, i, d)
-		if (json_int_or(d, "status.replicas", 0) > 0 || json_int_or(d, "spec.replicas", 1) > 0)
+	json_array_foreach (t->deployments, i, d)
+		if (json_int_or(d, "status.replicas", 0) > 0 ||
+		    json_int_or(d, "spec.replicas", 1) > 0)
 			return true;
 	return false;
 }
@@ -284,7 +299,7 @@ static void on_deployments(struct capi_op *op, void *arg, const struct kube_repl
 	}
 	json_decref(t->deployments);
 	t->deployments = json_array();
-	json_array_foreach(json_object_get(r->body, "items"), i, d)
+	json_array_foreach (json_object_get(r->body, "items"), i, d)
 		if (is_controller(t, d))
 			json_array_append_new(t->deployments, json_deep_copy(d));
 	if (anyone_runs(t))
@@ -301,20 +316,21 @@ static int reports_paused(const json_t *object)
 	json_t *c;
 	size_t i;
 
-	json_array_foreach(json_at(object, "status.conditions"), i, c)
+	json_array_foreach (json_at(object, "status.conditions"), i, c)
 		if (strcmp(json_str_or(c, "type", ""), "Paused") == 0)
 			return strcmp(json_str_or(c, "status", ""), "True") == 0;
 	return -1;
 }
 
-/* An infrastructure object without an owner does not know its Cluster and never reports the pause. */
+/* An infrastructure object without an owner does not know its Cluster and never reports the pause.
+ */
 static bool all_observed(const struct graph *g)
 {
 	bool cluster = false;
 	json_t *o;
 	size_t i;
 
-	json_array_foreach(g->objects, i, o) {
+	json_array_foreach (g->objects, i, o) {
 		int paused = reports_paused(o);
 
 		if (strcmp(json_str(o, "kind"), "Cluster") == 0)
@@ -345,7 +361,8 @@ static void observe(struct capi_op *op, void *arg)
 	struct take_back *t = op_state(op);
 
 	(void)arg;
-	graph_read(op, &t->graph, json_str(t->input, "namespace"), json_str(t->input, "name"), on_observed_graph);
+	graph_read(op, &t->graph, json_str(t->input, "namespace"), json_str(t->input, "name"),
+		   on_observed_graph);
 }
 
 static void on_taken(struct capi_op *op, const json_t *cluster)
@@ -382,7 +399,9 @@ static void start_take_back(struct capi_op *op)
 struct capi_op *capi_take_back(struct kube *k, const json_t *input, const struct capi_callbacks *cb)
 {
 	static const struct op_type type = {
-		.name = "take_back", .start = start_take_back, .free_state = free_take_back,
+		.name = "take_back",
+		.start = start_take_back,
+		.free_state = free_take_back,
 		.state_size = sizeof(struct take_back),
 	};
 	struct capi_op *op = op_new(k, &type, cb);

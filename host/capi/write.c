@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writes a plan into a paused cluster. Each object: create; when it is there already, compare, and patch what differs. An object
- * that is on its way out, that an owner of an earlier life holds (the garbage collector deletes it, paused or not), or that refuses
- * the patch is removed and created again. Then everything is read back, until a whole round finds nothing to mend.
+ * Writes a plan into a paused cluster. Each object: create; when it is there already, compare, and
+ * patch what differs. An object that is on its way out, that an owner of an earlier life holds (the
+ * garbage collector deletes it, paused or not), or that refuses the patch is removed and created
+ * again. Then everything is read back, until a whole round finds nothing to mend.
  */
 #include "config.h"
 #include "host/capi/capi.h"
@@ -67,7 +68,9 @@ static struct item *owner_of(struct write *w, const struct item *it)
 {
 	const json_t *owner = json_object_get(it->entry, "owner");
 
-	return json_is_object(owner) ? find(w, json_str_or(owner, "kind", ""), json_str_or(owner, "name", "")) : NULL;
+	return json_is_object(owner)
+		       ? find(w, json_str_or(owner, "kind", ""), json_str_or(owner, "name", ""))
+		       : NULL;
 }
 
 static void fail_item(struct item *it, const struct kube_reply *r, const char *doing)
@@ -93,8 +96,9 @@ static json_t *with_owner(struct write *w, const struct item *it)
 	if (!owner)
 		return object;
 	assert(owner->uid[0]);
-	ref = json_pack("{s:s,s:s,s:s,s:s}", "apiVersion", json_str(owner->object, "apiVersion"), "kind",
-			json_str(owner->object, "kind"), "name", json_str(owner->object, "metadata.name"), "uid", owner->uid);
+	ref = json_pack("{s:s,s:s,s:s,s:s}", "apiVersion", json_str(owner->object, "apiVersion"),
+			"kind", json_str(owner->object, "kind"), "name",
+			json_str(owner->object, "metadata.name"), "uid", owner->uid);
 	if (json_bool_or(it->entry, "controller", false)) {
 		json_object_set_new(ref, "controller", json_true());
 		json_object_set_new(ref, "blockOwnerDeletion", json_true());
@@ -107,7 +111,8 @@ static void keep_identity(struct write *w, struct item *it, const json_t *got)
 {
 	snprintf(it->uid, sizeof(it->uid), "%s", json_str_or(got, "metadata.uid", ""));
 	if (strcmp(json_str_or(it->object, "kind", ""), "Cluster") == 0)
-		snprintf(w->resource_version, sizeof(w->resource_version), "%s", json_str_or(got, "metadata.resourceVersion", ""));
+		snprintf(w->resource_version, sizeof(w->resource_version), "%s",
+			 json_str_or(got, "metadata.resourceVersion", ""));
 }
 
 static void create(struct item *it);
@@ -165,14 +170,16 @@ static void replace(struct item *it, const json_t *got, const char *why)
 	struct pcg_error err;
 
 	if (++it->mends > MENDS_MAX) {
-		pcg_fail(&err, PCG_CLASS_CONFLICT, "see who else writes this object; then it is tried again",
+		pcg_fail(&err, PCG_CLASS_CONFLICT,
+			 "see who else writes this object; then it is tried again",
 			 "writing %s: made anew %d times, and again %s", it->label, MENDS_MAX, why);
 		op_fail(it->op, &err);
 		return;
 	}
 	op_progress(it->op, "replaced", it->label);
 	it->mended = true;
-	remove_object(it->op, &it->removal, it->path, json_str(got, "metadata.uid"), on_removed, it);
+	remove_object(it->op, &it->removal, it->path, json_str(got, "metadata.uid"), on_removed,
+		      it);
 }
 
 /* An owner that is part of the plan under another uid than the one it has now. */
@@ -181,8 +188,9 @@ static bool has_stale_owner(struct write *w, const json_t *got)
 	json_t *ref;
 	size_t i;
 
-	json_array_foreach(json_at(got, "metadata.ownerReferences"), i, ref) {
-		const struct item *owner = find(w, json_str_or(ref, "kind", ""), json_str_or(ref, "name", ""));
+	json_array_foreach (json_at(got, "metadata.ownerReferences"), i, ref) {
+		const struct item *owner =
+			find(w, json_str_or(ref, "kind", ""), json_str_or(ref, "name", ""));
 
 		if (owner && owner->uid[0] && strcmp(owner->uid, json_str_or(ref, "uid", "")) != 0)
 			return true;
@@ -195,7 +203,7 @@ static bool has_owner(const json_t *got, const struct item *owner)
 	json_t *ref;
 	size_t i;
 
-	json_array_foreach(json_at(got, "metadata.ownerReferences"), i, ref)
+	json_array_foreach (json_at(got, "metadata.ownerReferences"), i, ref)
 		if (strcmp(json_str_or(ref, "uid", ""), owner->uid) == 0)
 			return true;
 	return false;
@@ -237,8 +245,10 @@ static void mend(struct item *it, const char *what)
 	json_t *body;
 
 	if (++it->mends > MENDS_MAX) {
-		pcg_fail(&err, PCG_CLASS_CONFLICT, "see who else writes this object; then it is tried again",
-			 "writing %s: %s is not what was written, after %d changes", it->label, what, MENDS_MAX);
+		pcg_fail(&err, PCG_CLASS_CONFLICT,
+			 "see who else writes this object; then it is tried again",
+			 "writing %s: %s is not what was written, after %d changes", it->label,
+			 what, MENDS_MAX);
 		op_fail(it->op, &err);
 		return;
 	}
@@ -348,8 +358,8 @@ static void finish(struct capi_op *op)
 
 	for (size_t i = 0; i < w->n; i++)
 		if (strcmp(json_str_or(w->items[i].object, "kind", ""), "Cluster") == 0)
-			result = json_pack("{s:{s:s,s:s}}", "cluster", "resourceVersion", w->resource_version, "uid",
-					   w->items[i].uid);
+			result = json_pack("{s:{s:s,s:s}}", "cluster", "resourceVersion",
+					   w->resource_version, "uid", w->items[i].uid);
 	op_progress(op, "verified", "objects");
 	op_done(op, result);
 }
@@ -370,7 +380,8 @@ static void end_check(struct capi_op *op, void *arg)
 	if (!mended) {
 		finish(op);
 	} else if (w->rounds >= ROUNDS_MAX) {
-		pcg_fail(&err, PCG_CLASS_CONFLICT, "see who else writes these objects; then it is tried again",
+		pcg_fail(&err, PCG_CLASS_CONFLICT,
+			 "see who else writes these objects; then it is tried again",
 			 "objects read back differed in each of %d rounds", ROUNDS_MAX);
 		op_fail(op, &err);
 	} else {
@@ -403,9 +414,11 @@ static void next_group(struct capi_op *op)
 		return;
 	}
 	group = json_int_or(w->items[w->first].entry, "group", 0);
-	while (w->first + w->count < w->n && json_int_or(w->items[w->first + w->count].entry, "group", 0) == group)
+	while (w->first + w->count < w->n &&
+	       json_int_or(w->items[w->first + w->count].entry, "group", 0) == group)
 		w->count++;
-	op_batch(op, w->count, w->rounds ? begin_check : begin_item, w->rounds ? end_check : end_group, w);
+	op_batch(op, w->count, w->rounds ? begin_check : begin_item,
+		 w->rounds ? end_check : end_group, w);
 }
 
 /* ---- before the first write ---- */
@@ -437,8 +450,10 @@ static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_rep
 	authority_read(r->body, &now);
 	authority_read(cluster_of(w), &ours);
 	if (strcmp(now.holder, "cluster") == 0 || now.epoch > ours.epoch) {
-		pcg_fail(&err, PCG_CLASS_CONFLICT, "nothing was written; the newer authority stands",
-			 "writing the objects with epoch %" PRId64 ": authority over the cluster is \"%s\" with epoch %" PRId64,
+		pcg_fail(&err, PCG_CLASS_CONFLICT,
+			 "nothing was written; the newer authority stands",
+			 "writing the objects with epoch %" PRId64
+			 ": authority over the cluster is \"%s\" with epoch %" PRId64,
 			 ours.epoch, now.holder, now.epoch);
 		op_fail(op, &err);
 		return;
@@ -446,8 +461,9 @@ static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_rep
 	next_group(op);
 }
 
-/* Controllers make a certificate authority anew without a word when they find none, or trust a wrong one: joins would then fail
- * long after the hand-over. So what is written must be what serves. */
+/* Controllers make a certificate authority anew without a word when they find none, or trust a
+ * wrong one: joins would then fail long after the hand-over. So what is written must be what
+ * serves. */
 static int check_authority(struct capi_op *op, struct pcg_error *err)
 {
 	struct write *w = op_state(op);
@@ -464,7 +480,9 @@ static int check_authority(struct capi_op *op, struct pcg_error *err)
 		return pcg_fail(err, PCG_CLASS_BUG, "", "a plan without a Cluster");
 	snprintf(name, sizeof(name), "%s-ca", json_str(cluster, "metadata.name"));
 	secret = find(w, "Secret", name);
-	data = secret ? json_string_value(json_object_get(json_object_get(secret->object, "data"), "tls.crt")) : NULL;
+	data = secret ? json_string_value(
+				json_object_get(json_object_get(secret->object, "data"), "tls.crt"))
+		      : NULL;
 	pem = data ? (char *)base64_decode(data, strlen(data), &len) : NULL;
 	if (!pem)
 		return pcg_fail(err, PCG_CLASS_BUG, "", "a plan without the Secret %s", name);
@@ -478,9 +496,12 @@ static int check_authority(struct capi_op *op, struct pcg_error *err)
 	if (r)
 		return pcg_fail_prefix(err, "the CA that the API was verified against");
 	if (strcmp(written.sha256, serving.sha256) != 0)
-		return pcg_fail(err, PCG_CLASS_PERMANENT, "nothing was written; the keys of this cluster must be the ones it was built with",
-				"Secret %s would hold another CA (%s) than the one that serves the API (%s)", name,
-				written.sha256, serving.sha256);
+		return pcg_fail(err, PCG_CLASS_PERMANENT,
+				"nothing was written; the keys of this cluster must be the ones it "
+				"was built with",
+				"Secret %s would hold another CA (%s) than the one that serves the "
+				"API (%s)",
+				name, written.sha256, serving.sha256);
 	return 0;
 }
 
@@ -496,7 +517,7 @@ static void start_write(struct capi_op *op)
 	w->n = json_array_size(json_object_get(w->plan, "objects"));
 	w->items = calloc(w->n ? w->n : 1, sizeof(*w->items));
 	assert(w->items);
-	json_array_foreach(json_object_get(w->plan, "objects"), i, entry) {
+	json_array_foreach (json_object_get(w->plan, "objects"), i, entry) {
 		struct item *it = &w->items[i];
 
 		it->op = op;
@@ -518,7 +539,10 @@ static void start_write(struct capi_op *op)
 struct capi_op *capi_write(struct kube *k, const json_t *plan, const struct capi_callbacks *cb)
 {
 	static const struct op_type type = {
-		.name = "write", .start = start_write, .free_state = free_write, .state_size = sizeof(struct write),
+		.name = "write",
+		.start = start_write,
+		.free_state = free_write,
+		.state_size = sizeof(struct write),
 	};
 	struct capi_op *op = op_new(k, &type, cb);
 	struct write *w = op_state(op);

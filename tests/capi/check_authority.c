@@ -52,14 +52,16 @@ static bool roll_back(int64_t epoch)
 
 static const char *annotation(const char *key)
 {
-	return json_string_value(json_object_get(json_at(fake_api_get(rig.api, CLUSTER), "metadata.annotations"), key));
+	return json_string_value(json_object_get(
+		json_at(fake_api_get(rig.api, CLUSTER), "metadata.annotations"), key));
 }
 
 static void check_holder(const char *holder, const char *epoch, bool paused)
 {
 	ck_assert_str_eq(annotation(CAPI_AUTHORITY), holder);
 	ck_assert_str_eq(annotation(CAPI_EPOCH), epoch);
-	ck_assert_int_eq(json_bool_or(fake_api_get(rig.api, CLUSTER), "spec.paused", false), paused);
+	ck_assert_int_eq(json_bool_or(fake_api_get(rig.api, CLUSTER), "spec.paused", false),
+			 paused);
 }
 
 START_TEST(commit_is_one_request_that_hands_over_and_unpauses)
@@ -125,20 +127,26 @@ END_TEST
 /* The request that a commit would have sent with what it read before the roll-back. */
 START_TEST(commit_that_arrives_after_a_roll_back_is_refused)
 {
-	AUTO_JSON json_t *late = json_pack("{s:{s:s,s:{s:s,s:s}},s:{s:n}}", "metadata", "resourceVersion",
-					   json_str(fake_api_get(rig.api, CLUSTER), "metadata.resourceVersion"), "annotations",
-					   CAPI_AUTHORITY, "cluster", CAPI_EPOCH, "2", "spec", "paused");
-	/* The last request of the roll-back's first step is the guarded patch; what follows fails, so the objects stay. */
+	AUTO_JSON json_t *late = json_pack(
+		"{s:{s:s,s:{s:s,s:s}},s:{s:n}}", "metadata", "resourceVersion",
+		json_str(fake_api_get(rig.api, CLUSTER), "metadata.resourceVersion"), "annotations",
+		CAPI_AUTHORITY, "cluster", CAPI_EPOCH, "2", "spec", "paused");
+	/* The last request of the roll-back's first step is the guarded patch; what follows fails,
+	 * so the objects stay. */
 	fake_api_fail(rig.api, 3, FAKE_ERROR);
 	ck_assert(!roll_back(3));
 	check_holder("gateway", "3", true);
-	ck_assert_int_eq(fake_api_request(rig.api, "PATCH", CLUSTER, "application/merge-patch+json", late), 409);
+	ck_assert_int_eq(
+		fake_api_request(rig.api, "PATCH", CLUSTER, "application/merge-patch+json", late),
+		409);
 	check_holder("gateway", "3", true);
 	ck_assert(!commit(2));
 	ck_assert_int_eq(rig.err.class, PCG_CLASS_CONFLICT);
 	ck_assert_msg(roll_back(3), "%s", rig.err.text);
 	ck_assert_uint_eq(fake_api_count(rig.api), 0);
-	ck_assert_int_eq(fake_api_request(rig.api, "PATCH", CLUSTER, "application/merge-patch+json", late), 404);
+	ck_assert_int_eq(
+		fake_api_request(rig.api, "PATCH", CLUSTER, "application/merge-patch+json", late),
+		404);
 }
 END_TEST
 
@@ -170,10 +178,10 @@ END_TEST
 static const struct {
 	const char *holder, *epoch, *owner;
 } foreign[] = {
-	{ "cluster", "5", "gw-1" },
-	{ "gateway", "5", "gw-1" },
-	{ "gateway", "1", "gw-2" },
-	{ "somebody", "1", "gw-1" },
+	{"cluster", "5", "gw-1"},
+	{"gateway", "5", "gw-1"},
+	{"gateway", "1", "gw-2"},
+	{"somebody", "1", "gw-1"},
 };
 
 START_TEST(commit_yields_to_another_authority)

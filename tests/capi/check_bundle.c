@@ -9,8 +9,9 @@
 #include <string.h>
 
 static const char *const order[] = {
-	"v0.9.9", "1.0.0-alpha", "1.0.0-alpha.1", "v1.0.0-alpha.beta", "v1.0.0-beta.2", "v1.0.0-beta.11", "v1.0.0-rc.1", "v1.0.0",
-	"v1.9.1", "v1.10.0", "v1.21.1", "v2.0.0-rc.0+36",
+	"v0.9.9",        "1.0.0-alpha",    "1.0.0-alpha.1", "v1.0.0-alpha.beta",
+	"v1.0.0-beta.2", "v1.0.0-beta.11", "v1.0.0-rc.1",   "v1.0.0",
+	"v1.9.1",        "v1.10.0",        "v1.21.1",       "v2.0.0-rc.0+36",
 };
 
 START_TEST(versions_are_ordered_as_semver_does)
@@ -22,14 +23,16 @@ START_TEST(versions_are_ordered_as_semver_does)
 			int c = bundle_version_compare(order[a], order[b], &ok);
 
 			ck_assert(ok);
-			ck_assert_msg((c < 0) == (a < b) && (c > 0) == (a > b), "%s %s: %d", order[a], order[b], c);
+			ck_assert_msg((c < 0) == (a < b) && (c > 0) == (a > b), "%s %s: %d",
+				      order[a], order[b], c);
 		}
 }
 END_TEST
 
 START_TEST(what_is_no_version_is_said_to_be_none)
 {
-	static const char *const bad[] = { "", "v1", "v1.2", "latest", "v1.2.x", "1.2.3.4", "v1.2.3-", ".." };
+	static const char *const bad[] = {"",       "v1",      "v1.2",    "latest",
+					  "v1.2.x", "1.2.3.4", "v1.2.3-", ".."};
 	bool ok;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -111,9 +114,12 @@ START_TEST(components_are_substituted_labelled_and_tolerate_the_control_plane)
 	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.args.0"), "--level=2");
 	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.args.1"), "--who=admin");
 	labels = json_at(d, "metadata.labels");
-	ck_assert_str_eq(json_string_value(json_object_get(labels, "cluster.x-k8s.io/provider")), "infrastructure-vsphere");
-	ck_assert_str_eq(json_string_value(json_object_get(labels, "clusterctl.cluster.x-k8s.io")), "");
-	ck_assert_str_eq(json_str(d, "spec.template.spec.tolerations.0.key"), "node-role.kubernetes.io/control-plane");
+	ck_assert_str_eq(json_string_value(json_object_get(labels, "cluster.x-k8s.io/provider")),
+			 "infrastructure-vsphere");
+	ck_assert_str_eq(json_string_value(json_object_get(labels, "clusterctl.cluster.x-k8s.io")),
+			 "");
+	ck_assert_str_eq(json_str(d, "spec.template.spec.tolerations.0.key"),
+			 "node-role.kubernetes.io/control-plane");
 	ck_assert(bundle_tolerates(d));
 }
 END_TEST
@@ -123,7 +129,8 @@ START_TEST(missing_variable_is_named_with_its_file)
 	AUTO_JSON json_t *objects = NULL;
 	struct pcg_error err;
 
-	ck_assert_int_eq(bundle_load(dir, "vsphere", &bundle_parts[4], NULL, &objects, &err), PCG_EPERMANENT);
+	ck_assert_int_eq(bundle_load(dir, "vsphere", &bundle_parts[4], NULL, &objects, &err),
+			 PCG_EPERMANENT);
 	ck_assert_ptr_nonnull(strstr(err.text, "VSPHERE_USERNAME"));
 	ck_assert_ptr_nonnull(strstr(err.text, "infrastructure-components.yaml"));
 }
@@ -133,11 +140,11 @@ static const struct {
 	const char *toleration;
 	bool tolerates;
 } tolerations[] = {
-	{ "{\"operator\":\"Exists\"}", true },
-	{ "{\"operator\":\"Exists\",\"effect\":\"NoSchedule\"}", true },
-	{ "{\"operator\":\"Exists\",\"effect\":\"NoExecute\"}", false },
-	{ "{\"key\":\"node-role.kubernetes.io/control-plane\"}", true },
-	{ "{\"key\":\"node-role.kubernetes.io/master\",\"effect\":\"NoSchedule\"}", false },
+	{"{\"operator\":\"Exists\"}", true},
+	{"{\"operator\":\"Exists\",\"effect\":\"NoSchedule\"}", true},
+	{"{\"operator\":\"Exists\",\"effect\":\"NoExecute\"}", false},
+	{"{\"key\":\"node-role.kubernetes.io/control-plane\"}", true},
+	{"{\"key\":\"node-role.kubernetes.io/master\",\"effect\":\"NoSchedule\"}", false},
 };
 
 START_TEST(tolerations_are_read_as_the_scheduler_does)
@@ -146,7 +153,9 @@ START_TEST(tolerations_are_read_as_the_scheduler_does)
 	json_t *one = NULL;
 	AUTO_JSON json_t *d = NULL;
 
-	ck_assert_int_eq(json_parse(tolerations[_i].toleration, strlen(tolerations[_i].toleration), "t", &one, &err), 0);
+	ck_assert_int_eq(json_parse(tolerations[_i].toleration, strlen(tolerations[_i].toleration),
+				    "t", &one, &err),
+			 0);
 	d = json_pack("{s:{s:{s:{s:[o]}}}}", "spec", "template", "spec", "tolerations", one);
 	ck_assert_int_eq(bundle_tolerates(d), tolerations[_i].tolerates);
 }
@@ -168,7 +177,8 @@ int main(void)
 	tcase_add_test(t, newest_version_without_its_file_is_no_reason_to_take_an_older_one);
 	tcase_add_test(t, components_are_substituted_labelled_and_tolerate_the_control_plane);
 	tcase_add_test(t, missing_variable_is_named_with_its_file);
-	tcase_add_loop_test(t, tolerations_are_read_as_the_scheduler_does, 0, ARRAY_LEN(tolerations));
+	tcase_add_loop_test(t, tolerations_are_read_as_the_scheduler_does, 0,
+			    ARRAY_LEN(tolerations));
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

@@ -8,34 +8,35 @@
 
 static json_t *variables(void)
 {
-	return json_pack("{s:s,s:s,s:s}", "USER", "root", "EMPTY", "", "NASTY", "a: \"${USER}\" $$ }\n");
+	return json_pack("{s:s,s:s,s:s}", "USER", "root", "EMPTY", "", "NASTY",
+			 "a: \"${USER}\" $$ }\n");
 }
 
 static const struct {
 	const char *text, *result;
 } substituted[] = {
-	{ "", "" },
-	{ "plain $ text $USER {USER} }", "plain $ text $USER {USER} }" },
-	{ "${USER}", "root" },
-	{ "a${USER}b${USER}", "arootbroot" },
-	{ "${ USER } ${USER } ${ USER}", "root root root" },
-	{ "${EMPTY}", "" },
-	{ "${NASTY}", "a: \"${USER}\" $$ }\n" },
-	{ "${USER:-d} ${USER:=d} ${USER=d}", "root root root" },
-	{ "${NO:-d} ${NO:=d} ${NO=d}", "d d d" },
-	{ "${EMPTY:-d} ${EMPTY:=d}", "d d" },
-	{ "${NO:=:8443}", ":8443" },
-	{ "${NO:=true}/${NO:=\"\"}", "true/\"\"" },
-	{ "${NO:=}|", "|" },
-	{ "${NO:=a${USER}b}", "arootb" },
-	{ "${NO:=${ALSO_NO:=x}}", "x" },
-	{ "${USER:=${NOT_NEEDED}}", "root" },
-	{ "$${USER}", "${USER}" },
-	{ "$$USER $$", "$USER $" },
-	{ "some ${USER}$${var$${USER}$USER${USER}", "some root${var${USER}$USERroot" },
-	{ "something $${var=${USER}}", "something ${var=root}" },
-	{ "pattern: ^\\d+$", "pattern: ^\\d+$" },
-	{ "a\\/b\\\\c\\n", "a/b\\c\\n" },
+	{"", ""},
+	{"plain $ text $USER {USER} }", "plain $ text $USER {USER} }"},
+	{"${USER}", "root"},
+	{"a${USER}b${USER}", "arootbroot"},
+	{"${ USER } ${USER } ${ USER}", "root root root"},
+	{"${EMPTY}", ""},
+	{"${NASTY}", "a: \"${USER}\" $$ }\n"},
+	{"${USER:-d} ${USER:=d} ${USER=d}", "root root root"},
+	{"${NO:-d} ${NO:=d} ${NO=d}", "d d d"},
+	{"${EMPTY:-d} ${EMPTY:=d}", "d d"},
+	{"${NO:=:8443}", ":8443"},
+	{"${NO:=true}/${NO:=\"\"}", "true/\"\""},
+	{"${NO:=}|", "|"},
+	{"${NO:=a${USER}b}", "arootb"},
+	{"${NO:=${ALSO_NO:=x}}", "x"},
+	{"${USER:=${NOT_NEEDED}}", "root"},
+	{"$${USER}", "${USER}"},
+	{"$$USER $$", "$USER $"},
+	{"some ${USER}$${var$${USER}$USER${USER}", "some root${var${USER}$USERroot"},
+	{"something $${var=${USER}}", "something ${var=root}"},
+	{"pattern: ^\\d+$", "pattern: ^\\d+$"},
+	{"a\\/b\\\\c\\n", "a/b\\c\\n"},
 };
 
 START_TEST(substitutes_as_clusterctl_does)
@@ -45,7 +46,9 @@ START_TEST(substitutes_as_clusterctl_does)
 	struct buf out;
 
 	buf_init(&out, 65536);
-	ck_assert_int_eq(envsubst_expand(substituted[_i].text, strlen(substituted[_i].text), "file", v, &out, &err), 0);
+	ck_assert_int_eq(envsubst_expand(substituted[_i].text, strlen(substituted[_i].text), "file",
+					 v, &out, &err),
+			 0);
 	ck_assert_str_eq(out.data, substituted[_i].result);
 	buf_free(&out);
 }
@@ -54,15 +57,15 @@ END_TEST
 static const struct {
 	const char *text, *says;
 } refused[] = {
-	{ "a\nb: ${NO}", "no value for 1 variable: NO" },
-	{ "${B} ${A} ${B} ${USER}", "no value for 2 variables: B, A" },
-	{ "${NO:=${DEEP}}", "DEEP" },
-	{ "a\nb\n${USER", "line 3" },
-	{ "${USER:=x", "without its end" },
-	{ "${}", "without a name" },
-	{ "${USER^^}", "not known" },
-	{ "${USER:?stop}", "not known" },
-	{ "${USER/a/b}", "not known" },
+	{"a\nb: ${NO}", "no value for 1 variable: NO"},
+	{"${B} ${A} ${B} ${USER}", "no value for 2 variables: B, A"},
+	{"${NO:=${DEEP}}", "DEEP"},
+	{"a\nb\n${USER", "line 3"},
+	{"${USER:=x", "without its end"},
+	{"${}", "without a name"},
+	{"${USER^^}", "not known"},
+	{"${USER:?stop}", "not known"},
+	{"${USER/a/b}", "not known"},
 };
 
 START_TEST(names_what_cannot_be_substituted)
@@ -72,7 +75,9 @@ START_TEST(names_what_cannot_be_substituted)
 	struct buf out;
 
 	buf_init(&out, 65536);
-	ck_assert_int_eq(envsubst_expand(refused[_i].text, strlen(refused[_i].text), "file.yaml", v, &out, &err), PCG_EPERMANENT);
+	ck_assert_int_eq(envsubst_expand(refused[_i].text, strlen(refused[_i].text), "file.yaml", v,
+					 &out, &err),
+			 PCG_EPERMANENT);
 	ck_assert_msg(strstr(err.text, refused[_i].says), "%s", err.text);
 	ck_assert_ptr_nonnull(strstr(err.text, "file.yaml"));
 	ck_assert_str_ne(err.remedy, "");
@@ -89,7 +94,8 @@ START_TEST(endless_nesting_is_refused)
 	buf_init(&out, 65536);
 	for (int i = 0; i < 1000; i++)
 		buf_adds(&text, "${A:=");
-	ck_assert_int_eq(envsubst_expand(text.data, text.len, "f", NULL, &out, &err), PCG_EPERMANENT);
+	ck_assert_int_eq(envsubst_expand(text.data, text.len, "f", NULL, &out, &err),
+			 PCG_EPERMANENT);
 	buf_free(&text);
 	buf_free(&out);
 }

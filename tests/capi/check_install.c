@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char cni[] = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata:\n  name: cni\n  namespace: kube-system\nspec: {}\n";
+static const char cni[] = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata:\n  name: cni\n  "
+			  "namespace: kube-system\nspec: {}\n";
 static const char addon[] =
-	"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: addon\n  namespace: kube-system\nspec:\n  replicas: 1\n"
+	"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: addon\n  namespace: "
+	"kube-system\nspec:\n  replicas: 1\n"
 	"  template:\n    metadata:\n      labels: {a: b}\n    spec: {containers: []}\n---\n"
-	"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\ndata:\n  a: \"${NOT_A_VARIABLE} {{ x }}\"\n";
+	"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\ndata:\n  a: \"${NOT_A_VARIABLE} "
+	"{{ x }}\"\n";
 
 static char *dir;
 
@@ -31,9 +34,10 @@ static void teardown(void)
 
 static json_t *input(void)
 {
-	return json_pack("{s:[{s:s,s:s,s:[{s:s,s:s}]},{s:s,s:s,s:[{s:s,s:s}]}],s:s,s:s,s:{}}", "layers", "layer", "addon", "name",
-			 "addons", "manifests", "name", "a", "content", addon, "layer", "cni", "name", "network", "manifests", "name", "c",
-			 "content", cni, "bundle", dir, "provider", "vsphere", "variables");
+	return json_pack("{s:[{s:s,s:s,s:[{s:s,s:s}]},{s:s,s:s,s:[{s:s,s:s}]}],s:s,s:s,s:{}}",
+			 "layers", "layer", "addon", "name", "addons", "manifests", "name", "a",
+			 "content", addon, "layer", "cni", "name", "network", "manifests", "name",
+			 "c", "content", cni, "bundle", dir, "provider", "vsphere", "variables");
 }
 
 static bool install(const json_t *in)
@@ -45,8 +49,13 @@ static bool install(const json_t *in)
 
 START_TEST(stages_come_in_order_each_available_before_the_next)
 {
-	static const char *const stages[] = { "network", "cert-manager", "cluster-api", "bootstrap-kubeadm", "control-plane-kubeadm",
-					      "infrastructure-vsphere", "addons" };
+	static const char *const stages[] = {"network",
+					     "cert-manager",
+					     "cluster-api",
+					     "bootstrap-kubeadm",
+					     "control-plane-kubeadm",
+					     "infrastructure-vsphere",
+					     "addons"};
 	AUTO_JSON json_t *in = input();
 	char line[128];
 	json_t *v;
@@ -54,10 +63,11 @@ START_TEST(stages_come_in_order_each_available_before_the_next)
 	bool begun = false;
 
 	ck_assert_msg(install(in), "%s", rig.err.text);
-	json_array_foreach(rig.progress, i, v) {
+	json_array_foreach (rig.progress, i, v) {
 		if (stage == ARRAY_LEN(stages))
 			break;
-		snprintf(line, sizeof(line), "%s %s", begun ? "available" : "installing", stages[stage]);
+		snprintf(line, sizeof(line), "%s %s", begun ? "available" : "installing",
+			 stages[stage]);
 		if (strcmp(json_string_value(v), line) != 0)
 			continue;
 		stage += begun;
@@ -73,11 +83,13 @@ START_TEST(components_are_sent_substituted_and_profiles_as_they_stand)
 	const json_t *d;
 
 	ck_assert_msg(install(in), "%s", rig.err.text);
-	d = fake_api_get(rig.api, "/apis/apps/v1/namespaces/capv-system/deployments/capv-system-manager");
+	d = fake_api_get(rig.api,
+			 "/apis/apps/v1/namespaces/capv-system/deployments/capv-system-manager");
 	ck_assert_ptr_nonnull(d);
 	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.args.0"), "--level=2");
 	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.args.1"), "--who=");
-	ck_assert_str_eq(json_str(d, "spec.template.spec.tolerations.0.key"), "node-role.kubernetes.io/control-plane");
+	ck_assert_str_eq(json_str(d, "spec.template.spec.tolerations.0.key"),
+			 "node-role.kubernetes.io/control-plane");
 	d = fake_api_get(rig.api, "/api/v1/namespaces/default/configmaps/text");
 	ck_assert_str_eq(json_str(d, "data.a"), "${NOT_A_VARIABLE} {{ x }}");
 	d = fake_api_get(rig.api, "/apis/apps/v1/namespaces/kube-system/deployments/addon");
@@ -102,16 +114,19 @@ START_TEST(nothing_is_sent_when_a_file_is_wrong)
 {
 	AUTO_JSON json_t *in = input();
 
-	sample_write_file(dir, "infrastructure-vsphere/v1.17.0/infrastructure-components.yaml", "a: ${NEEDED}\n");
+	sample_write_file(dir, "infrastructure-vsphere/v1.17.0/infrastructure-components.yaml",
+			  "a: ${NEEDED}\n");
 	ck_assert(!install(in));
 	ck_assert_int_eq(rig.err.class, PCG_CLASS_PERMANENT);
 	ck_assert_ptr_nonnull(strstr(rig.err.text, "NEEDED"));
 	ck_assert_int_eq(fake_api_requests(rig.api), 0);
-	sample_write_file(dir, "infrastructure-vsphere/v1.17.0/infrastructure-components.yaml", "a: [\n");
+	sample_write_file(dir, "infrastructure-vsphere/v1.17.0/infrastructure-components.yaml",
+			  "a: [\n");
 	ck_assert(!install(in));
 	ck_assert_ptr_nonnull(strstr(rig.err.text, "infrastructure-components.yaml"));
 	sample_bundle(dir);
-	json_put(json_array_get(json_object_get(in, "layers"), 0), "manifests", json_pack("[{s:s,s:s}]", "name", "bad", "content", "}"));
+	json_put(json_array_get(json_object_get(in, "layers"), 0), "manifests",
+		 json_pack("[{s:s,s:s}]", "name", "bad", "content", "}"));
 	ck_assert(!install(in));
 	ck_assert_ptr_nonnull(strstr(rig.err.text, "addons"));
 	ck_assert_int_eq(fake_api_requests(rig.api), 0);

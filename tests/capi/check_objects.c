@@ -46,25 +46,33 @@ static const struct {
 	const char *kind, *name, *api, *owner, *owner_name;
 	bool controller;
 } expected[] = {
-	{ "ConfigMap", "pcg-back-reference", "v1", NULL, NULL, false },
-	{ "Secret", "c1", "v1", NULL, NULL, false },
-	{ "Cluster", "c1", "cluster.x-k8s.io/v1beta2", NULL, NULL, false },
-	{ "VSphereCluster", "c1", "infrastructure.cluster.x-k8s.io/v1beta2", "Cluster", "c1", false },
-	{ "VSphereMachineTemplate", "c1-cp", "infrastructure.cluster.x-k8s.io/v1beta2", "Cluster", "c1", false },
-	{ "KubeadmControlPlane", "c1-cp", "controlplane.cluster.x-k8s.io/v1beta2", "Cluster", "c1", false },
-	{ "VSphereMachineTemplate", "c1-md", "infrastructure.cluster.x-k8s.io/v1beta2", "Cluster", "c1", false },
-	{ "KubeadmConfigTemplate", "c1-md", "bootstrap.cluster.x-k8s.io/v1beta2", "Cluster", "c1", false },
-	{ "MachineDeployment", "c1-md", "cluster.x-k8s.io/v1beta2", "Cluster", "c1", false },
-	{ "Secret", "c1-ca", "v1", "KubeadmControlPlane", "c1-cp", true },
-	{ "Secret", "c1-etcd", "v1", "KubeadmControlPlane", "c1-cp", true },
-	{ "Secret", "c1-proxy", "v1", "KubeadmControlPlane", "c1-cp", true },
-	{ "Secret", "c1-sa", "v1", "KubeadmControlPlane", "c1-cp", true },
-	{ "Secret", "c1-kubeconfig", "v1", "KubeadmControlPlane", "c1-cp", true },
-	{ "Machine", "c1-cp-bcdfg", "cluster.x-k8s.io/v1beta2", "KubeadmControlPlane", "c1-cp", true },
-	{ "KubeadmConfig", "c1-cp-bcdfg", "bootstrap.cluster.x-k8s.io/v1beta2", "Machine", "c1-cp-bcdfg", true },
-	{ "VSphereMachine", "c1-cp-bcdfg", "infrastructure.cluster.x-k8s.io/v1beta2", "Machine", "c1-cp-bcdfg", true },
-	{ "Secret", "c1-cp-bcdfg", "v1", "KubeadmConfig", "c1-cp-bcdfg", true },
-	{ "VSphereVM", "c1-cp-bcdfg", "infrastructure.cluster.x-k8s.io/v1beta2", "VSphereMachine", "c1-cp-bcdfg", false },
+	{"ConfigMap", "pcg-back-reference", "v1", NULL, NULL, false},
+	{"Secret", "c1", "v1", NULL, NULL, false},
+	{"Cluster", "c1", "cluster.x-k8s.io/v1beta2", NULL, NULL, false},
+	{"VSphereCluster", "c1", "infrastructure.cluster.x-k8s.io/v1beta2", "Cluster", "c1", false},
+	{"VSphereMachineTemplate", "c1-cp", "infrastructure.cluster.x-k8s.io/v1beta2", "Cluster",
+	 "c1", false},
+	{"KubeadmControlPlane", "c1-cp", "controlplane.cluster.x-k8s.io/v1beta2", "Cluster", "c1",
+	 false},
+	{"VSphereMachineTemplate", "c1-md", "infrastructure.cluster.x-k8s.io/v1beta2", "Cluster",
+	 "c1", false},
+	{"KubeadmConfigTemplate", "c1-md", "bootstrap.cluster.x-k8s.io/v1beta2", "Cluster", "c1",
+	 false},
+	{"MachineDeployment", "c1-md", "cluster.x-k8s.io/v1beta2", "Cluster", "c1", false},
+	{"Secret", "c1-ca", "v1", "KubeadmControlPlane", "c1-cp", true},
+	{"Secret", "c1-etcd", "v1", "KubeadmControlPlane", "c1-cp", true},
+	{"Secret", "c1-proxy", "v1", "KubeadmControlPlane", "c1-cp", true},
+	{"Secret", "c1-sa", "v1", "KubeadmControlPlane", "c1-cp", true},
+	{"Secret", "c1-kubeconfig", "v1", "KubeadmControlPlane", "c1-cp", true},
+	{"Machine", "c1-cp-bcdfg", "cluster.x-k8s.io/v1beta2", "KubeadmControlPlane", "c1-cp",
+	 true},
+	{"KubeadmConfig", "c1-cp-bcdfg", "bootstrap.cluster.x-k8s.io/v1beta2", "Machine",
+	 "c1-cp-bcdfg", true},
+	{"VSphereMachine", "c1-cp-bcdfg", "infrastructure.cluster.x-k8s.io/v1beta2", "Machine",
+	 "c1-cp-bcdfg", true},
+	{"Secret", "c1-cp-bcdfg", "v1", "KubeadmConfig", "c1-cp-bcdfg", true},
+	{"VSphereVM", "c1-cp-bcdfg", "infrastructure.cluster.x-k8s.io/v1beta2", "VSphereMachine",
+	 "c1-cp-bcdfg", false},
 };
 
 START_TEST(plan_is_the_list_that_controllers_adopt)
@@ -76,7 +84,8 @@ START_TEST(plan_is_the_list_that_controllers_adopt)
 		e = sample_entry(plan, expected[i].kind, expected[i].name);
 		ck_assert_msg(e, "%s/%s", expected[i].kind, expected[i].name);
 		ck_assert_str_eq(json_str(e, "object.apiVersion"), expected[i].api);
-		ck_assert_str_eq(label(json_object_get(e, "object"), "cluster.x-k8s.io/cluster-name"), "c1");
+		ck_assert_str_eq(
+			label(json_object_get(e, "object"), "cluster.x-k8s.io/cluster-name"), "c1");
 		ck_assert_str_eq(json_str(e, "object.metadata.namespace"),
 				 strcmp(expected[i].kind, "ConfigMap") ? "default" : "kube-system");
 		ck_assert_ptr_null(json_at(e, "object.metadata.ownerReferences"));
@@ -98,7 +107,7 @@ START_TEST(owner_stands_in_an_earlier_group)
 	json_int_t last = 0;
 	size_t i;
 
-	json_array_foreach(list, i, e) {
+	json_array_foreach (list, i, e) {
 		ck_assert_int_ge(json_int_or(e, "group", -1), last);
 		last = json_int_or(e, "group", -1);
 		if (json_is_null(json_object_get(e, "owner")))
@@ -117,13 +126,15 @@ static void check_no_empty(const json_t *v, const char *key)
 	const char *name;
 
 	ck_assert_msg(!json_is_object(v) || json_object_size(v), "empty object %s", key);
-	ck_assert_msg(!json_is_array(v) || json_array_size(v) || !strcmp(key, "taints"), "empty list %s", key);
-	ck_assert_msg(!json_is_string(v) || json_string_length(v) || !strcmp(key, "value"), "empty string %s", key);
+	ck_assert_msg(!json_is_array(v) || json_array_size(v) || !strcmp(key, "taints"),
+		      "empty list %s", key);
+	ck_assert_msg(!json_is_string(v) || json_string_length(v) || !strcmp(key, "value"),
+		      "empty string %s", key);
 	ck_assert_msg(!json_is_null(v), "null %s", key);
 	if (json_is_object(v))
-		json_object_foreach((json_t *)v, name, item)
+		json_object_foreach ((json_t *)v, name, item)
 			check_no_empty(item, name);
-	json_array_foreach(v, i, item)
+	json_array_foreach (v, i, item)
 		check_no_empty(item, key);
 }
 
@@ -132,7 +143,7 @@ START_TEST(nothing_empty_is_sent)
 	const json_t *e;
 	size_t i;
 
-	json_array_foreach(json_object_get(plan, "objects"), i, e) {
+	json_array_foreach (json_object_get(plan, "objects"), i, e) {
 		if (json_at(e, "object.spec"))
 			check_no_empty(json_at(e, "object.spec"), "spec");
 		if (json_is_object(json_object_get(e, "status")))
@@ -151,7 +162,8 @@ START_TEST(cluster_is_paused_and_in_the_gateways_hands)
 	ck_assert_str_eq(annotation(o, CAPI_OWNER), "gw-1");
 	ck_assert_str_eq(annotation(o, "overlordUid"), "gw-1");
 	ck_assert_str_eq(json_str(o, "spec.controlPlaneEndpoint.host"), "10.0.0.5");
-	ck_assert_str_eq(json_str(o, "spec.infrastructureRef.apiGroup"), "infrastructure.cluster.x-k8s.io");
+	ck_assert_str_eq(json_str(o, "spec.infrastructureRef.apiGroup"),
+			 "infrastructure.cluster.x-k8s.io");
 	ck_assert_str_eq(json_str(o, "spec.infrastructureRef.kind"), "VSphereCluster");
 	ck_assert_str_eq(json_str(o, "spec.clusterNetwork.pods.cidrBlocks.0"), "192.168.0.0/16");
 	ck_assert_ptr_null(json_at(o, "spec.infrastructureRef.apiVersion"));
@@ -161,16 +173,20 @@ END_TEST
 START_TEST(pools_have_their_wanted_sizes_and_workers_no_machines)
 {
 	const json_t *md = object("MachineDeployment", "c1-md");
-	AUTO_JSON json_t *selector = json_pack("{s:s,s:s}", "cluster.x-k8s.io/cluster-name", "c1", "cluster.x-k8s.io/deployment-name",
-					       "c1-md");
+	AUTO_JSON json_t *selector = json_pack("{s:s,s:s}", "cluster.x-k8s.io/cluster-name", "c1",
+					       "cluster.x-k8s.io/deployment-name", "c1-md");
 
-	ck_assert_int_eq(json_int_or(object("KubeadmControlPlane", "c1-cp"), "spec.replicas", 0), 3);
+	ck_assert_int_eq(json_int_or(object("KubeadmControlPlane", "c1-cp"), "spec.replicas", 0),
+			 3);
 	ck_assert_int_eq(json_int_or(md, "spec.replicas", 0), 5);
 	ck_assert(json_equal(json_at(md, "spec.selector.matchLabels"), selector));
 	ck_assert_str_eq(json_str(md, "spec.template.spec.bootstrap.configRef.name"), "c1-md");
-	ck_assert_int_eq(json_int_or(md, "spec.rollout.strategy.rollingUpdate.maxUnavailable", 0), 1);
-	ck_assert_str_eq(json_string_value(json_object_get(json_at(md, "spec.template.metadata.labels"), "node-role.kubernetes.io/gpu")),
-			 "yes");
+	ck_assert_int_eq(json_int_or(md, "spec.rollout.strategy.rollingUpdate.maxUnavailable", 0),
+			 1);
+	ck_assert_str_eq(
+		json_string_value(json_object_get(json_at(md, "spec.template.metadata.labels"),
+						  "node-role.kubernetes.io/gpu")),
+		"yes");
 	ck_assert_ptr_null(sample_entry(plan, "MachineSet", "c1-md"));
 }
 END_TEST
@@ -178,19 +194,24 @@ END_TEST
 START_TEST(labels_and_taints_of_a_pool_reach_its_nodes)
 {
 	const json_t *o = object("KubeadmConfigTemplate", "c1-md");
-	const char *labels = json_str(o, "spec.template.spec.joinConfiguration.nodeRegistration.kubeletExtraArgs.0.value");
+	const char *labels = json_str(
+		o,
+		"spec.template.spec.joinConfiguration.nodeRegistration.kubeletExtraArgs.0.value");
 
 	ck_assert_ptr_nonnull(strstr(labels, "zone=a"));
 	ck_assert_ptr_nonnull(strstr(labels, "empty="));
 	ck_assert_ptr_nonnull(strstr(labels, "given=yes"));
 	ck_assert_ptr_null(strstr(labels, "node-role"));
-	ck_assert_str_eq(json_str(o, "spec.template.spec.joinConfiguration.nodeRegistration.taints.0.key"), "gpu");
+	ck_assert_str_eq(
+		json_str(o, "spec.template.spec.joinConfiguration.nodeRegistration.taints.0.key"),
+		"gpu");
 }
 END_TEST
 
 START_TEST(machine_of_kubeadm_init_has_the_control_planes_configuration_without_join)
 {
-	const json_t *kcp = json_at(object("KubeadmControlPlane", "c1-cp"), "spec.kubeadmConfigSpec");
+	const json_t *kcp =
+		json_at(object("KubeadmControlPlane", "c1-cp"), "spec.kubeadmConfigSpec");
 	const json_t *mine = json_object_get(object("KubeadmConfig", "c1-cp-bcdfg"), "spec");
 	AUTO_JSON json_t *want = json_deep_copy(kcp);
 
@@ -203,8 +224,10 @@ END_TEST
 START_TEST(second_control_plane_machine_has_it_without_init)
 {
 	AUTO_JSON json_t *in = sample_input("ca crt\n"), *two = NULL;
-	json_t *machines = json_object_get(in, "machines"), *machine = json_deep_copy(json_array_get(machines, 0));
-	json_t *objects = json_object_get(in, "providerObjects"), *infra = json_deep_copy(json_array_get(objects, 4));
+	json_t *machines = json_object_get(in, "machines"),
+	       *machine = json_deep_copy(json_array_get(machines, 0));
+	json_t *objects = json_object_get(in, "providerObjects"),
+	       *infra = json_deep_copy(json_array_get(objects, 4));
 	struct pcg_error err;
 
 	json_object_set_new(machine, "name", json_string("c1-cp-zzzzz"));
@@ -214,15 +237,17 @@ START_TEST(second_control_plane_machine_has_it_without_init)
 	json_put(infra, "object.metadata.name", json_string("c1-cp-zzzzz"));
 	json_array_append_new(objects, infra);
 	ck_assert_int_eq(capi_objects_build(in, &two, &err), 0);
-	ck_assert_ptr_null(json_at(sample_entry(two, "KubeadmConfig", "c1-cp-zzzzz"), "object.spec.initConfiguration"));
-	ck_assert_ptr_nonnull(json_at(sample_entry(two, "KubeadmConfig", "c1-cp-zzzzz"), "object.spec.joinConfiguration"));
+	ck_assert_ptr_null(json_at(sample_entry(two, "KubeadmConfig", "c1-cp-zzzzz"),
+				   "object.spec.initConfiguration"));
+	ck_assert_ptr_nonnull(json_at(sample_entry(two, "KubeadmConfig", "c1-cp-zzzzz"),
+				      "object.spec.joinConfiguration"));
 }
 END_TEST
 
 static const struct {
 	const char *version;
 	bool gate;
-} gates[] = { { "v1.30.9", false }, { "v1.31.0", true }, { "v1.35.4", true }, { "v1.36.3", false } };
+} gates[] = {{"v1.30.9", false}, {"v1.31.0", true}, {"v1.35.4", true}, {"v1.36.3", false}};
 
 START_TEST(gate_that_the_control_plane_provider_adds_is_in_the_machines_configuration)
 {
@@ -232,15 +257,20 @@ START_TEST(gate_that_the_control_plane_provider_adds_is_in_the_machines_configur
 	json_put(in, "spec.kubernetesVersion", json_string(gates[_i].version));
 	ck_assert_int_eq(capi_objects_build(in, &p, &err), 0);
 	ck_assert_int_eq(json_bool_or(sample_entry(p, "KubeadmConfig", "c1-cp-bcdfg"),
-				      "object.spec.clusterConfiguration.featureGates.ControlPlaneKubeletLocalMode", false), gates[_i].gate);
-	ck_assert_ptr_null(json_at(sample_entry(p, "KubeadmControlPlane", "c1-cp"),
-				   "object.spec.kubeadmConfigSpec.clusterConfiguration.featureGates"));
+				      "object.spec.clusterConfiguration.featureGates."
+				      "ControlPlaneKubeletLocalMode",
+				      false),
+			 gates[_i].gate);
+	ck_assert_ptr_null(
+		json_at(sample_entry(p, "KubeadmControlPlane", "c1-cp"),
+			"object.spec.kubeadmConfigSpec.clusterConfiguration.featureGates"));
 }
 END_TEST
 
 START_TEST(machine_is_what_the_control_plane_provider_counts)
 {
-	const json_t *m = object("Machine", "c1-cp-bcdfg"), *infra = object("VSphereMachine", "c1-cp-bcdfg");
+	const json_t *m = object("Machine", "c1-cp-bcdfg"),
+		     *infra = object("VSphereMachine", "c1-cp-bcdfg");
 
 	ck_assert_str_eq(label(m, "cluster.x-k8s.io/control-plane"), "");
 	ck_assert_str_eq(label(m, "cluster.x-k8s.io/control-plane-name"), "c1-cp");
@@ -261,20 +291,27 @@ START_TEST(status_says_what_controllers_would_have_found)
 	ck_assert_str_eq(json_str(m, "status.nodeRef.name"), "c1-cp-bcdfg");
 	ck_assert_str_eq(json_str(m, "status.addresses.0.address"), "10.0.0.5");
 	ck_assert(json_bool_or(m, "status.initialization.infrastructureProvisioned", false));
-	ck_assert(json_bool_or(sample_entry(plan, "Cluster", "c1"), "status.initialization.controlPlaneInitialized", false));
-	ck_assert(json_bool_or(sample_entry(plan, "KubeadmControlPlane", "c1-cp"), "status.initialization.controlPlaneInitialized", false));
-	ck_assert_str_eq(json_str(sample_entry(plan, "KubeadmControlPlane", "c1-cp"), "status.conditions.0.type"), "Initialized");
-	ck_assert(json_bool_or(sample_entry(plan, "VSphereMachine", "c1-cp-bcdfg"), "status.initialization.provisioned", false));
+	ck_assert(json_bool_or(sample_entry(plan, "Cluster", "c1"),
+			       "status.initialization.controlPlaneInitialized", false));
+	ck_assert(json_bool_or(sample_entry(plan, "KubeadmControlPlane", "c1-cp"),
+			       "status.initialization.controlPlaneInitialized", false));
+	ck_assert_str_eq(json_str(sample_entry(plan, "KubeadmControlPlane", "c1-cp"),
+				  "status.conditions.0.type"),
+			 "Initialized");
+	ck_assert(json_bool_or(sample_entry(plan, "VSphereMachine", "c1-cp-bcdfg"),
+			       "status.initialization.provisioned", false));
 }
 END_TEST
 
 START_TEST(values_with_quotes_lines_and_braces_stay_as_they_are)
 {
-	const json_t *spec = json_at(object("KubeadmControlPlane", "c1-cp"), "spec.kubeadmConfigSpec");
+	const json_t *spec =
+		json_at(object("KubeadmControlPlane", "c1-cp"), "spec.kubeadmConfigSpec");
 
 	ck_assert_str_eq(json_str(spec, "preKubeadmCommands.0"), SAMPLE_NASTY);
 	ck_assert_str_eq(json_str(spec, "files.0.content"), SAMPLE_NASTY);
-	ck_assert_str_eq(json_str(spec, "initConfiguration.nodeRegistration.kubeletExtraArgs.0.value"), "");
+	ck_assert_str_eq(
+		json_str(spec, "initConfiguration.nodeRegistration.kubeletExtraArgs.0.value"), "");
 	ck_assert(json_is_array(json_at(spec, "initConfiguration.nodeRegistration.taints")));
 }
 END_TEST
@@ -284,25 +321,30 @@ START_TEST(secrets_have_the_form_that_controllers_read)
 	const json_t *ca = object("Secret", "c1-ca"), *sa = object("Secret", "c1-sa");
 
 	ck_assert_str_eq(json_str(ca, "type"), "cluster.x-k8s.io/secret");
-	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(ca, "data"), "tls.crt")), "Y2EgY3J0Cg==");
-	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(sa, "data"), "tls.crt")), "c2EgcHViCg==");
-	ck_assert_str_eq(json_str(object("Secret", "c1-cp-bcdfg"), "data.format"), "Y2xvdWQtY29uZmln");
-	ck_assert_str_eq(json_str(object("ConfigMap", "pcg-back-reference"), "data.gatewayUid"), "gw-1");
-	ck_assert_str_eq(json_str(object("ConfigMap", "pcg-back-reference"), "data.planeUrl"), "https://plane.example:8443");
+	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(ca, "data"), "tls.crt")),
+			 "Y2EgY3J0Cg==");
+	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(sa, "data"), "tls.crt")),
+			 "c2EgcHViCg==");
+	ck_assert_str_eq(json_str(object("Secret", "c1-cp-bcdfg"), "data.format"),
+			 "Y2xvdWQtY29uZmln");
+	ck_assert_str_eq(json_str(object("ConfigMap", "pcg-back-reference"), "data.gatewayUid"),
+			 "gw-1");
+	ck_assert_str_eq(json_str(object("ConfigMap", "pcg-back-reference"), "data.planeUrl"),
+			 "https://plane.example:8443");
 }
 END_TEST
 
 static const struct {
 	const char *remove, *says;
 } incomplete[] = {
-	{ "keys.sa.key", "sa pair" },
-	{ "keys.etcd.crt", "etcd pair" },
-	{ "controlPlaneSpec", "controlPlaneSpec" },
-	{ "workerSpec", "pool md" },
-	{ "machines", "first machine" },
-	{ "endpoint.host", "endpoint.host" },
-	{ "epoch", "epoch" },
-	{ "providerObjects", "role cluster" },
+	{"keys.sa.key", "sa pair"},
+	{"keys.etcd.crt", "etcd pair"},
+	{"controlPlaneSpec", "controlPlaneSpec"},
+	{"workerSpec", "pool md"},
+	{"machines", "first machine"},
+	{"endpoint.host", "endpoint.host"},
+	{"epoch", "epoch"},
+	{"providerObjects", "role cluster"},
 };
 
 START_TEST(what_is_missing_is_named)
@@ -327,13 +369,14 @@ START_TEST(paths_follow_from_the_kind)
 	static const struct {
 		const char *api, *kind, *path;
 	} table[] = {
-		{ "v1", "Secret", "/api/v1/namespaces/n/secrets/x" },
-		{ "v1", "Namespace", "/api/v1/namespaces/x" },
-		{ "cluster.x-k8s.io/v1beta2", "Cluster", "/apis/cluster.x-k8s.io/v1beta2/namespaces/n/clusters/x" },
-		{ "g/v1", "VSphereVM", "/apis/g/v1/namespaces/n/vspherevms/x" },
-		{ "g/v1", "VSphereClusterIdentity", "/apis/g/v1/vsphereclusteridentities/x" },
-		{ "g/v1", "MachineHealthCheck", "/apis/g/v1/namespaces/n/machinehealthchecks/x" },
-		{ "g/v1", "IPAddress", "/apis/g/v1/namespaces/n/ipaddresses/x" },
+		{"v1", "Secret", "/api/v1/namespaces/n/secrets/x"},
+		{"v1", "Namespace", "/api/v1/namespaces/x"},
+		{"cluster.x-k8s.io/v1beta2", "Cluster",
+		 "/apis/cluster.x-k8s.io/v1beta2/namespaces/n/clusters/x"},
+		{"g/v1", "VSphereVM", "/apis/g/v1/namespaces/n/vspherevms/x"},
+		{"g/v1", "VSphereClusterIdentity", "/apis/g/v1/vsphereclusteridentities/x"},
+		{"g/v1", "MachineHealthCheck", "/apis/g/v1/namespaces/n/machinehealthchecks/x"},
+		{"g/v1", "IPAddress", "/apis/g/v1/namespaces/n/ipaddresses/x"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
@@ -358,9 +401,12 @@ int main(void)
 	tcase_add_test(t, cluster_is_paused_and_in_the_gateways_hands);
 	tcase_add_test(t, pools_have_their_wanted_sizes_and_workers_no_machines);
 	tcase_add_test(t, labels_and_taints_of_a_pool_reach_its_nodes);
-	tcase_add_test(t, machine_of_kubeadm_init_has_the_control_planes_configuration_without_join);
+	tcase_add_test(t,
+		       machine_of_kubeadm_init_has_the_control_planes_configuration_without_join);
 	tcase_add_test(t, second_control_plane_machine_has_it_without_init);
-	tcase_add_loop_test(t, gate_that_the_control_plane_provider_adds_is_in_the_machines_configuration, 0, ARRAY_LEN(gates));
+	tcase_add_loop_test(
+		t, gate_that_the_control_plane_provider_adds_is_in_the_machines_configuration, 0,
+		ARRAY_LEN(gates));
 	tcase_add_test(t, machine_is_what_the_control_plane_provider_counts);
 	tcase_add_test(t, status_says_what_controllers_would_have_found);
 	tcase_add_test(t, values_with_quotes_lines_and_braces_stay_as_they_are);

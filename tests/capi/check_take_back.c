@@ -11,8 +11,12 @@
 #define INFRA "/apis/infrastructure.cluster.x-k8s.io/v1beta2/namespaces/default/"
 #define WORKERS 20
 
-static const char *const namespaces[] = { "capi-system", "capi-kubeadm-bootstrap-system", "capi-kubeadm-control-plane-system",
-					  "capv-system", "somewhere-else", "kube-system" };
+static const char *const namespaces[] = {"capi-system",
+					 "capi-kubeadm-bootstrap-system",
+					 "capi-kubeadm-control-plane-system",
+					 "capv-system",
+					 "somewhere-else",
+					 "kube-system"};
 
 /* What controllers would have made: machines of a pool, more than a page of a list holds. */
 static void add_workers(void)
@@ -24,18 +28,25 @@ static void add_workers(void)
 		snprintf(id, sizeof(id), "vsphere://%d", i);
 		snprintf(path, sizeof(path), CAPI "machines/%s", name);
 		fake_api_put(rig.api, path,
-			json_pack("{s:s,s:{s:s,s:s,s:{s:s,s:s}},s:{s:s,s:{s:s,s:s,s:s}},s:{s:[{s:s,s:s}]}}", "kind", "Machine", "metadata",
-				  "name", name, "namespace", "default", "labels", "cluster.x-k8s.io/cluster-name", "c1",
-				  "cluster.x-k8s.io/deployment-name", "c1-md", "spec", "providerID", id, "infrastructureRef",
-				  "apiGroup", "infrastructure.cluster.x-k8s.io", "kind", "VSphereMachine", "name", name, "status",
-				  "addresses", "type", "InternalIP", "address", "10.0.1.1"));
+			     json_pack("{s:s,s:{s:s,s:s,s:{s:s,s:s}},s:{s:s,s:{s:s,s:s,s:s}},s:{s:["
+				       "{s:s,s:s}]}}",
+				       "kind", "Machine", "metadata", "name", name, "namespace",
+				       "default", "labels", "cluster.x-k8s.io/cluster-name", "c1",
+				       "cluster.x-k8s.io/deployment-name", "c1-md", "spec",
+				       "providerID", id, "infrastructureRef", "apiGroup",
+				       "infrastructure.cluster.x-k8s.io", "kind", "VSphereMachine",
+				       "name", name, "status", "addresses", "type", "InternalIP",
+				       "address", "10.0.1.1"));
 	}
 	fake_api_put(rig.api, INFRA "vspheremachines/c1-md-orphan",
-		json_pack("{s:s,s:{s:s,s:s,s:{s:s}},s:{s:s}}", "kind", "VSphereMachine", "metadata", "name", "c1-md-orphan", "namespace",
-			  "default", "labels", "cluster.x-k8s.io/cluster-name", "c1", "spec", "providerID", "vsphere://orphan"));
+		     json_pack("{s:s,s:{s:s,s:s,s:{s:s}},s:{s:s}}", "kind", "VSphereMachine",
+			       "metadata", "name", "c1-md-orphan", "namespace", "default", "labels",
+			       "cluster.x-k8s.io/cluster-name", "c1", "spec", "providerID",
+			       "vsphere://orphan"));
 	fake_api_put(rig.api, CAPI "machines/other",
-		json_pack("{s:s,s:{s:s,s:s,s:{s:s}}}", "kind", "Machine", "metadata", "name", "other", "namespace", "default", "labels",
-			  "cluster.x-k8s.io/cluster-name", "c2"));
+		     json_pack("{s:s,s:{s:s,s:s,s:{s:s}}}", "kind", "Machine", "metadata", "name",
+			       "other", "namespace", "default", "labels",
+			       "cluster.x-k8s.io/cluster-name", "c2"));
 }
 
 static void deployment_path(char path[256], const char *ns)
@@ -49,15 +60,20 @@ static void add_controllers(void)
 
 	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
 		bool labelled = strcmp(namespaces[i], "somewhere-else") == 0;
-		json_t *labels = labelled ? json_pack("{s:s}", "cluster.x-k8s.io/provider", "infrastructure-x") : json_object();
+		json_t *labels = labelled ? json_pack("{s:s}", "cluster.x-k8s.io/provider",
+						      "infrastructure-x")
+					  : json_object();
 
 		snprintf(name, sizeof(name), "%s-manager", namespaces[i]);
 		deployment_path(path, namespaces[i]);
 		fake_api_put(rig.api, path,
-			json_pack("{s:s,s:{s:s,s:s,s:o,s:i},s:{s:i,s:{s:{s:s}},s:{s:{s:{s:s}}}},s:{s:i}}", "kind", "Deployment", "metadata",
-				  "name", name, "namespace", namespaces[i], "labels", labels, "generation", 1, "spec", "replicas", 1,
-				  "selector", "matchLabels", "control-plane", namespaces[i], "template", "metadata", "labels",
-				  "control-plane", namespaces[i], "status", "replicas", 1));
+			     json_pack("{s:s,s:{s:s,s:s,s:o,s:i},s:{s:i,s:{s:{s:s}},s:{s:{s:{s:s}}}"
+				       "},s:{s:i}}",
+				       "kind", "Deployment", "metadata", "name", name, "namespace",
+				       namespaces[i], "labels", labels, "generation", 1, "spec",
+				       "replicas", 1, "selector", "matchLabels", "control-plane",
+				       namespaces[i], "template", "metadata", "labels",
+				       "control-plane", namespaces[i], "status", "replicas", 1));
 	}
 }
 
@@ -95,7 +111,7 @@ static const json_t *machine(const char *name)
 	json_t *m;
 	size_t i;
 
-	json_array_foreach(json_object_get(rig.result, "machines"), i, m)
+	json_array_foreach (json_object_get(rig.result, "machines"), i, m)
 		if (strcmp(json_str_or(m, "name", ""), name) == 0)
 			return m;
 	ck_abort_msg("%s is not among the machines", name);
@@ -103,21 +119,26 @@ static const json_t *machine(const char *name)
 
 static void check_taken(void)
 {
-	const json_t *cluster = fake_api_get(rig.api, CAPI "clusters/c1"), *annotations = json_at(cluster, "metadata.annotations");
+	const json_t *cluster = fake_api_get(rig.api, CAPI "clusters/c1"),
+		     *annotations = json_at(cluster, "metadata.annotations");
 	char path[256];
 
 	ck_assert(json_bool_or(cluster, "spec.paused", false));
-	ck_assert_str_eq(json_string_value(json_object_get(annotations, CAPI_AUTHORITY)), "gateway");
+	ck_assert_str_eq(json_string_value(json_object_get(annotations, CAPI_AUTHORITY)),
+			 "gateway");
 	ck_assert_str_eq(json_string_value(json_object_get(annotations, CAPI_EPOCH)), "3");
 	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
 		bool controller = strcmp(namespaces[i], "kube-system") != 0;
 
 		deployment_path(path, namespaces[i]);
-		ck_assert_int_eq(json_int_or(fake_api_get(rig.api, path), "spec.replicas", 9), controller ? 0 : 1);
-		snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s-manager-1", namespaces[i], namespaces[i]);
+		ck_assert_int_eq(json_int_or(fake_api_get(rig.api, path), "spec.replicas", 9),
+				 controller ? 0 : 1);
+		snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s-manager-1",
+			 namespaces[i], namespaces[i]);
 		ck_assert_int_eq(fake_api_get(rig.api, path) == NULL, controller);
 	}
-	ck_assert_uint_eq(json_array_size(json_object_get(rig.result, "machines")), 1 + WORKERS + 1);
+	ck_assert_uint_eq(json_array_size(json_object_get(rig.result, "machines")),
+			  1 + WORKERS + 1);
 	ck_assert_int_eq(json_int_or(rig.result, "epoch", 0), 3);
 }
 
@@ -150,7 +171,7 @@ START_TEST(graph_holds_kinds_and_none_of_another_cluster)
 	bool vm = false, template = false;
 
 	ck_assert(take_back(3, 10000));
-	json_array_foreach(json_object_get(rig.result, "objects"), i, o) {
+	json_array_foreach (json_object_get(rig.result, "objects"), i, o) {
 		ck_assert_ptr_nonnull(json_str(o, "kind"));
 		ck_assert_ptr_nonnull(json_str(o, "apiVersion"));
 		ck_assert_str_ne(json_str(o, "kind"), "Secret");
@@ -171,13 +192,14 @@ START_TEST(taking_back_again_is_the_same)
 	first = json_deep_copy(rig.result);
 	requests = fake_api_requests(rig.api);
 	ck_assert(take_back(3, 10000));
-	ck_assert(json_equal(json_object_get(first, "machines"), json_object_get(rig.result, "machines")));
+	ck_assert(json_equal(json_object_get(first, "machines"),
+			     json_object_get(rig.result, "machines")));
 	ck_assert_int_lt(fake_api_requests(rig.api) - requests, 60);
 	check_taken();
 }
 END_TEST
 
-static const enum fake_fault faults[] = { FAKE_ERROR, FAKE_CUT_AFTER };
+static const enum fake_fault faults[] = {FAKE_ERROR, FAKE_CUT_AFTER};
 
 START_TEST(any_request_may_fail_and_taking_back_again_arrives)
 {
@@ -187,7 +209,8 @@ START_TEST(any_request_may_fail_and_taking_back_again_arrives)
 		fake_api_fail(rig.api, n, faults[_i]);
 		take_back(3, 1000);
 		fake_api_heal(rig.api);
-		ck_assert_msg(take_back(3, 1000), "after failure at request %ld: %s", n, rig.err.text);
+		ck_assert_msg(take_back(3, 1000), "after failure at request %ld: %s", n,
+			      rig.err.text);
 		check_taken();
 	}
 }
@@ -200,11 +223,13 @@ START_TEST(controllers_that_do_not_look_are_stopped_all_the_same)
 	fake_api_deaf_controllers(rig.api);
 	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
 		deployment_path(path, namespaces[i]);
-		json_put(fake_api_get(rig.api, path), "status", json_pack("{s:i}", "observedGeneration", 99));
+		json_put(fake_api_get(rig.api, path), "status",
+			 json_pack("{s:i}", "observedGeneration", 99));
 	}
 	ck_assert_msg(take_back(3, 500), "%s", rig.err.text);
 	ck_assert(rig_progressed("not observed in time pause"));
-	ck_assert_uint_eq(json_array_size(json_object_get(rig.result, "machines")), 1 + WORKERS + 1);
+	ck_assert_uint_eq(json_array_size(json_object_get(rig.result, "machines")),
+			  1 + WORKERS + 1);
 }
 END_TEST
 
@@ -216,10 +241,12 @@ START_TEST(nobody_to_observe_is_not_waited_for)
 	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
 		deployment_path(path, namespaces[i]);
 		json_put(fake_api_get(rig.api, path), "spec.replicas", json_integer(0));
-		json_put(fake_api_get(rig.api, path), "status", json_pack("{s:i}", "observedGeneration", 99));
+		json_put(fake_api_get(rig.api, path), "status",
+			 json_pack("{s:i}", "observedGeneration", 99));
 	}
 	ck_assert(take_back(3, 15000));
-	ck_assert(!rig_progressed("observed pause") && !rig_progressed("not observed in time pause"));
+	ck_assert(!rig_progressed("observed pause") &&
+		  !rig_progressed("not observed in time pause"));
 }
 END_TEST
 
@@ -275,7 +302,8 @@ int main(void)
 	tcase_add_test(t, takes_over_stops_controllers_and_reads_all_machines);
 	tcase_add_test(t, graph_holds_kinds_and_none_of_another_cluster);
 	tcase_add_test(t, taking_back_again_is_the_same);
-	tcase_add_loop_test(t, any_request_may_fail_and_taking_back_again_arrives, 0, ARRAY_LEN(faults));
+	tcase_add_loop_test(t, any_request_may_fail_and_taking_back_again_arrives, 0,
+			    ARRAY_LEN(faults));
 	tcase_add_test(t, controllers_that_do_not_look_are_stopped_all_the_same);
 	tcase_add_test(t, nobody_to_observe_is_not_waited_for);
 	tcase_add_test(t, pod_that_still_runs_is_waited_for);

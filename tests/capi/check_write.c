@@ -51,15 +51,18 @@ static json_t *stored_named(const char *kind, const char *name)
 	return stored(sample_entry(plan, kind, name));
 }
 
-/* Exactly the plan is there: each object once, as wanted, owned by what is there now, status and all. */
+/* Exactly the plan is there: each object once, as wanted, owned by what is there now, status and
+ * all. */
 static void check_converged(void)
 {
 	json_t *entry, *got;
 	size_t i;
 
-	ck_assert_uint_eq(fake_api_count(rig.api), json_array_size(json_object_get(plan, "objects")));
-	json_array_foreach(json_object_get(plan, "objects"), i, entry) {
-		const json_t *object = json_object_get(entry, "object"), *owner = json_object_get(entry, "owner");
+	ck_assert_uint_eq(fake_api_count(rig.api),
+			  json_array_size(json_object_get(plan, "objects")));
+	json_array_foreach (json_object_get(plan, "objects"), i, entry) {
+		const json_t *object = json_object_get(entry, "object"),
+			     *owner = json_object_get(entry, "owner");
 		AUTO_FREE char *difference = NULL;
 		AUTO_FREE char *status = NULL;
 		AUTO_FREE char *label = path_label(object);
@@ -68,18 +71,25 @@ static void check_converged(void)
 		ck_assert_msg(got, "%s is missing", label);
 		difference = compare_object(object, got);
 		ck_assert_msg(!difference, "%s differs at %s", label, difference);
-		ck_assert_msg(!json_str(got, "metadata.deletionTimestamp"), "%s is being deleted", label);
-		if (json_is_object(json_object_get(entry, "status")) && !strstr(label, "Template")) {
-			status = compare_contains(json_at(entry, "status.initialization"), json_at(got, "status.initialization"));
+		ck_assert_msg(!json_str(got, "metadata.deletionTimestamp"), "%s is being deleted",
+			      label);
+		if (json_is_object(json_object_get(entry, "status")) &&
+		    !strstr(label, "Template")) {
+			status = compare_contains(json_at(entry, "status.initialization"),
+						  json_at(got, "status.initialization"));
 			ck_assert_msg(!status, "status of %s differs at %s", label, status);
 		}
 		if (json_is_object(owner)) {
-			json_t *holder = stored_named(json_str(owner, "kind"), json_str(owner, "name"));
+			json_t *holder =
+				stored_named(json_str(owner, "kind"), json_str(owner, "name"));
 
-			ck_assert_uint_eq(json_array_size(json_at(got, "metadata.ownerReferences")), 1);
-			ck_assert_str_eq(json_str(got, "metadata.ownerReferences.0.uid"), json_str(holder, "metadata.uid"));
-			ck_assert_int_eq(json_bool_or(got, "metadata.ownerReferences.0.controller", false),
-					 json_bool_or(entry, "controller", false));
+			ck_assert_uint_eq(json_array_size(json_at(got, "metadata.ownerReferences")),
+					  1);
+			ck_assert_str_eq(json_str(got, "metadata.ownerReferences.0.uid"),
+					 json_str(holder, "metadata.uid"));
+			ck_assert_int_eq(
+				json_bool_or(got, "metadata.ownerReferences.0.controller", false),
+				json_bool_or(entry, "controller", false));
 		}
 	}
 	ck_assert_msg(json_array_size(fake_api_violations(rig.api)) == 0, "%s",
@@ -90,7 +100,8 @@ START_TEST(writes_everything_once_owned_and_with_status)
 {
 	ck_assert_msg(write_plan(), "%s", rig.err.text);
 	check_converged();
-	ck_assert_str_eq(json_str(rig.result, "cluster.uid"), json_str(stored_named("Cluster", "c1"), "metadata.uid"));
+	ck_assert_str_eq(json_str(rig.result, "cluster.uid"),
+			 json_str(stored_named("Cluster", "c1"), "metadata.uid"));
 	ck_assert_ptr_nonnull(json_str(rig.result, "cluster.resourceVersion"));
 	ck_assert(rig_progressed("created Machine/c1-cp-bcdfg"));
 }
@@ -108,9 +119,10 @@ START_TEST(writing_again_changes_nothing)
 }
 END_TEST
 
-static const enum fake_fault faults[] = { FAKE_ERROR, FAKE_CUT_BEFORE, FAKE_CUT_AFTER };
+static const enum fake_fault faults[] = {FAKE_ERROR, FAKE_CUT_BEFORE, FAKE_CUT_AFTER};
 
-/* Fails the first request, then the second, ...: whatever was reached, the next attempt arrives at the same state. */
+/* Fails the first request, then the second, ...: whatever was reached, the next attempt arrives at
+ * the same state. */
 START_TEST(any_request_may_fail_and_writing_again_arrives)
 {
 	/* The step leaves the run short where the server did nothing. */
@@ -161,7 +173,8 @@ START_TEST(object_owned_by_an_earlier_life_is_made_anew)
 	ck_assert(write_plan());
 	machine = stored_named("Machine", "c1-cp-bcdfg");
 	old = strdup(json_str(machine, "metadata.uid"));
-	json_put(json_array_get(json_at(machine, "metadata.ownerReferences"), 0), "uid", json_string("uid-of-another-cluster"));
+	json_put(json_array_get(json_at(machine, "metadata.ownerReferences"), 0), "uid",
+		 json_string("uid-of-another-cluster"));
 	ck_assert_msg(write_plan(), "%s", rig.err.text);
 	ck_assert_str_ne(json_str(stored_named("Machine", "c1-cp-bcdfg"), "metadata.uid"), old);
 	free((char *)old);
@@ -173,7 +186,8 @@ END_TEST
 START_TEST(object_on_its_way_out_is_made_anew)
 {
 	ck_assert(write_plan());
-	json_put(stored_named("Cluster", "c1"), "metadata.deletionTimestamp", json_string("2026-01-01T00:00:00Z"));
+	json_put(stored_named("Cluster", "c1"), "metadata.deletionTimestamp",
+		 json_string("2026-01-01T00:00:00Z"));
 	ck_assert_msg(write_plan(), "%s", rig.err.text);
 	check_converged();
 }
@@ -183,8 +197,10 @@ START_TEST(object_that_differs_is_changed_and_immutable_one_replaced)
 {
 	ck_assert(write_plan());
 	json_put(stored_named("MachineDeployment", "c1-md"), "spec.replicas", json_integer(1));
-	json_put(stored_named("VSphereMachineTemplate", "c1-cp"), "spec.template.spec.numCPUs", json_integer(64));
-	json_put(stored_named("Secret", "c1-ca"), "data", json_pack("{s:s}", "tls.crt", "b3RoZXI="));
+	json_put(stored_named("VSphereMachineTemplate", "c1-cp"), "spec.template.spec.numCPUs",
+		 json_integer(64));
+	json_put(stored_named("Secret", "c1-ca"), "data",
+		 json_pack("{s:s}", "tls.crt", "b3RoZXI="));
 	ck_assert_msg(write_plan(), "%s", rig.err.text);
 	check_converged();
 	ck_assert(rig_progressed("changed MachineDeployment/c1-md"));
@@ -197,8 +213,11 @@ START_TEST(members_that_the_server_adds_are_no_difference)
 	AUTO_JSON json_t *before = NULL;
 
 	ck_assert(write_plan());
-	json_put(stored_named("Machine", "c1-cp-bcdfg"), "spec.deletion.nodeDeletionTimeoutSeconds", json_integer(10));
-	json_array_append_new(json_at(stored_named("Machine", "c1-cp-bcdfg"), "metadata.finalizers"), json_string("x/y"));
+	json_put(stored_named("Machine", "c1-cp-bcdfg"), "spec.deletion.nodeDeletionTimeoutSeconds",
+		 json_integer(10));
+	json_array_append_new(
+		json_at(stored_named("Machine", "c1-cp-bcdfg"), "metadata.finalizers"),
+		json_string("x/y"));
 	before = json_deep_copy(stored_named("Machine", "c1-cp-bcdfg"));
 	ck_assert(write_plan());
 	ck_assert(json_equal(before, stored_named("Machine", "c1-cp-bcdfg")));
@@ -215,7 +234,10 @@ END_TEST
 
 START_TEST(another_ca_than_the_serving_one_is_never_written)
 {
-	struct pki_cert_spec spec = { .common_name = "kubernetes", .is_ca = true, .not_before_ms = 0, .not_after_ms = 4102444800000 };
+	struct pki_cert_spec spec = {.common_name = "kubernetes",
+				     .is_ca = true,
+				     .not_before_ms = 0,
+				     .not_after_ms = 4102444800000};
 	struct secret *key = NULL;
 	char *pem = NULL;
 	AUTO_JSON json_t *in = NULL;
@@ -240,7 +262,8 @@ START_TEST(cluster_that_was_handed_over_is_not_written_to)
 	long before;
 
 	ck_assert(write_plan());
-	json_object_set_new(json_at(stored_named("Cluster", "c1"), "metadata.annotations"), CAPI_AUTHORITY, json_string("cluster"));
+	json_object_set_new(json_at(stored_named("Cluster", "c1"), "metadata.annotations"),
+			    CAPI_AUTHORITY, json_string("cluster"));
 	before = fake_api_requests(rig.api);
 	ck_assert(!write_plan());
 	ck_assert_int_eq(rig.err.class, PCG_CLASS_CONFLICT);
@@ -253,7 +276,8 @@ END_TEST
 
 START_TEST(refused_object_is_named_with_the_servers_reason)
 {
-	json_put(sample_entry(plan, "Machine", "c1-cp-bcdfg"), "object.spec.failureDomain", json_string(""));
+	json_put(sample_entry(plan, "Machine", "c1-cp-bcdfg"), "object.spec.failureDomain",
+		 json_string(""));
 	ck_assert(!write_plan());
 	ck_assert_int_eq(rig.err.class, PCG_CLASS_PERMANENT);
 	ck_assert_ptr_nonnull(strstr(rig.err.text, "Machine/c1-cp-bcdfg"));
@@ -290,8 +314,10 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, writes_everything_once_owned_and_with_status);
 	tcase_add_test(t, writing_again_changes_nothing);
-	tcase_add_loop_test(t, any_request_may_fail_and_writing_again_arrives, 0, ARRAY_LEN(faults));
-	tcase_add_loop_test(t, any_request_may_fail_and_rolling_back_again_arrives, 0, ARRAY_LEN(faults));
+	tcase_add_loop_test(t, any_request_may_fail_and_writing_again_arrives, 0,
+			    ARRAY_LEN(faults));
+	tcase_add_loop_test(t, any_request_may_fail_and_rolling_back_again_arrives, 0,
+			    ARRAY_LEN(faults));
 	tcase_add_test(t, object_owned_by_an_earlier_life_is_made_anew);
 	tcase_add_test(t, object_on_its_way_out_is_made_anew);
 	tcase_add_test(t, object_that_differs_is_changed_and_immutable_one_replaced);

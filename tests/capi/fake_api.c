@@ -38,7 +38,8 @@ struct answer {
 	json_t *body; /* owned */
 };
 
-static void violation(struct fake_api *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void violation(struct fake_api *f, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 static void violation(struct fake_api *f, const char *fmt, ...)
 {
@@ -53,8 +54,9 @@ static void violation(struct fake_api *f, const char *fmt, ...)
 
 static struct answer refuse(int code, const char *reason, const char *message)
 {
-	return (struct answer){ code, json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "kind", "Status", "apiVersion", "v1", "status",
-						"Failure", "reason", reason, "message", message, "code", code) };
+	return (struct answer){code, json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "kind", "Status",
+					       "apiVersion", "v1", "status", "Failure", "reason",
+					       reason, "message", message, "code", code)};
 }
 
 /* ---- rules of the server ---- */
@@ -79,19 +81,21 @@ static bool find_empty(const json_t *v, const char *key, char *where, size_t siz
 	json_t *item;
 	const char *name;
 
-	if (strcmp(key, "labels") == 0 || strcmp(key, "annotations") == 0 || strcmp(key, "matchLabels") == 0)
+	if (strcmp(key, "labels") == 0 || strcmp(key, "annotations") == 0 ||
+	    strcmp(key, "matchLabels") == 0)
 		return false;
-	if (((json_is_object(v) && json_object_size(v) == 0) || (json_is_array(v) && json_array_size(v) == 0 && strcmp(key, "taints")) ||
+	if (((json_is_object(v) && json_object_size(v) == 0) ||
+	     (json_is_array(v) && json_array_size(v) == 0 && strcmp(key, "taints")) ||
 	     (json_is_string(v) && json_string_length(v) == 0 && strcmp(key, "value")))) {
 		snprintf(where, size, "%s", key);
 		return true;
 	}
 	if (json_is_object(v))
-		json_object_foreach((json_t *)v, name, item)
+		json_object_foreach ((json_t *)v, name, item)
 			if (find_empty(item, name, where, size))
 				return true;
 	if (json_is_array(v))
-		json_array_foreach(v, i, item)
+		json_array_foreach (v, i, item)
 			if (find_empty(item, key, where, size))
 				return true;
 	return false;
@@ -102,31 +106,37 @@ static bool uid_exists(struct fake_api *f, const char *uid, const char *kind, co
 	const char *path;
 	json_t *o;
 
-	json_object_foreach(f->objects, path, o)
+	json_object_foreach (f->objects, path, o)
 		if (strcmp(json_str_or(o, "metadata.uid", ""), uid) == 0)
-			return strcmp(json_str_or(o, "kind", ""), kind) == 0 && strcmp(json_str_or(o, "metadata.name", ""), name) == 0;
+			return strcmp(json_str_or(o, "kind", ""), kind) == 0 &&
+			       strcmp(json_str_or(o, "metadata.name", ""), name) == 0;
 	return false;
 }
 
 /* o as it would stand, written what the client sent for it. */
-static bool check_object(struct fake_api *f, const json_t *o, const json_t *written, char *why, size_t size)
+static bool check_object(struct fake_api *f, const json_t *o, const json_t *written, char *why,
+			 size_t size)
 {
 	char where[128];
 	json_t *ref;
 	size_t i;
 
-	if (strstr(group_of(o), "cluster.x-k8s.io/v1beta2") && !strstr(group_of(o), "infrastructure")) {
+	if (strstr(group_of(o), "cluster.x-k8s.io/v1beta2") &&
+	    !strstr(group_of(o), "infrastructure")) {
 		json_t *spec = json_object_get(o, "spec");
 
 		if (!spec || find_empty(spec, "spec", where, sizeof(where))) {
-			snprintf(why, size, "%s is invalid: %s: empty", json_str_or(o, "metadata.name", "?"), spec ? where : "spec");
+			snprintf(why, size, "%s is invalid: %s: empty",
+				 json_str_or(o, "metadata.name", "?"), spec ? where : "spec");
 			return false;
 		}
 	}
-	json_array_foreach(json_at(written, "metadata.ownerReferences"), i, ref)
-		if (!uid_exists(f, json_str_or(ref, "uid", ""), json_str_or(ref, "kind", ""), json_str_or(ref, "name", "")))
-			violation(f, "%s/%s was written with an owner that is not there: %s", json_str_or(o, "kind", "?"),
-				  json_str_or(o, "metadata.name", "?"), json_str_or(ref, "name", "?"));
+	json_array_foreach (json_at(written, "metadata.ownerReferences"), i, ref)
+		if (!uid_exists(f, json_str_or(ref, "uid", ""), json_str_or(ref, "kind", ""),
+				json_str_or(ref, "name", "")))
+			violation(f, "%s/%s was written with an owner that is not there: %s",
+				  json_str_or(o, "kind", "?"), json_str_or(o, "metadata.name", "?"),
+				  json_str_or(ref, "name", "?"));
 	return true;
 }
 
@@ -135,7 +145,7 @@ static void merge(json_t *into, const json_t *patch)
 	const char *key;
 	json_t *v, *have;
 
-	json_object_foreach((json_t *)patch, key, v) {
+	json_object_foreach ((json_t *)patch, key, v) {
 		if (json_is_null(v)) {
 			json_object_del(into, key);
 			continue;
@@ -157,7 +167,8 @@ static void drop_if_finished(struct fake_api *f, const char *path)
 {
 	json_t *o = json_object_get(f->objects, path);
 
-	if (o && json_str(o, "metadata.deletionTimestamp") && json_array_size(json_at(o, "metadata.finalizers")) == 0)
+	if (o && json_str(o, "metadata.deletionTimestamp") &&
+	    json_array_size(json_at(o, "metadata.finalizers")) == 0)
 		json_object_del(f->objects, path);
 }
 
@@ -175,7 +186,9 @@ static struct answer create(struct fake_api *f, const char *collection, const js
 		return refuse(400, "BadRequest", "the object's apiVersion is not that of the path");
 	if (f->webhooks_down > 0 && strstr(group_of(body), "cluster.x-k8s.io")) {
 		f->webhooks_down--;
-		return refuse(500, "InternalError", "Internal error occurred: failed calling webhook \"default.cluster.x-k8s.io\": no endpoints available");
+		return refuse(500, "InternalError",
+			      "Internal error occurred: failed calling webhook "
+			      "\"default.cluster.x-k8s.io\": no endpoints available");
 	}
 	snprintf(path, sizeof(path), "%s/%s", collection, name);
 	if (json_object_get(f->objects, path))
@@ -190,7 +203,7 @@ static struct answer create(struct fake_api *f, const char *collection, const js
 	json_put(o, "metadata.creationTimestamp", json_string("2026-01-01T00:00:00Z"));
 	stamp(f, o);
 	json_object_set_new(f->objects, path, o);
-	return (struct answer){ 201, json_deep_copy(o) };
+	return (struct answer){201, json_deep_copy(o)};
 }
 
 static struct answer patch_status(struct fake_api *f, const char *path, const json_t *body)
@@ -206,13 +219,14 @@ static struct answer patch_status(struct fake_api *f, const char *path, const js
 		return refuse(409, "Conflict", "the object has been modified");
 	merge(o, json_object_get(body, "status") ? body : json_null());
 	stamp(f, o);
-	return (struct answer){ 200, json_deep_copy(o) };
+	return (struct answer){200, json_deep_copy(o)};
 }
 
 static struct answer patch(struct fake_api *f, const char *path, const json_t *body)
 {
 	json_t *o = json_object_get(f->objects, path), *before;
-	const char *rv = json_str(body, "metadata.resourceVersion"), *uid = json_str(body, "metadata.uid");
+	const char *rv = json_str(body, "metadata.resourceVersion"),
+		   *uid = json_str(body, "metadata.uid");
 	AUTO_JSON json_t *change = json_deep_copy(body);
 	AUTO_JSON json_t *after = NULL;
 	char why[256];
@@ -220,7 +234,9 @@ static struct answer patch(struct fake_api *f, const char *path, const json_t *b
 	if (!o)
 		return refuse(404, "NotFound", "not found");
 	if (rv && strcmp(rv, json_str(o, "metadata.resourceVersion")) != 0)
-		return refuse(409, "Conflict", "the object has been modified; please apply your changes to the latest version");
+		return refuse(409, "Conflict",
+			      "the object has been modified; please apply your changes to the "
+			      "latest version");
 	if (uid && strcmp(uid, json_str(o, "metadata.uid")) != 0)
 		return refuse(409, "Conflict", "Precondition failed: UID in precondition");
 	json_object_del(change, "status");
@@ -228,16 +244,20 @@ static struct answer patch(struct fake_api *f, const char *path, const json_t *b
 	before = json_object_get(o, "spec");
 	after = json_deep_copy(o);
 	merge(after, change);
-	if (strstr(json_str(o, "kind"), "MachineTemplate") && !json_equal(before, json_object_get(after, "spec")))
+	if (strstr(json_str(o, "kind"), "MachineTemplate") &&
+	    !json_equal(before, json_object_get(after, "spec")))
 		return refuse(422, "Invalid", "spec: Forbidden: templates are immutable");
 	if (!check_object(f, after, change, why, sizeof(why)))
 		return refuse(422, "Invalid", why);
-	if (!json_equal(before ? before : json_null(), json_object_get(after, "spec") ? json_object_get(after, "spec") : json_null()))
-		json_put(after, "metadata.generation", json_integer(json_int_or(o, "metadata.generation", 1) + 1));
+	if (!json_equal(before ? before : json_null(), json_object_get(after, "spec")
+							       ? json_object_get(after, "spec")
+							       : json_null()))
+		json_put(after, "metadata.generation",
+			 json_integer(json_int_or(o, "metadata.generation", 1) + 1));
 	stamp(f, after);
 	json_object_set(f->objects, path, after);
 	drop_if_finished(f, path);
-	return (struct answer){ 200, json_deep_copy(after) };
+	return (struct answer){200, json_deep_copy(after)};
 }
 
 static struct answer remove_object(struct fake_api *f, const char *path, const json_t *body)
@@ -249,18 +269,21 @@ static struct answer remove_object(struct fake_api *f, const char *path, const j
 		return refuse(404, "NotFound", "not found");
 	if (uid && strcmp(uid, json_str(o, "metadata.uid")) != 0)
 		return refuse(409, "Conflict", "Precondition failed: UID in precondition");
-	if (strcmp(json_str(o, "kind"), "Machine") == 0 || strcmp(json_str(o, "kind"), "Cluster") == 0) {
+	if (strcmp(json_str(o, "kind"), "Machine") == 0 ||
+	    strcmp(json_str(o, "kind"), "Cluster") == 0) {
 		const char *p;
 		json_t *c;
 
-		json_object_foreach(f->objects, p, c)
-			if (strcmp(json_str(c, "kind"), "Cluster") == 0 && !json_bool_or(c, "spec.paused", false))
-				violation(f, "%s was deleted while the cluster was not paused", path);
+		json_object_foreach (f->objects, p, c)
+			if (strcmp(json_str(c, "kind"), "Cluster") == 0 &&
+			    !json_bool_or(c, "spec.paused", false))
+				violation(f, "%s was deleted while the cluster was not paused",
+					  path);
 	}
 	json_put(o, "metadata.deletionTimestamp", json_string("2026-01-01T00:00:00Z"));
 	stamp(f, o);
 	drop_if_finished(f, path);
-	return (struct answer){ 200, json_pack("{s:s,s:s}", "kind", "Status", "status", "Success") };
+	return (struct answer){200, json_pack("{s:s,s:s}", "kind", "Status", "status", "Success")};
 }
 
 static bool selected(const json_t *o, const char *selector)
@@ -284,7 +307,8 @@ static bool selected(const json_t *o, const char *selector)
 	return true;
 }
 
-/* Whether path is in a list's collection: "/apis/apps/v1/deployments" holds those of all namespaces. */
+/* Whether path is in a list's collection: "/apis/apps/v1/deployments" holds those of all
+ * namespaces. */
 static bool in_collection(const char *path, const char *collection)
 {
 	const char *last = strrchr(path, '/'), *plural = strrchr(collection, '/');
@@ -296,17 +320,19 @@ static bool in_collection(const char *path, const char *collection)
 	if (strstr(collection, "/namespaces/") || strncmp(path, collection, group) != 0 ||
 	    strncmp(path + group, "/namespaces/", 12) != 0)
 		return false;
-	return (size_t)(last - path) > strlen(plural) && strncmp(last - strlen(plural), plural, strlen(plural)) == 0;
+	return (size_t)(last - path) > strlen(plural) &&
+	       strncmp(last - strlen(plural), plural, strlen(plural)) == 0;
 }
 
-static struct answer list(struct fake_api *f, const char *path, const char *selector, const char *from)
+static struct answer list(struct fake_api *f, const char *path, const char *selector,
+			  const char *from)
 {
 	json_t *items = json_array(), *o, *body;
 	size_t skip = from ? strtoul(from, NULL, 10) : 0, seen = 0;
 	const char *p;
 	char next[32] = "";
 
-	json_object_foreach(f->objects, p, o) {
+	json_object_foreach (f->objects, p, o) {
 		json_t *copy;
 
 		if (!in_collection(p, path) || !selected(o, selector) || seen++ < skip)
@@ -320,18 +346,19 @@ static struct answer list(struct fake_api *f, const char *path, const char *sele
 		json_object_del(copy, "apiVersion");
 		json_array_append_new(items, copy);
 	}
-	body = json_pack("{s:s,s:s,s:{s:s},s:o}", "kind", "List", "apiVersion", "v1", "metadata", "resourceVersion", "1", "items", items);
+	body = json_pack("{s:s,s:s,s:{s:s},s:o}", "kind", "List", "apiVersion", "v1", "metadata",
+			 "resourceVersion", "1", "items", items);
 	if (*next)
 		json_put(body, "metadata.continue", json_string(next));
-	return (struct answer){ 200, body };
+	return (struct answer){200, body};
 }
 
 static struct answer api_group(const char *path)
 {
 	const char *group = path + strlen("/apis/");
 
-	return (struct answer){ 200, json_pack("{s:s,s:s,s:{s:s}}", "kind", "APIGroup", "name", group, "preferredVersion",
-					       "version", "v1beta2") };
+	return (struct answer){200, json_pack("{s:s,s:s,s:{s:s}}", "kind", "APIGroup", "name",
+					      group, "preferredVersion", "version", "v1beta2")};
 }
 
 static struct answer resources(const char *version)
@@ -340,16 +367,21 @@ static struct answer resources(const char *version)
 		const char *version, *kind, *name;
 		bool namespaced;
 	} served[] = {
-		{ "v1", "Namespace", "namespaces", false },     { "v1", "ConfigMap", "configmaps", true },
-		{ "apps/v1", "Deployment", "deployments", true }, { "apps/v1", "DaemonSet", "daemonsets", true },
+		{"v1", "Namespace", "namespaces", false},
+		{"v1", "ConfigMap", "configmaps", true},
+		{"apps/v1", "Deployment", "deployments", true},
+		{"apps/v1", "DaemonSet", "daemonsets", true},
 	};
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_LEN(served); i++)
 		if (strcmp(served[i].version, version) == 0)
-			json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:[s]}", "name", served[i].name, "kind", served[i].kind,
-							      "namespaced", served[i].namespaced, "verbs", "patch"));
-	return (struct answer){ 200, json_pack("{s:s,s:s,s:o}", "kind", "APIResourceList", "groupVersion", version, "resources", list) };
+			json_array_append_new(
+				list, json_pack("{s:s,s:s,s:b,s:[s]}", "name", served[i].name,
+						"kind", served[i].kind, "namespaced",
+						served[i].namespaced, "verbs", "patch"));
+	return (struct answer){200, json_pack("{s:s,s:s,s:o}", "kind", "APIResourceList",
+					      "groupVersion", version, "resources", list)};
 }
 
 static struct answer apply(struct fake_api *f, const char *path, const json_t *body)
@@ -358,23 +390,26 @@ static struct answer apply(struct fake_api *f, const char *path, const json_t *b
 	json_t *o = json_object_get(f->objects, path);
 
 	if (!o) {
-		snprintf(collection, sizeof(collection), "%.*s", (int)(strrchr(path, '/') - path), path);
+		snprintf(collection, sizeof(collection), "%.*s", (int)(strrchr(path, '/') - path),
+			 path);
 		return create(f, collection, body);
 	}
 	merge(o, body);
 	stamp(f, o);
-	return (struct answer){ 200, json_deep_copy(o) };
+	return (struct answer){200, json_deep_copy(o)};
 }
 
-/* Objects' names follow a namespace and a plural, or a plural alone: told apart by what is stored. */
-static struct answer get(struct fake_api *f, const char *path, const char *selector, const char *from)
+/* Objects' names follow a namespace and a plural, or a plural alone: told apart by what is stored.
+ */
+static struct answer get(struct fake_api *f, const char *path, const char *selector,
+			 const char *from)
 {
 	json_t *o = json_object_get(f->objects, path);
 	const char *ns = strstr(path, "/namespaces/");
 	int slashes = 0;
 
 	if (o)
-		return (struct answer){ 200, json_deep_copy(o) };
+		return (struct answer){200, json_deep_copy(o)};
 	if (strcmp(path, "/api/v1") == 0 || strcmp(path, "/apis/apps/v1") == 0)
 		return resources(strcmp(path, "/api/v1") ? "apps/v1" : "v1");
 	if (strncmp(path, "/apis/", 6) == 0 && !strchr(path + 6, '/'))
@@ -397,14 +432,16 @@ static void report_paused(struct fake_api *f, json_t *o)
 		conditions = json_array();
 		json_put(o, "status.conditions", conditions);
 	}
-	json_array_foreach(conditions, i, c)
+	json_array_foreach (conditions, i, c)
 		if (strcmp(json_str_or(c, "type", ""), "Paused") == 0)
 			return;
-	json_array_append_new(conditions, json_pack("{s:s,s:s,s:s}", "type", "Paused", "status", "True", "reason", "Paused"));
+	json_array_append_new(conditions, json_pack("{s:s,s:s,s:s}", "type", "Paused", "status",
+						    "True", "reason", "Paused"));
 	stamp(f, o);
 }
 
-/* As a real Deployment: its status follows the spec a request later, its pod goes a request after that. */
+/* As a real Deployment: its status follows the spec a request later, its pod goes a request after
+ * that. */
 static void run_deployment(struct fake_api *f, json_t *d)
 {
 	json_int_t wanted = json_int_or(d, "spec.replicas", 1);
@@ -413,20 +450,25 @@ static void run_deployment(struct fake_api *f, json_t *d)
 	json_t *labels;
 
 	snprintf(pod, sizeof(pod), "/api/v1/namespaces/%s/pods/%s-1", ns, name);
-	if (json_int_or(d, "status.observedGeneration", 0) == json_int_or(d, "metadata.generation", 1)) {
+	if (json_int_or(d, "status.observedGeneration", 0) ==
+	    json_int_or(d, "metadata.generation", 1)) {
 		if (wanted == 0 && !f->stuck_pod)
 			json_object_del(f->objects, pod);
 		return;
 	}
 	json_put(d, "status.replicas", json_integer(wanted));
 	json_put(d, "status.updatedReplicas", json_integer(wanted));
-	json_put(d, "status.observedGeneration", json_integer(json_int_or(d, "metadata.generation", 1)));
-	json_put(d, "status.conditions", json_pack("[{s:s,s:s}]", "type", "Available", "status", "True"));
+	json_put(d, "status.observedGeneration",
+		 json_integer(json_int_or(d, "metadata.generation", 1)));
+	json_put(d, "status.conditions",
+		 json_pack("[{s:s,s:s}]", "type", "Available", "status", "True"));
 	if (wanted == 0 || json_object_get(f->objects, pod))
 		return;
 	labels = json_at(d, "spec.template.metadata.labels");
-	json_object_set_new(f->objects, pod, json_pack("{s:s,s:s,s:{s:s,s:s,s:O}}", "apiVersion", "v1", "kind", "Pod", "metadata",
-						       "name", strrchr(pod, '/') + 1, "namespace", ns, "labels", labels));
+	json_object_set_new(f->objects, pod,
+			    json_pack("{s:s,s:s,s:{s:s,s:s,s:O}}", "apiVersion", "v1", "kind",
+				      "Pod", "metadata", "name", strrchr(pod, '/') + 1, "namespace",
+				      ns, "labels", labels));
 }
 
 static void controllers(struct fake_api *f)
@@ -437,20 +479,23 @@ static void controllers(struct fake_api *f)
 
 	if (f->deaf)
 		return;
-	json_object_foreach_safe(f->objects, next, path, o) {
+	json_object_foreach_safe (f->objects, next, path, o) {
 		if (strcmp(json_str(o, "kind"), "Deployment") == 0 && json_object_get(o, "spec"))
 			run_deployment(f, o);
 		else if (strcmp(json_str(o, "kind"), "DaemonSet") == 0)
-			json_put(o, "status.observedGeneration", json_integer(json_int_or(o, "metadata.generation", 1)));
-		else if (strcmp(json_str(o, "kind"), "Cluster") == 0 && json_bool_or(o, "spec.paused", false) && f->requests % 5 == 4)
+			json_put(o, "status.observedGeneration",
+				 json_integer(json_int_or(o, "metadata.generation", 1)));
+		else if (strcmp(json_str(o, "kind"), "Cluster") == 0 &&
+			 json_bool_or(o, "spec.paused", false) && f->requests % 5 == 4)
 			report_paused(f, o);
 	}
 }
 
 /* ---- requests ---- */
 
-static struct answer act(struct fake_api *f, const char *method, const char *path, const char *selector, const char *from,
-			 const char *type, const json_t *body)
+static struct answer act(struct fake_api *f, const char *method, const char *path,
+			 const char *selector, const char *from, const char *type,
+			 const json_t *body)
 {
 	size_t n = strlen(path);
 	struct answer a;
@@ -461,12 +506,15 @@ static struct answer act(struct fake_api *f, const char *method, const char *pat
 		a = create(f, path, body);
 	else if (strcmp(method, "DELETE") == 0)
 		a = remove_object(f, path, body);
-	else if (strcmp(method, "PATCH") == 0 && type && strcmp(type, "application/apply-patch+yaml") == 0)
+	else if (strcmp(method, "PATCH") == 0 && type &&
+		 strcmp(type, "application/apply-patch+yaml") == 0)
 		a = apply(f, path, body);
-	else if (strcmp(method, "PATCH") == 0 && (!type || strcmp(type, "application/merge-patch+json") != 0))
+	else if (strcmp(method, "PATCH") == 0 &&
+		 (!type || strcmp(type, "application/merge-patch+json") != 0))
 		a = refuse(415, "UnsupportedMediaType", "only merge patches");
 	else if (strcmp(method, "PATCH") == 0)
-		a = n > 7 && strcmp(path + n - 7, "/status") == 0 ? patch_status(f, path, body) : patch(f, path, body);
+		a = n > 7 && strcmp(path + n - 7, "/status") == 0 ? patch_status(f, path, body)
+								  : patch(f, path, body);
 	else
 		a = refuse(405, "MethodNotAllowed", method);
 	controllers(f);
@@ -475,13 +523,15 @@ static struct answer act(struct fake_api *f, const char *method, const char *pat
 
 static enum fake_fault next_fault(struct fake_api *f, const char *method, const char *path)
 {
-	bool cluster_patch = strcmp(method, "PATCH") == 0 && strstr(path, "/clusters/") && !strstr(path, "/status");
+	bool cluster_patch = strcmp(method, "PATCH") == 0 && strstr(path, "/clusters/") &&
+			     !strstr(path, "/status");
 
 	f->requests++;
 	f->cluster_patches += cluster_patch;
 	if (f->fail_at && f->requests == f->fail_at) {
 		f->fail_at = 0;
-	} else if (cluster_patch && f->fail_cluster_patch_at && f->cluster_patches == f->fail_cluster_patch_at) {
+	} else if (cluster_patch && f->fail_cluster_patch_at &&
+		   f->cluster_patches == f->fail_cluster_patch_at) {
 		f->fail_cluster_patch_at = 0;
 	} else {
 		return FAKE_NONE;
@@ -510,14 +560,17 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_ser
 	if (fault == FAKE_ERROR) {
 		a = refuse(500, "InternalError", "etcdserver: request timed out");
 	} else if (fault == FAKE_CONFLICT) {
-		a = refuse(409, "Conflict", "the object has been modified; please apply your changes to the latest version");
+		a = refuse(409, "Conflict",
+			   "the object has been modified; please apply your changes to the latest "
+			   "version");
 	} else if (fault == FAKE_CUT_BEFORE) {
 		http_exchange_on_gone(x, on_gone, NULL);
 		relay_cut(f->relay);
 		return;
 	} else {
-		a = act(f, req->method, req->path, http_exchange_query(x, "labelSelector"), http_exchange_query(x, "continue"),
-			http_exchange_header(x, "content-type"), body);
+		a = act(f, req->method, req->path, http_exchange_query(x, "labelSelector"),
+			http_exchange_query(x, "continue"), http_exchange_header(x, "content-type"),
+			body);
 	}
 	if (fault == FAKE_CUT_AFTER) {
 		http_exchange_on_gone(x, on_gone, NULL);
@@ -528,7 +581,8 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_ser
 	json_decref(a.body);
 }
 
-int fake_api_request(struct fake_api *f, const char *method, const char *path, const char *content_type, const json_t *body)
+int fake_api_request(struct fake_api *f, const char *method, const char *path,
+		     const char *content_type, const json_t *body)
 {
 	struct answer a = act(f, method, path, NULL, NULL, content_type, body);
 
@@ -540,12 +594,17 @@ int fake_api_request(struct fake_api *f, const char *method, const char *path, c
 
 static void make_certificates(struct fake_api *f)
 {
-	static const char *const ip[] = { "127.0.0.1", NULL };
+	static const char *const ip[] = {"127.0.0.1", NULL};
 	int64_t now = clock_wall_ms();
-	struct pki_cert_spec ca = { .common_name = "kubernetes", .is_ca = true, .not_before_ms = now - 300000,
-				    .not_after_ms = now + 3600000 };
-	struct pki_cert_spec leaf = { .common_name = "kube-apiserver", .ip = ip, .server_auth = true,
-				      .not_before_ms = now - 300000, .not_after_ms = now + 3600000 };
+	struct pki_cert_spec ca = {.common_name = "kubernetes",
+				   .is_ca = true,
+				   .not_before_ms = now - 300000,
+				   .not_after_ms = now + 3600000};
+	struct pki_cert_spec leaf = {.common_name = "kube-apiserver",
+				     .ip = ip,
+				     .server_auth = true,
+				     .not_before_ms = now - 300000,
+				     .not_after_ms = now + 3600000};
 	struct pcg_error err;
 
 	assert(pki_key_new(PKI_ECDSA_P256, &f->ca_key, &err) == 0);
@@ -558,8 +617,11 @@ static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_
 {
 	struct fake_api *f = arg;
 	int64_t now = clock_wall_ms();
-	struct pki_cert_spec spec = { .common_name = "pcg", .organization = "system:masters", .client_auth = true,
-				      .not_before_ms = now - 60000, .not_after_ms = now + 3600000 };
+	struct pki_cert_spec spec = {.common_name = "pcg",
+				     .organization = "system:masters",
+				     .client_auth = true,
+				     .not_before_ms = now - 60000,
+				     .not_after_ms = now + 3600000};
 	int r = pki_key_new(PKI_ECDSA_P256, key_pem, err);
 
 	return r ? r : pki_sign(&spec, *key_pem, f->ca, f->ca_key, cert_pem, err);
@@ -578,12 +640,20 @@ struct fake_api *fake_api_new(uv_loop_t *loop, struct http_client *http)
 	f->objects = json_object();
 	f->violations = json_array();
 	make_certificates(f);
-	tls = (struct http_server_tls){ .cert_pem = f->server_cert, .key_pem = f->server_key, .client_ca_pem = f->ca,
-					.client_required = true };
-	assert(http_server_new(loop, "127.0.0.1", 0, &tls, NULL, on_request, f, &f->server, &err) == 0);
+	tls = (struct http_server_tls){.cert_pem = f->server_cert,
+				       .key_pem = f->server_key,
+				       .client_ca_pem = f->ca,
+				       .client_required = true};
+	assert(http_server_new(loop, "127.0.0.1", 0, &tls, NULL, on_request, f, &f->server, &err) ==
+	       0);
 	f->relay = relay_new(loop, http_server_port(f->server));
 	snprintf(url, sizeof(url), "https://127.0.0.1:%u", relay_port(f->relay));
-	spec = (struct kube_spec){ .http = http, .server = url, .ca_pem = f->ca, .mint = mint, .mint_arg = f, .field_manager = "pcg" };
+	spec = (struct kube_spec){.http = http,
+				  .server = url,
+				  .ca_pem = f->ca,
+				  .mint = mint,
+				  .mint_arg = f,
+				  .field_manager = "pcg"};
 	assert(kube_new(&spec, &f->kube, &err) == 0);
 	return f;
 }

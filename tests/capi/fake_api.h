@@ -3,9 +3,10 @@
 #define TESTS_CAPI_FAKE_API_H
 
 /*
- * A kube-apiserver as far as the operations use it, strict where a real one is: resourceVersion, uids, immutable templates, empty
- * members of Cluster API's schemas, finalizers, paged lists. Behind it a Deployment controller and controllers that observe a pause,
- * which act between requests. TLS, behind a relay that can cut every connection.
+ * A kube-apiserver as far as the operations use it, strict where a real one is: resourceVersion,
+ * uids, immutable templates, empty members of Cluster API's schemas, finalizers, paged lists.
+ * Behind it a Deployment controller and controllers that observe a pause, which act between
+ * requests. TLS, behind a relay that can cut every connection.
  */
 
 #include "core/json.h"
@@ -51,7 +52,8 @@ size_t fake_api_count(struct fake_api *f);
 /* Puts an object as it stands, without checks; steals it. */
 void fake_api_put(struct fake_api *f, const char *path, json_t *object);
 /* One request handled at once; returns the status. body may be NULL. */
-int fake_api_request(struct fake_api *f, const char *method, const char *path, const char *content_type, const json_t *body);
+int fake_api_request(struct fake_api *f, const char *method, const char *path,
+		     const char *content_type, const json_t *body);
 /* What no client may do, as sentences; empty when all was well. */
 const json_t *fake_api_violations(const struct fake_api *f);
 

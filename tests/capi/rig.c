@@ -62,7 +62,7 @@ static void on_done(void *arg, json_t *result, const struct pcg_error *err)
 
 struct capi_callbacks rig_callbacks(void)
 {
-	return (struct capi_callbacks){ .progress = on_progress, .done = on_done };
+	return (struct capi_callbacks){.progress = on_progress, .done = on_done};
 }
 
 static void on_deadline(uv_timer_t *t)
@@ -101,7 +101,7 @@ bool rig_progressed(const char *line)
 	json_t *v;
 	size_t i;
 
-	json_array_foreach(rig.progress, i, v)
+	json_array_foreach (rig.progress, i, v)
 		if (strcmp(json_string_value(v), line) == 0)
 			return true;
 	return false;
@@ -119,5 +119,6 @@ json_t *rig_plan(void)
 
 json_t *rig_identity(int64_t epoch)
 {
-	return json_pack("{s:s,s:s,s:s,s:I}", "namespace", "default", "name", "c1", "gatewayUid", "gw-1", "epoch", (json_int_t)epoch);
+	return json_pack("{s:s,s:s,s:s,s:I}", "namespace", "default", "name", "c1", "gatewayUid",
+			 "gw-1", "epoch", (json_int_t)epoch);
 }

@@ -7,8 +7,8 @@
 /* Values that a careless writer would break. */
 #define SAMPLE_NASTY "echo \"it's\" '{{ x }}' \\ ${HOME}\n\tdone: [a, b] # \xc3\xa9"
 
-/* Input of capi_objects_build: cluster c1, one control-plane machine of three, pool md with five workers, in vSphere's shapes. ca_crt is
- * the certificate of its CA. */
+/* Input of capi_objects_build: cluster c1, one control-plane machine of three, pool md with five
+ * workers, in vSphere's shapes. ca_crt is the certificate of its CA. */
 json_t *sample_input(const char *ca_crt);
 /* Entry of a plan; NULL: not there. */
 json_t *sample_entry(const json_t *plan, const char *kind, const char *name);
