@@ -200,7 +200,9 @@ static void kcontrol_nodes(struct kapi *k)
 		size_t i;
 		json_t *taint, *taints;
 
-		if (strcmp(kcontrol_condition_status(node, "Ready"), "True") == 0)
+		const char *ready = kcontrol_condition_status(node, "Ready");
+
+		if (strcmp(ready, "True") == 0 || (!network && strcmp(ready, "False") == 0))
 			continue;
 		if (asprintf(&due, "network %s", kstore_uid(node)) < 0)
 			abort();
@@ -313,6 +315,16 @@ static void kcontrol_daemonset_status(json_t *edited, json_int_t want, json_int_
 		json_put(edited, "status.numberUnavailable", json_integer(want - up));
 }
 
+/* Says already what there is to say: most passes find nothing new. */
+static bool kcontrol_settled(const json_t *obj, bool daemons, json_int_t want, json_int_t up)
+{
+	const json_t *status = json_object_get(obj, "status");
+
+	return status && json_int_or(status, "observedGeneration", 0) == json_int_or(obj, "metadata.generation", 1) &&
+	       json_int_or(status, daemons ? "desiredNumberScheduled" : "replicas", -1) == want &&
+	       json_int_or(status, daemons ? "numberAvailable" : "availableReplicas", 0) == up;
+}
+
 static void kcontrol_workloads(struct kapi *k, const char *plural)
 {
 	struct kres *r = kres_find(k, "apps", plural);
@@ -328,11 +340,15 @@ static void kcontrol_workloads(struct kapi *k, const char *plural)
 		AUTO_FREE char *due = NULL;
 		json_t *edited;
 
+		if (kcontrol_settled(obj, daemons, want, up))
+			continue;
 		if (asprintf(&due, "up %s %lld %lld", kstore_uid(obj), (long long)json_int_or(obj, "metadata.generation", 1),
 			     (long long)up) < 0)
 			abort();
 		if (up && !kcontrol_due(k, due, k->cloud->settings.pods_ms))
 			up = 0;
+		if (kcontrol_settled(obj, daemons, want, up))
+			continue;
 		edited = kstore_edit(obj);
 		if (daemons)
 			kcontrol_daemonset_status(edited, want, up);

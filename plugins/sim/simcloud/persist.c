@@ -46,7 +46,8 @@ int persist_open(const char *dir, struct persist **out, struct pcg_error *err)
 		free(p);
 		return r;
 	}
-	sqlite3_exec(db_handle(p->db), "PRAGMA synchronous=OFF", NULL, NULL, NULL);
+	sqlite3_exec(db_handle(p->db), "PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE; PRAGMA wal_autocheckpoint=8000",
+		     NULL, NULL, NULL);
 	p->docs = json_object();
 	p->objects = json_object();
 	*out = p;
