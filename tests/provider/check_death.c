@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef PCG_SANITIZED
@@ -387,32 +388,68 @@ END_TEST
 
 #ifdef PCG_FAULT_POINTS
 static const struct {
-	const char *point;
-	bool in_worker;
+	const char *point, *what;
 } faults[] = {
-	{ "worker.before_op", true },
-	{ "worker.after_op", true },
+	{ "worker.before_op", "done" },
+	{ "worker.after_op", "done" },
+	{ "worker.after_http_reply", "http" },
 };
 
-START_TEST(dies_at_a_fault_point_of_the_worker_and_answers_retry)
+static const char *const host_faults[] = { "provider.before_call_sent", "provider.after_reply_received" };
+
+static void arm(const char *dir, const char *point)
 {
-	char dir[] = "/tmp/check_fault.XXXXXX", path[64], command[64];
-	struct rig r;
-	struct got g;
+	char path[64];
 	FILE *f;
 
-	ck_assert_ptr_nonnull(mkdtemp(dir));
 	setenv("PCG_FAULT_DIR", dir, 1);
 	snprintf(path, sizeof(path), "%s/arm", dir);
 	f = fopen(path, "w");
-	fprintf(f, "%s 1\n", faults[_i].point);
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%s 1\n", point);
 	fclose(f);
+}
+
+START_TEST(dies_at_a_fault_point_of_the_worker_and_answers_retry)
+{
+	char dir[] = "/tmp/check_fault.XXXXXX", command[64];
+	struct rig r;
+	struct got g;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	arm(dir, faults[_i].point);
 	open_good(&r, 0);
-	rig_do(&r, &g, "a1", "done");
+	rig_call(&r, &g, "a1", "machine_ensure", "m1",
+		 json_pack("{s:s, s:s}", "do", faults[_i].what, "url", "http://127.0.0.1:1/"), CALL_MS);
+	rig_wait(&r, &g.done);
 	ck_assert_int_eq(g.err.class, PCG_CLASS_RETRY);
 	ck_assert_ptr_nonnull(strstr(g.err.text, "signal 9"));
 	pid_of(&r, "a1");
 	rig_close(&r);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+START_TEST(the_host_dies_at_its_fault_points)
+{
+	char dir[] = "/tmp/check_fault.XXXXXX", fired[96], command[64];
+	struct rig r;
+	struct got g;
+	pid_t host;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	arm(dir, host_faults[_i]);
+	host = fork();
+	if (host == 0) {
+		rig_base = dir; /* taken away with the rest */
+		open_good(&r, 0);
+		rig_do(&r, &g, "a1", "done");
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(host, &(int){ 0 }, 0), host);
+	snprintf(fired, sizeof(fired), "%s/fired.%s", dir, host_faults[_i]);
+	ck_assert_int_eq(access(fired, F_OK), 0);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
 	ck_assert_int_eq(system(command), 0);
 }
@@ -441,6 +478,7 @@ TCase *death_cases(void)
 	tcase_add_test(c, leaves_no_descriptor_after_200_worker_starts);
 #ifdef PCG_FAULT_POINTS
 	tcase_add_loop_test(c, dies_at_a_fault_point_of_the_worker_and_answers_retry, 0, ARRAY_LEN(faults));
+	tcase_add_loop_test(c, the_host_dies_at_its_fault_points, 0, ARRAY_LEN(host_faults));
 #endif
 	return c;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 char rig_exe[4096];
+const char *rig_base = "/tmp";
 
 static void keep_secret(void *arg, const char *account, const char *name, struct secret *value, void *ack)
 {
@@ -64,7 +65,7 @@ void rig_open(struct rig *r, uint32_t idle_ms)
 	struct pcg_error err;
 
 	memset(r, 0, sizeof(*r));
-	snprintf(r->dir, sizeof(r->dir), "/tmp/check_provider.XXXXXX");
+	snprintf(r->dir, sizeof(r->dir), "%s/check_provider.XXXXXX", rig_base);
 	ck_assert_ptr_nonnull(mkdtemp(r->dir));
 	r->secrets = json_object();
 	uv_loop_init(&r->loop);

@@ -37,6 +37,7 @@ struct got {
 };
 
 extern char rig_exe[4096];
+extern const char *rig_base; /* where folders are made: "/tmp" */
 
 void rig_open(struct rig *r, uint32_t idle_ms);
 void rig_close(struct rig *r);
