@@ -181,6 +181,7 @@ static void machine_end(struct capictl *c, json_t *machine, struct kres *r, json
 		kstore_delete(c->k, nodes, node, NULL);
 	if (held && !capictl_deleting(held))
 		kstore_delete(c->k, r, held, NULL);
+	json_decref(held);
 	held = json_incref(r ? kstore_get(r, c->ns, json_str_or(machine, "spec.infrastructureRef.name", "")) : NULL);
 	if (held)
 		capictl_drop_finalizers(c, r, held);

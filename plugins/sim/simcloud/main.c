@@ -127,7 +127,7 @@ static void on_signal(uv_signal_t *s, int signum)
 
 	log_info("simcloud_ends", LI("signal", signum));
 	cloud_close(c);
-	uv_close((uv_handle_t *)s, NULL);
+	uv_signal_stop(s);
 }
 
 static void watch_signal(uv_loop_t *loop, uv_signal_t *s, int signum, struct cloud *c)
@@ -189,6 +189,9 @@ int main(int argc, char **argv)
 	}
 	watch_signal(&loop, &on_int, SIGINT, c);
 	watch_signal(&loop, &on_term, SIGTERM, c);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_close((uv_handle_t *)&on_int, NULL);
+	uv_close((uv_handle_t *)&on_term, NULL);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	cloud_free(c);
 	uv_loop_close(&loop);
