@@ -262,7 +262,7 @@ static void api_kubeapi_delete(struct api_call *a)
 		return;
 	}
 	if (http_exchange_query(a->x, "keep"))
-		node_stop(k);
+		node_api_off(k);
 	else
 		node_api_remove(k);
 	api_reply(a, 200, json_object());

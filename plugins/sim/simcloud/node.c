@@ -280,8 +280,25 @@ void node_load(struct cloud *c, const char *id, json_t *body)
 	struct kapi *k = node_new(c, id, body);
 
 	kstore_load(k);
-	if (!k->machine_uid)
+	if (!k->machine_uid && !json_bool_or(k->config, "off", false))
 		node_boot(k);
+}
+
+static void node_set_off(struct kapi *k, bool off)
+{
+	json_t *config = json_copy(k->config);
+
+	json_object_set_new(config, "off", json_boolean(off));
+	json_object_set_new(config, "address", json_string(k->address));
+	persist_doc(k->cloud->persist, "api", k->id, config);
+	json_decref(k->config);
+	k->config = config;
+}
+
+void node_api_off(struct kapi *k)
+{
+	node_set_off(k, true);
+	node_stop(k);
 }
 
 static char *node_text(const json_t *body, const char *member)
@@ -309,6 +326,7 @@ int node_api_add(struct cloud *c, const json_t *body, struct kapi **out, struct 
 	if (*out) {
 		free((*out)->address);
 		(*out)->address = strdup(address);
+		node_set_off(*out, false);
 		node_boot(*out);
 		return 0;
 	}

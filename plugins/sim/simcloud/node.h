@@ -13,6 +13,8 @@ void node_machine_gone(struct machine *m);
 
 /* An API of a machine that somebody else runs. {"id","address","userData","metadata","providerID"}; errors are what the console shows. */
 int node_api_add(struct cloud *c, const json_t *body, struct kapi **out, struct pcg_error *err);
+/* The machine is off; its disk stays. */
+void node_api_off(struct kapi *k);
 /* The machine and its disk are gone. */
 void node_api_remove(struct kapi *k);
 
