@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
-static unsigned bucket_of(const char *uid)
+unsigned cluster_bucket(const char *uid)
 {
 	uint32_t h = 2166136261u;
 
@@ -22,7 +22,7 @@ struct cluster *cluster_find(struct lifecycle *l, const char *uid_or_name)
 {
 	struct cluster *c, *named = NULL;
 
-	for (c = l->buckets[bucket_of(uid_or_name)]; c; c = c->next)
+	for (c = l->buckets[cluster_bucket(uid_or_name)]; c; c = c->next)
 		if (!strcmp(c->uid, uid_or_name))
 			return c;
 	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
@@ -56,7 +56,7 @@ void cluster_set_spec(struct cluster *c, const json_t *spec)
 struct cluster *cluster_new(struct lifecycle *l, const char *uid, const json_t *spec)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
-	unsigned at = bucket_of(uid);
+	unsigned at = cluster_bucket(uid);
 
 	assert(c);
 	c->magic = CLUSTER_MAGIC;

@@ -71,6 +71,7 @@ struct lifecycle {
 };
 
 /* cluster.c */
+unsigned cluster_bucket(const char *uid);
 struct cluster *cluster_find(struct lifecycle *l, const char *uid_or_name);
 struct cluster *cluster_new(struct lifecycle *l, const char *uid, const json_t *spec);
 void cluster_free(struct cluster *c);

@@ -215,6 +215,22 @@ static void take_new(struct lifecycle *l, const char *uid, const json_t *doc, in
 	}
 }
 
+/* No longer this gateway's: it touches nothing of it any more. */
+static void forget(struct cluster *c, struct feed_group *g)
+{
+	struct lifecycle *l = c->l;
+	struct cluster **p = &l->buckets[cluster_bucket(c->uid)];
+
+	log_info("cluster_forgotten", LS("cluster", c->name), LS("uid", c->uid));
+	store_add_history(g->batch, c->uid, c->name, clock_wall_ms(), "moved_away", NULL);
+	store_remove_cluster(g->batch, c->uid);
+	while (*p != c)
+		p = &(*p)->next;
+	*p = c->next;
+	l->n_clusters--;
+	cluster_free(c);
+}
+
 static void take_cluster(struct lifecycle *l, const json_t *item, struct feed_group *g)
 {
 	const char *uid = json_str_or(item, "uid", "");
@@ -225,6 +241,10 @@ static void take_cluster(struct lifecycle *l, const json_t *item, struct feed_gr
 	struct lc_event e = { .type = LC_EV_INSTRUCTION, .now_ms = clock_wall_ms(),
 			      .generation = generation };
 
+	if (c && json_is_null(doc)) {
+		forget(c, g);
+		return;
+	}
 	if (!*uid || !json_is_object(doc) ||
 	    !lc_desired_parse(json_str_or(doc, "desired", ""), &desired)) {
 		log_error("instruction_unreadable", LS("uid", uid), LI("generation", generation));

@@ -160,6 +160,11 @@ static void on_instruction(struct lc_state *s, const struct lc_event *e, struct 
 		return;
 	s->generation = e->generation;
 	a->what |= LC_ACT_PERSIST;
+	if (s->phase == LC_DELETED && e->desired != LC_PRESENT) {
+		/* A plane that was restored asks again for what is long gone: it is told again. */
+		a->what |= LC_ACT_REPORT | LC_ACT_GONE;
+		return;
+	}
 	if (s->phase >= LC_PIVOTING_BACK && e->desired == LC_PRESENT) {
 		note(a, "create_ignored");
 		return;

@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "host/lifecycle/cluster.h"
+#include "host/lifecycle/proxy_view.h"
 
 #include "core/clock.h"
 #include "core/fault.h"
@@ -51,15 +52,34 @@ static bool fail_on_problems(struct cluster *c, const json_t *problems)
 	return true;
 }
 
-static void apply_change(struct cluster *c, const json_t *change)
+/* What a policy changed is looked at as a request is, and taken whole or not at all. */
+static bool apply_change(struct cluster *c, const json_t *change)
 {
-	const char *path;
-	json_t *value;
+	AUTO_JSON json_t *spec = NULL, *problems = NULL;
+	struct pcg_error err;
+	bool failed;
 
-	json_object_foreach((json_t *)change, path, value) {
-		json_put(c->spec, path, json_deep_copy(value));
+	if (!json_object_size(change))
+		return true;
+	spec = json_deep_copy(c->spec);
+	failed = policy_changes_apply(spec, change, &err) != 0;
+	if (!failed) {
+		problems = bootstrap_check(spec);
+		failed = json_array_size(problems) != 0;
+		if (failed)
+			problems_error(problems, &err);
+	}
+	if (failed) {
+		pcg_fail_prefix(&err, "what a policy changed in cluster %s", c->name);
+		cluster_failed(c, &err);
+		return false;
+	}
+	if (!json_equal(spec, c->spec)) {
+		json_wipe(c->spec);
+		c->spec = TAKE(spec);
 		c->spec_dirty = true;
 	}
+	return true;
 }
 
 static void on_admission(void *arg, const json_t *result, const struct pcg_error *err)
@@ -73,16 +93,16 @@ static void on_admission(void *arg, const json_t *result, const struct pcg_error
 		cluster_failed(c, err);
 		return;
 	}
-	if (result && !json_bool_or(result, "allow", true)) {
+	if (result && !json_bool_or(result, "allow", false)) {
 		pcg_fail(&denied, PCG_CLASS_PERMANENT,
 			 "change the request, or the policy (pcgctl policy test shows the decision)",
-			 "blocked by policy: %s",
-			 json_str_or(result, "reason", "no reason was given"));
+			 "blocked by policy %s: %s", json_str_or(result, "script", ""),
+			 json_str_or(result, "reason", ""));
 		cluster_failed(c, &denied);
 		return;
 	}
-	apply_change(c, json_object_get(result, "change"));
-	cluster_done(c);
+	if (apply_change(c, json_object_get(result, "change")))
+		cluster_done(c);
 }
 
 static bool account_known(struct cluster *c)
@@ -115,7 +135,8 @@ void task_admit(struct cluster *c)
 		return;
 	}
 	input = cluster_public_spec(c);
-	policy_eval(c->l->spec.policy, c->tenant, "admission", input, on_admission, task_guard(c));
+	policy_eval(c->l->spec.policy, c->tenant, json_str(c->spec, "tenantName"), "admission", input,
+		    on_admission, task_guard(c));
 }
 
 static void on_check(void *arg, const struct provider_reply *r)
@@ -210,14 +231,16 @@ static void on_keys(uv_work_t *work, int status)
 
 static void next_hook(struct identity *id);
 
-/* What a hook answered joins what nodes are given; the shape was checked by the policy worker. */
+/* What a hook answered joins what nodes are given, its certificates in place of the tenant's; what it
+ * leaves out stays. policy_eval has checked the shape. */
 static void merge(struct identity *id, const char *hook, const json_t *result)
 {
 	const char *key;
 	json_t *value;
 
 	if (!strcmp(hook, "proxy")) {
-		json_object_set(id->render, "proxy", (json_t *)result);
+		json_object_set_new(id->render, "proxy",
+				    proxy_view_merge(json_object_get(id->render, "proxy"), result));
 		return;
 	}
 	json_object_foreach((json_t *)result, key, value)
@@ -247,9 +270,8 @@ static json_t *hook_input(const struct identity *id, struct cluster *c)
 	json_t *in = json_pack("{s:O,s:O,s:s}", "cluster", spec, "certificates",
 			       json_object_get(id->render, "certificates"), "role",
 			       "control-plane");
-	json_t *proxy = json_object_get(id->render, "proxy");
 
-	json_object_set(in, "proxy", proxy ? proxy : json_null());
+	json_object_set_new(in, "proxy", proxy_view_public(json_object_get(id->render, "proxy")));
 	return in;
 }
 
@@ -260,7 +282,8 @@ static void next_hook(struct identity *id)
 
 	if (id->hook < ARRAY_LEN(render_hooks)) {
 		in = hook_input(id, c);
-		policy_eval(c->l->spec.policy, c->tenant, render_hooks[id->hook], in, on_hook, id);
+		policy_eval(c->l->spec.policy, c->tenant, json_str(c->spec, "tenantName"),
+			    render_hooks[id->hook], in, on_hook, id);
 		return;
 	}
 	id->work.data = id;
@@ -270,6 +293,7 @@ static void next_hook(struct identity *id)
 void task_identity(struct cluster *c)
 {
 	json_t *certificates = json_object_get(c->spec, "certificates");
+	AUTO_JSON json_t *proxy = NULL;
 	struct identity *id;
 
 	if (json_object_get(c->recovery, "keys") && task_first_machine(c)) {
@@ -283,8 +307,9 @@ void task_identity(struct cluster *c)
 	id->render = json_object();
 	json_object_set_new(id->render, "certificates",
 			    certificates ? json_deep_copy(certificates) : json_array());
-	json_object_set_new(id->render, "proxy",
-			    c->l->proxy ? proxy_to_json(c->l->proxy) : json_null());
+	if (c->l->proxy)
+		proxy = proxy_to_json(c->l->proxy);
+	json_object_set_new(id->render, "proxy", proxy_view_settings(proxy));
 	next_hook(id);
 }
 
