@@ -19,6 +19,8 @@ static void add_condition(json_t *out, const char *type, const char *reason, con
 			      message);
 
 	json_put_str(c, "lastTransitionTime", since);
+	json_put_str(c, "since", since);
+	json_put_str(c, "cause", message);
 	json_put_str(c, "remedy", remedy);
 	json_array_append_new(out, c);
 }

@@ -383,7 +383,7 @@ static void add_layer(const char *dir, const json_t *pack, const char *layer, co
 		if (!extra)
 			document_problem(problems, field,
 					 "put its manifests into the plane's pack folder (--packs) as NAME/VERSION/*.yaml, or use "
-					 "a pack of type manifest",
+					 "a pack of type manifest; then send SIGHUP to pcg-plane",
 					 "pack %.64s %.32s is not in the plane's pack folder", name, tag);
 		json_array_extend(manifests, extra);
 		json_decref(extra);

@@ -286,6 +286,7 @@ int gateway_enrol(struct plane *p, struct http_exchange *x, const json_t *body, 
 		return r;
 	}
 	FAULT_POINT("plane.after_enrol_commit");
+	gateways_drop(p, uid);
 	log_info("gateway_enrolled", LS("gateway", uid), LS("serial", info.serial_hex));
 	return answer_certificate(p, x, uid, pem, &info);
 }
@@ -312,5 +313,6 @@ int gateway_renew(struct plane *p, struct http_exchange *x, const struct gateway
 
 int gateways_revoke(struct plane *p, const char *gateway, struct pcg_error *err)
 {
+	gateways_drop(p, gateway);
 	return db_exec(p->db, err, "DELETE FROM gateways WHERE uid=?", "s", gateway);
 }

@@ -38,6 +38,7 @@ struct gateway {
 	int64_t cursor;       /* of the request that waits */
 	bool resync;          /* its answer begins one */
 	bool dirty;
+	bool drop;            /* what waits came with a certificate that is refused now */
 	int64_t contact_ms, saved_ms;
 	uv_timer_t timer;
 	struct gateways_query *queries;
@@ -229,13 +230,36 @@ static void fail_waiting(struct gateway *gw, const struct pcg_error *err)
 	api_answer_error(x, 500, "InternalError", err->text, NULL);
 }
 
+static void drop_waiting(struct gateway *gw)
+{
+	struct http_exchange *x = TAKE(gw->waiting);
+
+	gw->drop = false;
+	uv_timer_stop(&gw->timer);
+	if (!x)
+		return;
+	http_exchange_on_gone(x, NULL, NULL);
+	api_answer_error(x, 401, "CertificateRefused", "the gateway was paired again or removed", NULL);
+}
+
 void gateways_flush(struct plane *p)
 {
 	struct pcg_error err = { 0 };
 
-	for (struct gateway *gw = p->gateways->list; gw; gw = gw->next)
+	for (struct gateway *gw = p->gateways->list; gw; gw = gw->next) {
+		if (gw->drop)
+			drop_waiting(gw);
 		if (gw->dirty && try_answer(gw, &err))
 			fail_waiting(gw, &err);
+	}
+}
+
+void gateways_drop(struct plane *p, const char *gateway)
+{
+	struct gateway *gw = find(p, gateway, false);
+
+	if (gw)
+		gw->drop = true;
 }
 
 static void on_wait_over(uv_timer_t *t)

@@ -25,6 +25,8 @@ int gateways_forget(struct plane *p, const char *gateway, const char *uid, struc
 void gateways_flush(struct plane *p);
 /* Inside a transaction: its certificate is refused from now on. */
 int gateways_revoke(struct plane *p, const char *gateway, struct pcg_error *err);
+/* Whatever waits for that gateway is refused at the next flush: its certificate is no longer good. */
+void gateways_drop(struct plane *p, const char *gateway);
 bool gateways_active(struct plane *p, const char *gateway);
 int64_t gateways_last_contact_ms(struct plane *p, const char *gateway);
 

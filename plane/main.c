@@ -8,6 +8,7 @@
 #include "plane/api.h"
 #include "plane/clusters.h"
 #include "plane/gateways.h"
+#include "plane/rows.h"
 
 #include <assert.h>
 #include <getopt.h>
@@ -43,11 +44,11 @@ static const char help[] =
 	"api-key (mode 0600, the first API key), admin-password (mode 0600, of the user 'admin'),\n"
 	"plane.db, plane.key (opens what is secret in the database: keep both in the same backup).\n"
 	"Every start writes url. pcg-planectl finds them there.\n"
-	"SIGTERM and SIGINT end it; nothing is lost when it is killed.\n";
+	"SIGHUP makes it look at the pack folder again. SIGTERM and SIGINT end it; nothing is lost when it is killed.\n";
 
 static struct stop {
 	struct plane *p;
-	uv_signal_t term, intr;
+	uv_signal_t term, intr, hup;
 	uv_timer_t hourly;
 } stop;
 
@@ -63,6 +64,7 @@ static void shut_down(struct plane *p)
 	log_info("plane_stopping");
 	uv_close((uv_handle_t *)&stop.term, NULL);
 	uv_close((uv_handle_t *)&stop.intr, NULL);
+	uv_close((uv_handle_t *)&stop.hup, NULL);
 	uv_close((uv_handle_t *)&stop.hourly, NULL);
 	gateways_free(p->gateways, on_gateways_closed, NULL);
 	http_server_close(p->server, NULL, NULL);
@@ -72,6 +74,28 @@ static void shut_down(struct plane *p)
 static void on_signal(uv_signal_t *s, int number)
 {
 	shut_down(s->data);
+}
+
+/* The pack folder may have changed: clusters that wait for something missing are worked out anew. */
+static void look_again(struct plane *p)
+{
+	struct pcg_error err = { 0 };
+	int r = db_begin(p->db, &err);
+
+	if (!r)
+		r = clusters_refresh_users(p, ROWS_CERT, "", &err);
+	if (!r)
+		r = db_commit(p->db, &err);
+	if (r) {
+		db_rollback(p->db);
+		log_err("clusters_not_refreshed", &err);
+	}
+	gateways_flush(p);
+}
+
+static void on_hup(uv_signal_t *s, int number)
+{
+	look_again(s->data);
 }
 
 static void server_tls(struct plane *p, struct http_server_tls *tls)
@@ -186,11 +210,14 @@ static int serve(struct plane *p, struct pcg_error *err)
 	stop.p = p;
 	uv_signal_init(p->loop, &stop.term);
 	uv_signal_init(p->loop, &stop.intr);
+	uv_signal_init(p->loop, &stop.hup);
 	uv_timer_init(p->loop, &stop.hourly);
-	stop.term.data = stop.intr.data = stop.hourly.data = p;
+	stop.term.data = stop.intr.data = stop.hup.data = stop.hourly.data = p;
 	uv_signal_start(&stop.term, on_signal, SIGTERM);
 	uv_signal_start(&stop.intr, on_signal, SIGINT);
+	uv_signal_start(&stop.hup, on_hup, SIGHUP);
 	uv_timer_start(&stop.hourly, on_hour, HOUR_MS, HOUR_MS);
+	look_again(p);
 	return write_ready(p, err);
 }
 
