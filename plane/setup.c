@@ -57,13 +57,14 @@ static int open_db(struct plane *p, struct pcg_error *err)
 	return db_open(&spec, &p->db, err);
 }
 
+/* A key is made for a new database only: for an old one another key would open nothing. */
 static int load_key(struct plane *p, struct pcg_error *err)
 {
 	AUTO_FREE char *path = NULL;
 	int n = asprintf(&path, "%s/plane.key", p->opt.state_dir);
 
 	assert(n >= 0);
-	return secret_key_load("pcg-plane.key", path, true, &p->key, err);
+	return secret_key_load("pcg-plane.key", path, p->id == NULL, &p->key, err);
 }
 
 static int make_ca(struct plane *p, struct pcg_error *err)
@@ -190,9 +191,9 @@ int setup_open(struct plane *p, bool *first, struct pcg_error *err)
 	if (!r)
 		r = open_db(p, err);
 	if (!r)
-		r = load_key(p, err);
-	if (!r)
 		r = rows_meta_get(p, "id", &p->id, err);
+	if (!r)
+		r = load_key(p, err);
 	if (r)
 		return r;
 	if (!p->id) {
