@@ -46,19 +46,14 @@ static void reported_conditions(const json_t *status, json_t *out)
 	}
 }
 
-static int waiting_conditions(struct plane *p, const json_t *cluster, const json_t *status, json_t *out,
-			      struct pcg_error *err)
+static void waiting_conditions(struct plane *p, const json_t *cluster, json_t *out)
 {
 	const char *overlord = json_str_or(cluster, "overlord", "");
-	AUTO_JSON json_t *doc = NULL;
 	json_t *problem;
 	char text[256];
 	size_t i;
-	int r = rows_get(p, ROWS_DOCUMENT, json_str_or(cluster, "uid", ""), &doc, err);
 
-	if (r < 0)
-		return r;
-	json_array_foreach(json_object_get(doc, "problems"), i, problem)
+	json_array_foreach(json_object_get(cluster, "problems"), i, problem)
 		add_condition(out, "Complete", json_str_or(problem, "field", ""), json_str_or(problem, "text", ""),
 			      NULL, json_str_or(problem, "remedy", ""));
 	if (!gateways_active(p, overlord)) {
@@ -66,7 +61,6 @@ static int waiting_conditions(struct plane *p, const json_t *cluster, const json
 		add_condition(out, "GatewayOnline", "GatewayOffline", text, NULL,
 			      "start the gateway, or pair a new one under its uid: pcg-planectl pair --overlord UID");
 	}
-	return 0;
 }
 
 static json_t *endpoints(const json_t *status)
@@ -110,11 +104,10 @@ int cluster_view_status(struct plane *p, const json_t *cluster, const json_t *st
 	const char *state = clusters_state(cluster, status);
 	const char *phase = json_str_or(status, "phase", "Pending");
 	json_t *conditions = json_array(), *doc;
-	int r = 0;
 
 	reported_conditions(status, conditions);
 	if (strcmp(state, "Pending") == 0 || strcmp(state, "Deleting") == 0)
-		r = waiting_conditions(p, cluster, status, conditions, err);
+		waiting_conditions(p, cluster, conditions);
 	doc = json_pack("{s:s,s:s,s:I,s:I,s:o,s:o,s:[],s:[],s:[],s:[],s:{s:s},s:{s:s,s:b},s:{s:b,s:s},s:{s:s}}",
 			"state", state, "phase", phase, "generation",
 			(json_int_t)json_int_or(cluster, "generation", 0), "epoch",
@@ -131,9 +124,7 @@ int cluster_view_status(struct plane *p, const json_t *cluster, const json_t *st
 	if (json_object_get(status, "left"))
 		json_object_set(doc, "left", json_object_get(status, "left"));
 	*out = doc;
-	if (r)
-		json_decref(TAKE(*out));
-	return r;
+	return 0;
 }
 
 static int templates(struct plane *p, const json_t *cluster, json_t **out, struct pcg_error *err)
@@ -180,19 +171,18 @@ int cluster_view(struct plane *p, const json_t *cluster, const json_t *status, j
 	return 0;
 }
 
-int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *status, json_t **out,
-			  struct pcg_error *err)
+int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *status, bool brief,
+			  json_t **out, struct pcg_error *err)
 {
-	AUTO_JSON json_t *document = NULL;
 	AUTO_JSON json_t *account = NULL;
-	json_t *profiles, *state, *pools = json_array(), *pool;
+	json_t *profiles = NULL, *state, *pools = json_array(), *pool;
 	bool kubeconfig = json_bool_or(status, "hasKubeConfig", false);
 	size_t i;
-	int r = rows_get(p, ROWS_DOCUMENT, json_str_or(cluster, "uid", ""), &document, err);
+	int r = rows_get(p, ROWS_ACCOUNT, json_str_or(cluster, "account", ""), &account, err);
 
-	if (r >= 0)
-		r = rows_get(p, ROWS_ACCOUNT, json_str_or(cluster, "account", ""), &account, err);
-	if (r >= 0)
+	if (r >= 0 && brief)
+		profiles = json_array();
+	else if (r >= 0)
 		r = templates(p, cluster, &profiles, err);
 	if (r >= 0)
 		r = cluster_view_status(p, cluster, status, &state, err);
@@ -205,7 +195,7 @@ int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *
 	json_object_set_new(state, "kubeMeta",
 			    json_pack("{s:b,s:b,s:b,s:s}", "hasKubeConfig", kubeconfig, "hasKubeConfigClient",
 				      kubeconfig, "hasManifest", 0, "kubernetesVersion",
-				      json_str_or(document, "kubernetesVersion", "")));
+				      json_str_or(cluster, "kubernetesVersion", "")));
 	*out = json_pack("{s:o,s:{s:{s:s,s:s,s:o},s:{s:s,s:s},s:o},s:o}", "metadata",
 			 json_deep_copy(json_object_get(cluster, "metadata")), "spec", "cloudConfig", "uid",
 			 json_str_or(cluster, "cfg", ""), "cloudType", json_str_or(cluster, "cloudType", ""),

@@ -10,8 +10,9 @@ int cluster_view(struct plane *p, const json_t *cluster, const json_t *status, j
 		 struct pcg_error *err);
 int cluster_view_status(struct plane *p, const json_t *cluster, const json_t *status, json_t **out,
 			struct pcg_error *err);
-int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *status, json_t **out,
-			  struct pcg_error *err);
+/* brief: without its profiles. */
+int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *status, bool brief,
+			  json_t **out, struct pcg_error *err);
 /* One pool of the request, poolConfig and cloudConfig in one object. New reference. */
 json_t *cluster_view_pool(const json_t *pool);
 json_t *cluster_view_machine(const json_t *cluster, const json_t *machine);

@@ -112,6 +112,9 @@ int clusters_refresh(struct plane *p, json_t *cluster, struct pcg_error *err)
 	generation = json_int_or(old, "generation", 0) + 1;
 	json_object_set_new(doc, "generation", json_integer(generation));
 	json_object_set_new(cluster, "generation", json_integer(generation));
+	/* What the public views show of it, so that they need not read the whole document. */
+	json_object_set(cluster, "problems", json_object_get(doc, "problems"));
+	json_put_str(cluster, "kubernetesVersion", json_str(doc, "kubernetesVersion"));
 	r = clusters_put(p, cluster, err);
 	if (!r)
 		r = rows_put(p, ROWS_DOCUMENT, uid, "", "", doc, err);

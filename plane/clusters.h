@@ -4,7 +4,8 @@
 
 /*
  * A cluster as the plane keeps it. Row "cluster": {uid, cfg (uid of its cloud config), name, cloudType, overlord,
- * account, metadata, spec (the request's), desired, generation, deletingSince, deletedAt (ms), location,
+ * account, metadata, spec (the request's), desired, generation, problems and
+ * kubernetesVersion (of its document), deletingSince, deletedAt (ms), location,
  * namespaces, rbacs, features, locked}. Row "status": what the gateway reported last.
  */
 

@@ -186,7 +186,7 @@ static int overview(struct api_call *c, struct pcg_error *err)
 	if (!r && json_object_get(cluster, "deletedAt"))
 		return api_not_found(c, "cluster", c->param[0]);
 	if (!r)
-		r = cluster_view_overview(c->p, cluster, status, &out, err);
+		r = cluster_view_overview(c->p, cluster, status, false, &out, err);
 	return r ? r : api_reply(c, 200, out);
 }
 
@@ -430,7 +430,7 @@ static int search(struct api_call *c, struct pcg_error *err)
 					  "isDeleted");
 		if (r == 0)
 			continue;
-		r = cluster_view_overview(c->p, cluster, status, &out, err);
+		r = cluster_view_overview(c->p, cluster, status, true, &out, err);
 		if (r)
 			return r;
 		json_object_set(out, "specSummary", json_object_get(out, "spec"));
