@@ -55,7 +55,8 @@ void link_wake_reports(struct link *l);
 void link_reconfigure(struct link *l, const char *url, const char *ca_pem, const struct proxy_set *proxy);
 json_t *link_status(const struct link *l);
 
-/* Enrolment: sends pairing code and signing request, verifies the plane by ca_pem (or its SHA-256 fingerprint). cb once. */
+/* Enrolment: sends pairing code and signing request, verifies the plane by ca_pem, or by the SHA-256
+ * fingerprint of its CA. cb once, perhaps before link_enrol returns. */
 typedef void (*link_enrol_cb)(void *arg, const char *gateway_uid, const char *cert_pem, const char *plane_ca_pem, const struct pcg_error *err);
 struct link_enrol_spec {
 	struct http_client *http;
