@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define HEAD 4
-#define MAX_DEPTH 64 /* what a reader takes */
 
 /* Frames carry account credentials: everything that held one is wiped. */
 void frame_reader_init(struct frame_reader *r, uint32_t max)
@@ -85,79 +84,6 @@ static int add_piece(const char *data, size_t len, void *out)
 	return buf_add(out, data, len);
 }
 
-/* jansson checks every character again when it writes, which was the larger part of a conversation's
- * cost. Its strings are valid UTF-8 already: only quotes, backslashes and controls need a look. */
-static bool needs_escape(unsigned char c)
-{
-	return c < 0x20 || c == '"' || c == '\\';
-}
-
-static void write_escaped(struct buf *out, unsigned char c)
-{
-	static const char names[] = "\bb\tt\nn\ff\rr\"\"\\\\";
-
-	for (const char *n = names; *n; n += 2)
-		if ((unsigned char)*n == c) {
-			buf_add(out, (const char[]){ '\\', n[1] }, 2);
-			return;
-		}
-	buf_addf(out, "\\u%04x", c);
-}
-
-static void write_string(struct buf *out, const char *text, size_t len)
-{
-	size_t from = 0;
-
-	buf_add(out, "\"", 1);
-	for (size_t i = 0; i < len; i++) {
-		if (!needs_escape((unsigned char)text[i]))
-			continue;
-		buf_add(out, text + from, i - from);
-		write_escaped(out, (unsigned char)text[i]);
-		from = i + 1;
-	}
-	buf_add(out, text + from, len - from);
-	buf_add(out, "\"", 1);
-}
-
-static int write_value(struct buf *out, const json_t *doc, int depth)
-{
-	json_t *any = (json_t *)(uintptr_t)doc, *value;
-	const char *name;
-	size_t i;
-
-	if (depth >= MAX_DEPTH && (json_is_object(doc) || json_is_array(doc)))
-		return -1;
-	switch (json_typeof(doc)) {
-	case JSON_STRING:
-		write_string(out, json_string_value(doc), json_string_length(doc));
-		return 0;
-	case JSON_OBJECT:
-		buf_add(out, "{", 1);
-		i = 0;
-		json_object_foreach(any, name, value) {
-			if (i++)
-				buf_add(out, ",", 1);
-			write_string(out, name, strlen(name));
-			buf_add(out, ":", 1);
-			if (write_value(out, value, depth + 1))
-				return -1;
-		}
-		return buf_add(out, "}", 1);
-	case JSON_ARRAY:
-		buf_add(out, "[", 1);
-		json_array_foreach(doc, i, value) {
-			if (i)
-				buf_add(out, ",", 1);
-			if (write_value(out, value, depth + 1))
-				return -1;
-		}
-		return buf_add(out, "]", 1);
-	default:
-		return json_dump_callback(doc, add_piece, out, JSON_ENCODE_ANY);
-	}
-}
-
 int frame_write(struct buf *out, const json_t *doc, struct pcg_error *err)
 {
 	size_t start = out->len, len;
@@ -167,14 +93,14 @@ int frame_write(struct buf *out, const json_t *doc, struct pcg_error *err)
 		return pcg_fail(err, PCG_CLASS_BUG, "", "writing a frame: it is not a JSON object");
 	r = buf_add(out, "\0\0\0\0", HEAD);
 	if (!r)
-		r = write_value(out, doc, 0);
+		r = json_dump_callback(doc, add_piece, out, JSON_COMPACT);
 	if (r || out->overflow) {
 		/* The start of a frame must not go out: what follows would be read as its rest. */
 		if (out->len > start)
 			out->data[out->len = start] = 0;
 		if (!out->overflow)
-			return pcg_fail(err, PCG_CLASS_PERMANENT, "",
-					"writing a frame: it is nested deeper than %d levels", MAX_DEPTH);
+			return pcg_fail(err, PCG_CLASS_BUG, "",
+					"writing a frame: the document holds itself");
 		return pcg_fail(err, PCG_CLASS_PERMANENT, "", "writing a frame: the buffer's limit of %zu bytes is reached",
 				out->max);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 #include "host/capi/capi.h"
+#include "core/base64.h"
 #include "host/capi/shapes.h"
 #include "core/clock.h"
 
@@ -73,12 +74,36 @@ static int check_provider_object(struct build *b, const json_t *item)
 			b->s.cluster, json_str_or(item, "role", "?"));
 }
 
+/* The API turns a Secret's stringData into data when it is written: what is read back is compared
+ * with data. */
+static void secret_data_only(json_t *o)
+{
+	json_t *plain = json_object_get(o, "stringData"), *v;
+	json_t *data = json_object_get(o, "data");
+	const char *key;
+
+	if (!json_is_object(plain) || strcmp(json_str_or(o, "kind", ""), "Secret") != 0)
+		return;
+	if (!json_is_object(data)) {
+		data = json_object();
+		json_object_set_new(o, "data", data);
+	}
+	json_object_foreach (plain, key, v) {
+		AUTO_FREE char *coded =
+			base64_encode(json_string_value(v), json_string_length(v));
+
+		json_object_set_new(data, key, json_string(coded));
+	}
+	json_object_del(o, "stringData");
+}
+
 static json_t *provider_object(struct build *b, const json_t *item)
 {
 	json_t *o = json_deep_copy(json_object_get(item, "object"));
 
 	json_object_del(o, "status");
 	json_object_del(json_object_get(o, "metadata"), "ownerReferences");
+	secret_data_only(o);
 	shape_mark(&b->s, o);
 	return o;
 }

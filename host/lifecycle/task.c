@@ -51,11 +51,24 @@ struct cluster *task_guard_take(void *arg)
 	return c;
 }
 
+/* What an infrastructure has no use for stays here: layers and files can be large, and each call
+ * would carry them. */
+static json_t *provider_spec(const struct cluster *c)
+{
+	static const char *const left_out[] = { "layers", "certificates", "kubeadmConfig",
+						"planeCa", "problems" };
+	json_t *spec = json_copy(c->spec);
+
+	for (size_t i = 0; i < ARRAY_LEN(left_out); i++)
+		json_object_del(spec, left_out[i]);
+	return spec;
+}
+
 json_t *task_cluster_doc(const struct cluster *c)
 {
-	return json_pack("{s:s,s:s,s:s,s:s,s:I,s:O}", "uid", c->uid, "name", c->name, "tenant",
+	return json_pack("{s:s,s:s,s:s,s:s,s:I,s:o}", "uid", c->uid, "name", c->name, "tenant",
 			 c->tenant, "project", c->project, "epoch", (json_int_t)c->lc.epoch, "spec",
-			 c->spec);
+			 provider_spec(c));
 }
 
 json_t *task_mark(const struct cluster *c, const char *pool, const char *machine_uid)

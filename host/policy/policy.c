@@ -13,13 +13,26 @@
 #include <string.h>
 
 #define IDLE_MS 30000
+#define STARTS_MAX 2 /* workers that one question may lose before a script of it ran */
 
+/*
+ * A question waits in its tenant's queue; once answered it waits in the policy's ready list, and the
+ * loop tells it from there: no callback runs inside a function of this file that holds a tenant.
+ * A tenant lives while it has questions or a worker.
+ */
 struct question {
 	struct question *next;
-	char *hook;
-	json_t *input;
+	char *hook, *folder;
+	json_t *input, *result;
+	struct pcg_error err;
+	bool failed;
+	unsigned starts;
 	policy_cb cb;
 	void *arg;
+};
+
+struct queue {
+	struct question *head, **tail;
 };
 
 struct tenant {
@@ -28,12 +41,13 @@ struct tenant {
 	char *name;
 	json_t *scripts; /* that the running worker was given */
 	struct worker *worker;
-	struct question *head, **tail;
-	bool asked; /* the head is with the worker */
+	struct queue waiting;
+	bool asked;  /* the head is with the worker */
+	bool ending; /* the worker gets no question any more */
+	bool late;
 	int64_t id;
 	uv_timer_t *timer; /* deadline while asked, else idle end */
-	char script[300];
-	bool late;
+	char script[300];  /* that runs now */
 };
 
 struct policy {
@@ -44,7 +58,7 @@ struct policy {
 	json_t *set, *hooks;
 	int64_t since_ms;
 	struct tenant *tenants;
-	struct question *none, **none_tail; /* answered from the loop: no script has the hook */
+	struct queue ready;
 	uv_timer_t *soon;
 	bool closing;
 	void (*closed)(void *arg);
@@ -52,68 +66,165 @@ struct policy {
 };
 
 static void ask_next(struct tenant *t);
-
 static void tenant_free(struct tenant *t);
+static void on_soon(uv_timer_t *timer);
 
-static void question_end(struct question *q, const json_t *result, const struct pcg_error *err)
+static void queue_init(struct queue *q)
 {
-	q->cb(q->arg, result, err);
+	q->head = NULL;
+	q->tail = &q->head;
+}
+
+static void queue_put(struct queue *queue, struct question *q)
+{
+	q->next = NULL;
+	*queue->tail = q;
+	queue->tail = &q->next;
+}
+
+static struct question *queue_take(struct queue *queue)
+{
+	struct question *q = queue->head;
+
+	if (q && !(queue->head = q->next))
+		queue->tail = &queue->head;
+	return q;
+}
+
+static void question_tell(struct question *q)
+{
+	q->cb(q->arg, q->failed ? NULL : q->result, q->failed ? &q->err : NULL);
 	free(q->hook);
+	free(q->folder);
 	json_decref(q->input);
+	json_decref(q->result);
 	free(q);
+}
+
+static void make_ready(struct policy *p, struct question *q)
+{
+	queue_put(&p->ready, q);
+	uv_ref((uv_handle_t *)p->soon);
+	if (!uv_is_active((uv_handle_t *)p->soon))
+		uv_timer_start(p->soon, on_soon, 0, 0);
+}
+
+static void on_soon(uv_timer_t *timer)
+{
+	struct policy *p = timer->data;
+	struct question *q;
+
+	while ((q = queue_take(&p->ready)))
+		question_tell(q);
+	uv_unref((uv_handle_t *)p->soon);
 }
 
 static struct question *pop(struct tenant *t)
 {
-	struct question *q = t->head;
-
-	t->head = q->next;
-	if (!t->head)
-		t->tail = &t->head;
 	t->asked = false;
 	uv_timer_stop(t->timer);
-	return q;
+	return queue_take(&t->waiting);
+}
+
+static void answer(struct tenant *t, json_t *result)
+{
+	struct question *q = pop(t);
+
+	q->result = json_incref(result);
+	make_ready(t->policy, q);
+}
+
+static void fail(struct tenant *t, const struct pcg_error *err)
+{
+	struct question *q = pop(t);
+
+	q->failed = true;
+	q->err = *err;
+	make_ready(t->policy, q);
+}
+
+static void end_worker(struct tenant *t)
+{
+	t->ending = true;
+	worker_end(t->worker, 1000);
 }
 
 static void on_idle(uv_timer_t *timer)
 {
 	struct tenant *t = timer->data;
 
-	if (t->worker && !t->head)
-		worker_end(t->worker, 1000);
+	if (t->worker && !t->waiting.head && !t->ending)
+		end_worker(t);
 }
 
 static void on_deadline(uv_timer_t *timer)
 {
 	struct tenant *t = timer->data;
 
-	t->late = true;
-	if (t->worker)
-		worker_kill(t->worker, "a policy ran past its deadline");
+	if (!t->worker)
+		return;
+	t->late = t->ending = true;
+	worker_kill(t->worker, *t->script ? "a policy ran past its deadline" : "it did not start");
+}
+
+/* The worker runs strangers' code: what it says is checked as if a script had said it. */
+static void take_reply(struct tenant *t, json_t *doc)
+{
+	json_t *result = json_object_get(doc, "result"), *error = json_object_get(doc, "error");
+	const char *hook = t->waiting.head->hook;
+	struct pcg_error err;
+
+	if (error) {
+		json_to_error(error, &err);
+		err.class = PCG_CLASS_PERMANENT;
+		fail(t, &err);
+	} else if (json_is_null(result)) {
+		answer(t, NULL);
+	} else if (!result || policy_schema_check(hook, result, &err)) {
+		if (!result)
+			pcg_fail(&err, PCG_CLASS_PERMANENT, "", "its worker answered without a result");
+		err.class = PCG_CLASS_PERMANENT;
+		pcg_fail_prefix(&err, "policy %s, hook %s", t->script, hook);
+		fail(t, &err);
+	} else {
+		if (json_is_false(json_object_get(result, "allow")))
+			json_put_str(result, "script", t->script);
+		answer(t, result);
+	}
 }
 
 static void on_frame(void *arg, struct worker *w, json_t *doc)
 {
 	struct tenant *t = arg;
-	json_t *result = json_object_get(doc, "result"), *error = json_object_get(doc, "error");
-	struct pcg_error err;
-	struct question *q;
 
-	if (json_int_or(doc, "id", 0) != t->id || !t->asked)
+	if (!t->asked || json_int_or(doc, "id", 0) != t->id)
 		return;
-	if (json_str(doc, "begin")) {
-		snprintf(t->script, sizeof(t->script), "%s", json_str(doc, "begin"));
+	if (!json_str(doc, "begin")) {
+		take_reply(t, doc);
+		ask_next(t);
 		return;
 	}
-	q = pop(t);
-	if (error) {
-		json_to_error(error, &err);
-		err.class = PCG_CLASS_PERMANENT;
-		question_end(q, NULL, &err);
-	} else {
-		question_end(q, json_is_null(result) ? NULL : result, NULL);
-	}
-	ask_next(t);
+	/* All scripts of one question share one deadline; that of the start is over. */
+	if (!*t->script && !t->ending)
+		uv_timer_start(t->timer, on_deadline, t->policy->deadline_ms, 0);
+	snprintf(t->script, sizeof(t->script), "%s", json_str(doc, "begin"));
+}
+
+static void why_ended(const struct tenant *t, struct worker *w, const char *reason,
+		      struct pcg_error *err)
+{
+	const char *hook = t->waiting.head->hook;
+
+	if (!*t->script || (!t->late && worker_killed_outside(w)))
+		pcg_fail(err, PCG_CLASS_RETRY, "look whether the machine is short of memory or processes",
+			 "policies of tenant %s, hook %s: the worker ended: %s", t->name, hook, reason);
+	else if (t->late)
+		pcg_fail(err, PCG_CLASS_PERMANENT, "look for a loop in it that does not end",
+			 "policy %s, hook %s: stopped after %u ms without a result", t->script, hook,
+			 t->policy->deadline_ms);
+	else
+		pcg_fail(err, PCG_CLASS_PERMANENT, "look for what uses that much memory in it",
+			 "policy %s, hook %s: its worker ended: %s", t->script, hook, reason);
 }
 
 static void on_end(void *arg, struct worker *w, const char *reason)
@@ -122,79 +233,84 @@ static void on_end(void *arg, struct worker *w, const char *reason)
 	struct pcg_error err;
 
 	t->worker = NULL;
-	if (t->policy->closing) {
-		tenant_free(t);
-		return;
-	}
+	t->ending = false;
 	if (t->asked) {
-		if (t->late)
-			pcg_fail(&err, PCG_CLASS_PERMANENT,
-				 "look for a loop in it that does not end",
-				 "policy %s, hook %s: stopped after %u ms without a result", t->script,
-				 t->head->hook, t->policy->deadline_ms);
-		else
-			pcg_fail(&err, PCG_CLASS_PERMANENT,
-				 "look for what uses that much memory in it",
-				 "policy %s, hook %s: its worker ended: %s", t->script, t->head->hook,
-				 reason);
+		why_ended(t, w, reason, &err);
 		log_err("policy_worker_ended", &err, LS("tenant", t->name));
-		question_end(pop(t), NULL, &err);
+		/* Not the script's doing and not ours: once more with another worker. */
+		if (err.class == PCG_CLASS_RETRY && !t->late && t->waiting.head->starts < STARTS_MAX) {
+			t->asked = false;
+			uv_timer_stop(t->timer);
+		} else {
+			fail(t, &err);
+		}
 	}
-	ask_next(t);
+	if (t->waiting.head)
+		ask_next(t);
+	else
+		tenant_free(t);
 }
 
-static int start_worker(struct tenant *t, struct pcg_error *err)
+static json_t *scripts_of(const struct policy *p, const char *folder)
+{
+	json_t *scripts = json_object_get(p->set, folder);
+
+	return scripts ? scripts : json_object_get(p->set, POLICY_ALL);
+}
+
+static int start_worker(struct tenant *t, json_t *scripts, struct pcg_error *err)
 {
 	struct policy *p = t->policy;
-	AUTO_JSON json_t *hello = NULL;
+	AUTO_JSON json_t *hello = policy_hello(scripts, p->memory_max);
 	struct worker_spec spec = { .exe = p->exe, .role = "policy", .name = t->name,
-				    .memory_max = 4 * p->memory_max, .max_files = 16,
-				    .on_frame = on_frame, .on_end = on_end, .arg = t };
-	json_t *scripts = json_object_get(p->set, t->name);
+				    .hello = hello, .memory_max = POLICY_PROCESS_MAX(p->memory_max),
+				    .max_files = 16, .on_frame = on_frame, .on_end = on_end,
+				    .arg = t };
 
-	if (!scripts)
-		scripts = json_object_get(p->set, POLICY_ALL);
 	json_decref(t->scripts);
 	t->scripts = json_incref(scripts);
-	hello = policy_hello(scripts, p->memory_max);
-	spec.hello = hello;
 	return worker_start(p->loop, &spec, &t->worker, err);
 }
 
-static bool outdated(const struct tenant *t)
+/* Sends the head; a worker that takes nothing any more is about to end, and on_end comes here again. */
+static void ask_head(struct tenant *t)
 {
-	json_t *scripts = json_object_get(t->policy->set, t->name);
+	struct question *q = t->waiting.head;
+	AUTO_JSON json_t *req = json_pack("{s:s,s:I,s:s,s:O}", "op", "eval", "id",
+					  (json_int_t)++t->id, "hook", q->hook, "input", q->input);
+	struct pcg_error err;
 
-	return t->scripts != (scripts ? scripts : json_object_get(t->policy->set, POLICY_ALL));
+	t->late = false;
+	t->script[0] = '\0';
+	if (!worker_send(t->worker, req, &err)) {
+		t->asked = true;
+		q->starts++;
+		uv_timer_start(t->timer, on_deadline, POLICY_START_MS, 0);
+		return;
+	}
+	t->ending = true;
+	worker_kill(t->worker, "it takes no question");
+	if (err.class != PCG_CLASS_RETRY || ++q->starts > STARTS_MAX)
+		fail(t, &err);
 }
 
 static void ask_next(struct tenant *t)
 {
 	struct policy *p = t->policy;
-	AUTO_JSON json_t *req = NULL;
 	struct pcg_error err;
 
-	if (t->asked)
-		return;
-	if (t->worker && outdated(t)) {
-		worker_end(t->worker, 1000);
-		return;
+	while (!t->asked && !t->ending && !p->closing && t->waiting.head) {
+		json_t *scripts = scripts_of(p, t->waiting.head->folder);
+
+		if (t->worker && t->scripts != scripts)
+			end_worker(t);
+		else if (!t->worker && start_worker(t, scripts, &err))
+			fail(t, &err);
+		else
+			ask_head(t);
 	}
-	if (!t->head) {
-		if (t->worker)
-			uv_timer_start(t->timer, on_idle, IDLE_MS, 0);
-		return;
-	}
-	req = json_pack("{s:s,s:I,s:s,s:O}", "op", "eval", "id", (json_int_t)++t->id, "hook",
-			t->head->hook, "input", t->head->input);
-	t->late = false;
-	t->script[0] = '\0';
-	if ((!t->worker && start_worker(t, &err)) || worker_send(t->worker, req, &err)) {
-		question_end(pop(t), NULL, &err);
-		return;
-	}
-	t->asked = true;
-	uv_timer_start(t->timer, on_deadline, p->deadline_ms, 0);
+	if (t->worker && !t->waiting.head && !t->ending)
+		uv_timer_start(t->timer, on_idle, IDLE_MS, 0);
 }
 
 static uv_timer_t *timer_new(uv_loop_t *loop, void *data)
@@ -224,32 +340,16 @@ static struct tenant *tenant_of(struct policy *p, const char *name)
 	assert(t);
 	t->policy = p;
 	t->name = strdup(name);
-	t->tail = &t->head;
+	queue_init(&t->waiting);
 	t->timer = timer_new(p->loop, t);
 	t->next = p->tenants;
 	p->tenants = t;
 	return t;
 }
 
-static void on_soon(uv_timer_t *timer)
+static bool has_hook(const struct policy *p, const char *folder, const char *hook)
 {
-	struct policy *p = timer->data;
-	struct question *q = p->none;
-
-	p->none = NULL;
-	p->none_tail = &p->none;
-	uv_unref((uv_handle_t *)p->soon);
-	while (q) {
-		struct question *next = q->next;
-
-		question_end(q, NULL, NULL);
-		q = next;
-	}
-}
-
-static bool has_hook(const struct policy *p, const char *tenant, const char *hook)
-{
-	json_t *scripts = json_object_get(p->hooks, tenant), *names, *name;
+	json_t *scripts = json_object_get(p->hooks, folder), *names, *name;
 	const char *script;
 	size_t i;
 
@@ -262,35 +362,61 @@ static bool has_hook(const struct policy *p, const char *tenant, const char *hoo
 	return false;
 }
 
-void policy_eval(struct policy *p, const char *tenant, const char *hook, const json_t *input,
-		 policy_cb cb, void *arg)
+/* A folder carries the tenant's uid or its name. Both: nobody knows which one was meant. */
+static int folder_of(const struct policy *p, const char *uid, const char *name, const char **folder,
+		     struct pcg_error *err)
+{
+	bool by_uid = *uid && strcmp(uid, POLICY_ALL) && json_object_get(p->set, uid);
+	bool by_name = name && strcmp(name, uid) && strcmp(name, POLICY_ALL) &&
+		       json_object_get(p->set, name);
+
+	if (by_uid && by_name)
+		return pcg_fail(err, PCG_CLASS_PERMANENT,
+				"put the scripts of both into one, remove the other, pcgctl reload",
+				"tenant %s has two policy folders in %s: %s and %s", name, p->dir, uid,
+				name);
+	*folder = by_uid ? uid : by_name ? name : POLICY_ALL;
+	return 0;
+}
+
+void policy_eval(struct policy *p, const char *tenant, const char *tenant_name, const char *hook,
+		 const json_t *input, policy_cb cb, void *arg)
 {
 	struct question *q = calloc(1, sizeof(*q));
+	const char *folder = NULL;
 	struct tenant *t;
 
 	assert(q && policy_hook_known(hook));
+	if (!tenant)
+		tenant = "";
 	q->cb = cb;
 	q->arg = arg;
-	q->hook = strdup(hook);
-	if (!has_hook(p, tenant, hook)) {
-		*p->none_tail = q;
-		p->none_tail = &q->next;
-		uv_ref((uv_handle_t *)p->soon);
-		uv_timer_start(p->soon, on_soon, 0, 0);
+	q->failed = folder_of(p, tenant, tenant_name, &folder, &q->err) != 0;
+	if (p->closing) {
+		q->failed = true;
+		pcg_fail(&q->err, PCG_CLASS_CANCELLED, "", "the gateway is stopping");
+		question_tell(q);
 		return;
 	}
+	if (q->failed || !has_hook(p, folder, hook)) {
+		make_ready(p, q);
+		return;
+	}
+	q->hook = strdup(hook);
+	q->folder = strdup(folder);
 	q->input = json_deep_copy(input);
 	t = tenant_of(p, tenant);
-	*t->tail = q;
-	t->tail = &q->next;
+	queue_put(&t->waiting, q);
 	ask_next(t);
 }
 
 int policy_reload(struct policy *p, struct buf *report)
 {
 	AUTO_JSON json_t *set = NULL, *hooks = NULL;
+	struct tenant *next;
 
-	if (policy_dir_read(p->dir, &set, report) || policy_set_check(p->exe, set, report, &hooks))
+	if (policy_dir_read(p->dir, &set, report) ||
+	    policy_set_check(p->exe, set, p->set, p->hooks, report, &hooks))
 		return -1;
 	if (json_equal(set, p->set))
 		return 0;
@@ -299,8 +425,11 @@ int policy_reload(struct policy *p, struct buf *report)
 	p->set = json_incref(set);
 	p->hooks = json_incref(hooks);
 	p->since_ms = clock_wall_ms();
-	for (struct tenant *t = p->tenants; t; t = t->next)
-		ask_next(t);
+	for (struct tenant *t = p->tenants; t; t = next) {
+		next = t->next;
+		if (t->worker && !t->asked && !t->ending)
+			end_worker(t);
+	}
 	log_info("policy_taken_up", LS("dir", p->dir), LI("tenants", json_object_size(set)));
 	return 0;
 }
@@ -320,7 +449,7 @@ int policy_new(uv_loop_t *loop, const struct policy_spec *spec, struct policy **
 	p->memory_max = spec->memory_max ? spec->memory_max : POLICY_MEMORY_MAX;
 	p->set = json_null();
 	p->hooks = json_object();
-	p->none_tail = &p->none;
+	queue_init(&p->ready);
 	p->soon = timer_new(loop, p);
 	buf_init(&report, 1u << 16);
 	r = policy_reload(p, &report);
@@ -363,20 +492,18 @@ static void tenant_free(struct tenant *t)
 	json_decref(t->scripts);
 	free(t->name);
 	free(t);
-	if (!p->tenants)
+	if (p->closing && !p->tenants)
 		uv_close((uv_handle_t *)p->soon, policy_freed);
 }
 
-static void drop_questions(struct question *q)
+static void cancel_all(struct queue *queue)
 {
-	struct pcg_error err;
+	struct question *q;
 
-	pcg_fail(&err, PCG_CLASS_CANCELLED, "", "the gateway is stopping");
-	while (q) {
-		struct question *next = q->next;
-
-		question_end(q, NULL, &err);
-		q = next;
+	while ((q = queue_take(queue))) {
+		q->failed = true;
+		pcg_fail(&q->err, PCG_CLASS_CANCELLED, "", "the gateway is stopping");
+		question_tell(q);
 	}
 }
 
@@ -384,16 +511,21 @@ void policy_close(struct policy *p, void (*closed)(void *arg), void *arg)
 {
 	struct tenant *next;
 
+	assert(!p->closing);
 	p->closing = true;
 	p->closed = closed;
 	p->closed_arg = arg;
-	drop_questions(TAKE(p->none));
+	uv_timer_stop(p->soon);
+	cancel_all(&p->ready);
+	for (struct tenant *t = p->tenants; t; t = t->next) {
+		t->asked = false;
+		uv_timer_stop(t->timer);
+		cancel_all(&t->waiting);
+	}
 	if (!p->tenants)
 		uv_close((uv_handle_t *)p->soon, policy_freed);
 	for (struct tenant *t = p->tenants; t; t = next) {
 		next = t->next;
-		drop_questions(TAKE(t->head));
-		t->asked = false;
 		if (t->worker)
 			worker_kill(t->worker, "the gateway is stopping");
 		else

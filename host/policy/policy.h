@@ -5,7 +5,8 @@
 /*
  * Per-tenant policy in Lua, evaluated in a worker for each tenant: policy.d/TENANT/NN-name.lua in order, and policy.d/_all/
  * for every tenant first. Loop thread only. Anything but a good result is an error of class PERMANENT that names script, line
- * and rule (fails closed); what an error means for a delete is the caller's decision.
+ * and rule (fails closed); what an error means for a delete is the caller's decision. Class RETRY: the worker
+ * did not get as far as a script.
  */
 
 #include "core/buf.h"
@@ -30,18 +31,25 @@ struct policy_spec {
 	uint64_t memory_max;         /* 0: 64 MiB for a script's state */
 };
 
-/* result: borrowed; NULL when no script has the hook. */
+/* result: borrowed; NULL when no script has the hook, or none had anything to say. A refusal has "script" beside
+ * "allow" and "reason". From the loop, never from inside policy_eval, but for CANCELLED after or by policy_close. */
 typedef void (*policy_cb)(void *arg, const json_t *result, const struct pcg_error *err);
 
 int policy_new(uv_loop_t *loop, const struct policy_spec *spec, struct policy **out, struct pcg_error *err);
 void policy_close(struct policy *p, void (*closed)(void *arg), void *arg);
-/* Takes the folder's present content whole, or keeps the old set: problems to report. */
+/* Takes the folder's present content whole, or keeps the old set: problems to report. Waits for the workers that try the
+ * scripts of folders that changed, a deadline at most for each four folders. */
 int policy_reload(struct policy *p, struct buf *report);
-void policy_eval(struct policy *p, const char *tenant, const char *hook, const json_t *input, policy_cb cb, void *arg);
+/* tenant: its uid; both may be NULL. The folder is named by either. input is copied. */
+void policy_eval(struct policy *p, const char *tenant, const char *tenant_name, const char *hook,
+		 const json_t *input, policy_cb cb, void *arg);
+/* Puts what admission changed into a cluster spec, {"path": value}: whole or with an error that names the path; then
+ * spec may be half changed, so give a copy. */
+int policy_changes_apply(json_t *spec, const json_t *changes, struct pcg_error *err);
 json_t *policy_list(const struct policy *p); /* {"tenants":[{"tenant","scripts":[..],"hooks":[..],"since","problem"}]} */
 /* For pcgctl policy check and test: needs no daemon. Problems or test results to out; 0, or -1 when something is wrong. */
 int policy_check_dir(const char *exe, const char *dir, struct buf *out);
-int policy_test_dir(const char *exe, const char *dir, struct buf *out); /* runs DIR/.../NAME_test.lua or *.test.json as documented */
+int policy_test_dir(const char *exe, const char *dir, struct buf *out); /* runs DIR/TENANT/tests/NAME.json (docs/policy.md) */
 
 int policy_worker_main(json_t *hello);
 

@@ -11,8 +11,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TESTS "tests"
+#define READINGS_MAX 5
 
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
@@ -31,47 +35,129 @@ static int visible(const struct dirent *d)
 	return d->d_name[0] != '.';
 }
 
+static char *fail_text(const char *path, struct buf *report)
+{
+	buf_addf(report, "%s: cannot be read: %s\n", path,
+		 errno == ELOOP ? "it is a symbolic link; put the file itself there" : strerror(errno));
+	return NULL;
+}
+
+/* As many bytes as the file had when it was looked at; one that grows is noticed by the second reading. */
+static char *read_all(int fd, size_t size, size_t *len)
+{
+	AUTO_FREE char *text = calloc(1, size + 1);
+	ssize_t n = 0;
+
+	for (*len = 0; text && *len < size; *len += (size_t)n) {
+		n = read(fd, text + *len, size - *len);
+		if (n <= 0)
+			break;
+	}
+	return n < 0 ? NULL : TAKE(text);
+}
+
+/* Not blocking: a FIFO must not hold the reader up. */
 static char *read_text(const char *path, struct buf *report)
 {
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	AUTO_FREE char *text = NULL;
 	struct stat st;
-	ssize_t n;
+	size_t n;
 
-	if (fd < 0 || fstat(fd, &st)) {
-		buf_addf(report, "%s: cannot be read: %s\n", path, strerror(errno));
-		return NULL;
-	}
+	if (fd < 0 || fstat(fd, &st))
+		return fail_text(path, report);
 	if (!S_ISREG(st.st_mode) || st.st_size > POLICY_FILE_MAX) {
 		buf_addf(report, "%s: allowed: a regular file of at most %u bytes\n", path,
 			 POLICY_FILE_MAX);
 		return NULL;
 	}
-	if (st.st_mode & 0002) {
+	if (st.st_mode & S_IWOTH) {
 		buf_addf(report, "%s: writable by everybody; chmod o-w it\n", path);
 		return NULL;
 	}
-	text = calloc(1, (size_t)st.st_size + 1);
-	n = text ? read(fd, text, (size_t)st.st_size) : -1;
-	if (n < 0) {
-		buf_addf(report, "%s: cannot be read: %s\n", path, strerror(errno));
-		return NULL;
-	}
-	if (!utf8_valid(text, (size_t)n) || strlen(text) != (size_t)n) {
+	text = read_all(fd, (size_t)st.st_size, &n);
+	if (!text)
+		return fail_text(path, report);
+	if (!utf8_valid(text, n) || strlen(text) != n) {
 		buf_addf(report, "%s: not a text in UTF-8 (compiled Lua is not accepted)\n", path);
 		return NULL;
 	}
 	return TAKE(text);
 }
 
-static int for_each(const char *dir, const char *sub, const char *ending, struct buf *report,
-		    void (*take)(void *arg, const char *name, const char *text), void *arg)
+/* Names stand in documents and messages. */
+static bool name_allowed(const char *dir, const char *name, struct buf *report)
 {
+	AUTO_FREE char *shown = utf8_repair(name, strlen(name));
+	bool fine = utf8_valid(name, strlen(name));
+
+	for (const char *c = name; *c; c++)
+		fine &= (unsigned char)*c >= ' ' && *c != 127;
+	if (!fine)
+		buf_addf(report, "%s: a name with bytes that are not UTF-8 text: %s\n", dir, shown);
+	return fine;
+}
+
+static char *path_of(const char *dir, const char *name)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/%s", dir, name) < 0)
+		abort();
+	return path;
+}
+
+/* 1: a folder; 0: something else; -1: one that is not fit, told. Links are not followed: what a
+ * dangling one was to add would silently be missing. */
+static int is_dir(const char *path, struct buf *report)
+{
+	struct stat st;
+
+	if (lstat(path, &st) || S_ISLNK(st.st_mode)) {
+		buf_addf(report, "%s: a symbolic link, or it cannot be read; put the folder itself there\n",
+			 path);
+		return -1;
+	}
+	if (!S_ISDIR(st.st_mode))
+		return 0;
+	if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX)) {
+		buf_addf(report, "%s: writable by everybody; chmod o-w it\n", path);
+		return -1;
+	}
+	return 1;
+}
+
+typedef void take_file(void *arg, const char *name, const char *text);
+
+static int take_entry(const char *dir, const char *sub, const char *entry, const char *ending,
+		      struct buf *report, take_file *take, void *arg)
+{
+	AUTO_FREE char *name = path_of(sub, entry), *file = path_of(dir, name), *text = NULL;
+
+	if (!name_allowed(dir, name, report))
+		return -1;
+	if (!ends_with(entry, ending)) {
+		int folder = strcmp(entry, TESTS) ? is_dir(file, report) : 0;
+
+		if (folder > 0)
+			buf_addf(report, "%s: a folder of a tenant has no folder but " TESTS "\n",
+				 file);
+		return folder ? -1 : 0;
+	}
+	text = read_text(file, report);
+	if (!text)
+		return -1;
+	take(arg, name, text);
+	return 0;
+}
+
+static int for_each(const char *dir, const char *sub, const char *ending, struct buf *report,
+		    take_file *take, void *arg)
+{
+	AUTO_FREE char *path = path_of(dir, sub);
 	struct dirent **list = NULL;
-	char path[4096];
 	int n, r = 0;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, sub);
 	n = scandir(path, &list, visible, by_name);
 	if (n < 0) {
 		if (errno == ENOENT)
@@ -80,18 +166,7 @@ static int for_each(const char *dir, const char *sub, const char *ending, struct
 		return -1;
 	}
 	for (int i = 0; i < n; i++) {
-		AUTO_FREE char *name = NULL, *file = NULL, *text = NULL;
-
-		if (ends_with(list[i]->d_name, ending)) {
-			if (asprintf(&name, "%s/%s", sub, list[i]->d_name) < 0 ||
-			    asprintf(&file, "%s/%s", dir, name) < 0)
-				abort();
-			text = read_text(file, report);
-			if (text)
-				take(arg, name, text);
-			else
-				r = -1;
-		}
+		r |= take_entry(dir, sub, list[i]->d_name, ending, report, take, arg);
 		free(list[i]);
 	}
 	free(list);
@@ -109,30 +184,49 @@ struct test_reader {
 	int result;
 };
 
+static bool test_fits(const json_t *t)
+{
+	return json_str(t, "hook") && policy_hook_known(json_str(t, "hook")) &&
+	       json_is_object(json_object_get(t, "input")) &&
+	       (json_object_get(t, "expect") || json_str(t, "expectError"));
+}
+
+static void take_one_test(struct test_reader *t, const char *file, json_t *doc)
+{
+	AUTO_FREE char *label = NULL;
+
+	if (!test_fits(doc)) {
+		buf_addf(t->report,
+			 "%s: a test is {\"name\": text, \"hook\": admission, ca_bundle, proxy or "
+			 "node_bootstrap, \"input\": {...}, \"expect\": {...} or null, or "
+			 "\"expectError\": text}, or a list of such\n", file);
+		t->result = -1;
+		return;
+	}
+	if (asprintf(&label, "%s%s%s", file, json_str(doc, "name") ? ": " : "",
+		     json_str_or(doc, "name", "")) < 0)
+		abort();
+	json_object_set_new(doc, "file", json_string(label));
+	json_array_append(t->list, doc);
+}
+
 static void take_test(void *arg, const char *name, const char *text)
 {
 	struct test_reader *t = arg;
+	AUTO_JSON json_t *doc = NULL;
 	struct pcg_error err;
-	json_t *doc;
+	json_t *one;
+	size_t i;
 
 	if (json_parse(text, strlen(text), name, &doc, &err)) {
 		buf_addf(t->report, "%s\n", err.text);
 		t->result = -1;
 		return;
 	}
-	if (!json_str(doc, "hook") || !policy_hook_known(json_str(doc, "hook")) ||
-	    !json_object_get(doc, "input") ||
-	    (!json_object_get(doc, "expect") && !json_object_get(doc, "expectError"))) {
-		buf_addf(t->report,
-			 "%s: a test is {\"hook\": admission, ca_bundle, proxy or node_bootstrap, "
-			 "\"input\": {...}, \"expect\": {...} or null, or \"expectError\": text}\n",
-			 name);
-		t->result = -1;
-		json_decref(doc);
-		return;
-	}
-	json_object_set_new(doc, "file", json_string(name));
-	json_array_append_new(t->list, doc);
+	if (!json_is_array(doc))
+		take_one_test(t, name, doc);
+	json_array_foreach(doc, i, one)
+		take_one_test(t, name, one);
 }
 
 static struct dirent **tenants_of(const char *dir, int *n, struct buf *report)
@@ -147,44 +241,89 @@ static struct dirent **tenants_of(const char *dir, int *n, struct buf *report)
 	return list;
 }
 
-static bool is_dir(const char *dir, const char *name)
+static size_t bytes_of(const json_t *scripts)
 {
-	char path[4096];
-	struct stat st;
+	size_t bytes = 0, i;
+	json_t *s;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return !stat(path, &st) && S_ISDIR(st.st_mode);
+	json_array_foreach(scripts, i, s)
+		bytes += strlen(json_str_or(s, "text", ""));
+	return bytes;
 }
 
-int policy_dir_read(const char *dir, json_t **set, struct buf *report)
+static int take_tenant(const char *dir, const char *name, const json_t *all, struct buf *report,
+		       json_t *out)
 {
-	AUTO_JSON json_t *out = json_object(), *all = json_array();
-	int n, r = for_each(dir, POLICY_ALL, ".lua", report, take_script, all);
-	struct dirent **list = tenants_of(dir, &n, report);
+	AUTO_FREE char *path = path_of(dir, name);
+	int folder = name_allowed(dir, name, report) ? is_dir(path, report) : -1, r = 0;
+	json_t *scripts;
 
-	if (n < 0)
-		return -1;
-	json_object_set(out, POLICY_ALL, all);
-	for (int i = 0; i < n; i++) {
-		const char *name = list[i]->d_name;
-		json_t *scripts;
-
-		if (is_dir(dir, name) && strcmp(name, POLICY_ALL)) {
-			scripts = json_deep_copy(all);
-			r |= for_each(dir, name, ".lua", report, take_script, scripts);
-			json_object_set_new(out, name, scripts);
-		} else if (ends_with(name, ".lua")) {
-			buf_addf(report,
-				 "%s/%s: put it into a folder of the tenant's name, or into %s for "
-				 "all tenants\n",
-				 dir, name, POLICY_ALL);
+	if (folder > 0 && strcmp(name, POLICY_ALL)) {
+		scripts = json_deep_copy(all);
+		r = for_each(dir, name, ".lua", report, take_script, scripts);
+		if (bytes_of(scripts) > POLICY_SET_MAX) {
+			buf_addf(report, "%s: its scripts have more than %u bytes\n", path,
+				 POLICY_SET_MAX);
 			r = -1;
 		}
+		json_object_set_new(out, name, scripts);
+	} else if (!folder && ends_with(name, ".lua")) {
+		buf_addf(report,
+			 "%s: put it into a folder of the tenant's uid or name, or into %s for all "
+			 "tenants\n", path, POLICY_ALL);
+		r = -1;
+	}
+	return folder < 0 ? -1 : r;
+}
+
+static int read_once(const char *dir, json_t **set, struct buf *report)
+{
+	AUTO_JSON json_t *out = json_object(), *all = json_array();
+	struct dirent **list;
+	int n, r;
+
+	*set = NULL;
+	list = tenants_of(dir, &n, report);
+	if (n < 0)
+		return -1;
+	r = for_each(dir, POLICY_ALL, ".lua", report, take_script, all);
+	json_object_set(out, POLICY_ALL, all);
+	for (int i = 0; i < n; i++) {
+		r |= take_tenant(dir, list[i]->d_name, all, report, out);
 		free(list[i]);
 	}
 	free(list);
 	*set = TAKE(out);
 	return r ? -1 : 0;
+}
+
+/* Twice the same, so that a folder is not taken up while somebody copies into it. */
+int policy_dir_read(const char *dir, json_t **set, struct buf *report)
+{
+	json_t *again;
+	struct buf ignored;
+
+	*set = NULL;
+	if (!*dir) {
+		*set = json_pack("{s:[]}", POLICY_ALL);
+		return 0;
+	}
+	if (read_once(dir, set, report))
+		return -1;
+	for (int i = 0; i < READINGS_MAX; i++) {
+		bool same;
+
+		buf_init(&ignored, 1u << 20);
+		read_once(dir, &again, &ignored);
+		buf_free(&ignored);
+		same = json_equal(*set, again);
+		json_decref(*set);
+		*set = again;
+		if (same)
+			return 0;
+	}
+	buf_addf(report, "%s: it changes while it is read; try again when that is over\n", dir);
+	return -1;
 }
 
 int policy_dir_tests(const char *dir, json_t **tests, struct buf *report)
@@ -196,12 +335,12 @@ int policy_dir_tests(const char *dir, json_t **tests, struct buf *report)
 	*tests = json_object();
 	list = tenants_of(dir, &n, report);
 	for (int i = 0; i < n; i++) {
-		char sub[512];
+		AUTO_FREE char *sub = path_of(list[i]->d_name, TESTS);
+		AUTO_FREE char *path = path_of(dir, sub);
+		struct stat st;
 
 		t.list = json_array();
-		snprintf(sub, sizeof(sub), "%.255s/tests", list[i]->d_name);
-		if (is_dir(dir, list[i]->d_name) &&
-		    for_each(dir, sub, ".json", report, take_test, &t))
+		if (!lstat(path, &st) && for_each(dir, sub, ".json", report, take_test, &t))
 			t.result = -1;
 		json_object_set_new(*tests, list[i]->d_name, t.list);
 		free(list[i]);

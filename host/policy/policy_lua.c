@@ -13,12 +13,11 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#define DEPTH_MAX 32
-#define ITEMS_MAX 20000
-#define TEXT_MAX (1u << 20)
+#define SAID_LINES_MAX 20
+#define SAID_TEXT_MAX 500
 
 struct memory {
 	size_t used, max;
@@ -43,31 +42,42 @@ static void *allocate(void *ud, void *ptr, size_t osize, size_t nsize)
 	return p;
 }
 
+/* A script in a loop must not fill the log: upvalues are its name and how often it spoke. */
 static int lua_log_text(lua_State *L)
 {
-	size_t len;
-	const char *s = luaL_checklstring(L, 1, &len);
+	const char *text = luaL_checkstring(L, 1);
+	lua_Integer said = lua_tointeger(L, lua_upvalueindex(2)) + 1;
+	char cut[SAID_TEXT_MAX];
 
-	log_info("policy_says", LS("text", s));
+	lua_pushinteger(L, said);
+	lua_replace(L, lua_upvalueindex(2));
+	if (said > SAID_LINES_MAX)
+		return 0;
+	snprintf(cut, sizeof(cut), "%s", text);
+	log_info("policy_says", LS("policy", lua_tostring(L, lua_upvalueindex(1))),
+		 LS("text", cut));
 	return 0;
 }
 
-static void remove_globals(lua_State *L)
+/* Other chunks, the collector, our standard output; and chance: the same input has the same answer. */
+static void remove_names(lua_State *L)
 {
-	static const char *const names[] = { "dofile", "loadfile", "load", "require",
-					     "collectgarbage", "print", "warn" };
+	static const char *const names[][2] = {
+		{ "_G", "dofile" }, { "_G", "loadfile" }, { "_G", "load" },
+		{ "_G", "require" }, { "_G", "collectgarbage" }, { "_G", "print" },
+		{ "_G", "warn" }, { "string", "dump" }, { "math", "random" },
+		{ "math", "randomseed" },
+	};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		lua_getglobal(L, names[i][0]);
 		lua_pushnil(L);
-		lua_setglobal(L, names[i]);
+		lua_setfield(L, -2, names[i][1]);
+		lua_pop(L, 1);
 	}
-	lua_getglobal(L, "string");
-	lua_pushnil(L);
-	lua_setfield(L, -2, "dump");
-	lua_pop(L, 1);
 }
 
-static void open_libraries(lua_State *L)
+static void open_libraries(lua_State *L, const char *script)
 {
 	static const luaL_Reg libraries[] = {
 		{ LUA_GNAME, luaopen_base },	    { LUA_TABLIBNAME, luaopen_table },
@@ -79,157 +89,13 @@ static void open_libraries(lua_State *L)
 		luaL_requiref(L, libraries[i].name, libraries[i].func, 1);
 		lua_pop(L, 1);
 	}
-	remove_globals(L);
+	remove_names(L);
 	lua_newtable(L);
-	lua_pushcfunction(L, lua_log_text);
+	lua_pushstring(L, script);
+	lua_pushinteger(L, 0);
+	lua_pushcclosure(L, lua_log_text, 2);
 	lua_setfield(L, -2, "log");
 	lua_setglobal(L, "pcg");
-}
-
-void policy_lua_push(lua_State *L, const json_t *value)
-{
-	const char *key;
-	json_t *v;
-	size_t i;
-
-	luaL_checkstack(L, 4, "document too deep");
-	switch (json_typeof(value)) {
-	case JSON_OBJECT:
-		lua_createtable(L, 0, (int)json_object_size(value));
-		json_object_foreach((json_t *)value, key, v) {
-			policy_lua_push(L, v);
-			lua_setfield(L, -2, key);
-		}
-		return;
-	case JSON_ARRAY:
-		lua_createtable(L, (int)json_array_size(value), 0);
-		json_array_foreach(value, i, v) {
-			policy_lua_push(L, v);
-			lua_rawseti(L, -2, (lua_Integer)i + 1);
-		}
-		return;
-	case JSON_STRING:
-		lua_pushlstring(L, json_string_value(value), json_string_length(value));
-		return;
-	case JSON_INTEGER:
-		lua_pushinteger(L, (lua_Integer)json_integer_value(value));
-		return;
-	case JSON_REAL:
-		lua_pushnumber(L, json_real_value(value));
-		return;
-	case JSON_TRUE:
-	case JSON_FALSE:
-		lua_pushboolean(L, json_is_true(value));
-		return;
-	default:
-		lua_pushnil(L);
-	}
-}
-
-struct reading {
-	unsigned items;
-	struct pcg_error *err;
-};
-
-static int not_allowed(struct reading *r, const char *what)
-{
-	return pcg_fail(r->err, PCG_CLASS_PERMANENT, "return tables, texts, numbers and booleans",
-			"the result holds %s", what);
-}
-
-static int read_value(lua_State *L, int index, unsigned depth, struct reading *r, json_t **out);
-
-static int read_list(lua_State *L, int index, lua_Integer n, unsigned depth, struct reading *r,
-		     json_t *list)
-{
-	for (lua_Integer i = 1; i <= n; i++) {
-		json_t *v;
-		int e;
-
-		lua_rawgeti(L, index, i);
-		e = read_value(L, lua_gettop(L), depth + 1, r, &v);
-		lua_pop(L, 1);
-		if (e)
-			return e;
-		json_array_append_new(list, v);
-	}
-	return 0;
-}
-
-static int read_record(lua_State *L, int index, unsigned depth, struct reading *r, json_t *record)
-{
-	lua_pushnil(L);
-	while (lua_next(L, index)) {
-		json_t *v;
-		int e;
-
-		if (lua_type(L, -2) != LUA_TSTRING)
-			e = not_allowed(r, "a table that is neither a list nor a record");
-		else
-			e = read_value(L, lua_gettop(L), depth + 1, r, &v);
-		if (!e && json_object_set_new(record, lua_tostring(L, -2), v))
-			e = not_allowed(r, "a name that is not UTF-8");
-		lua_pop(L, 1);
-		if (e) {
-			lua_pop(L, 1);
-			return e;
-		}
-	}
-	return 0;
-}
-
-static int read_table(lua_State *L, int index, unsigned depth, struct reading *r, json_t **out)
-{
-	lua_Integer n = (lua_Integer)lua_rawlen(L, index);
-	int e;
-
-	if (n > ITEMS_MAX)
-		return not_allowed(r, "more values than are allowed");
-	*out = n ? json_array() : json_object();
-	e = n ? read_list(L, index, n, depth, r, *out) : read_record(L, index, depth, r, *out);
-	if (e) {
-		json_decref(*out);
-		*out = NULL;
-	}
-	return e;
-}
-
-static int read_value(lua_State *L, int index, unsigned depth, struct reading *r, json_t **out)
-{
-	size_t len;
-	const char *s;
-	double d;
-
-	if (depth > DEPTH_MAX || ++r->items > ITEMS_MAX)
-		return not_allowed(r, "more values than are allowed, or a table that holds itself");
-	switch (lua_type(L, index)) {
-	case LUA_TTABLE:
-		return read_table(L, index, depth, r, out);
-	case LUA_TSTRING:
-		s = lua_tolstring(L, index, &len);
-		*out = len <= TEXT_MAX ? json_stringn(s, len) : NULL;
-		return *out ? 0 : not_allowed(r, "a text that is too long or not UTF-8");
-	case LUA_TNUMBER:
-		if (lua_isinteger(L, index)) {
-			*out = json_integer((json_int_t)lua_tointeger(L, index));
-			return 0;
-		}
-		d = lua_tonumber(L, index);
-		*out = isfinite(d) ? json_real(d) : NULL;
-		return *out ? 0 : not_allowed(r, "a number that is not finite");
-	case LUA_TBOOLEAN:
-		*out = json_boolean(lua_toboolean(L, index));
-		return 0;
-	default:
-		return not_allowed(r, "a function, or something else that is not data");
-	}
-}
-
-int policy_lua_read(lua_State *L, int index, json_t **value, struct pcg_error *err)
-{
-	struct reading r = { .err = err };
-
-	return read_value(L, lua_absindex(L, index), 0, &r, value);
 }
 
 /* What runs inside lua_pcall: everything that may raise does so in here. */
@@ -237,20 +103,32 @@ struct evaluation {
 	const char *name, *text, *hook;
 	const json_t *input;
 	json_t *result, *hooks;
-	bool found;
 	int status;
 	struct pcg_error *err;
 };
 
-static void list_hooks(lua_State *L, struct evaluation *e)
+/* False: there is none of that name. */
+static bool get_hook(lua_State *L, const char *name)
+{
+	int type = lua_getglobal(L, name);
+
+	if (type != LUA_TFUNCTION && type != LUA_TNIL)
+		luaL_error(L, "%s is a hook's name, and here a %s, not a function", name,
+			   lua_typename(L, type));
+	return type == LUA_TFUNCTION;
+}
+
+static void list_hooks(lua_State *L, json_t *hooks)
 {
 #define X(id, input, result)                                                                       \
-	lua_getglobal(L, #id);                                                                     \
-	if (lua_isfunction(L, -1))                                                                 \
-		json_array_append_new(e->hooks, json_string(#id));                                 \
+	if (get_hook(L, #id))                                                                      \
+		json_array_append_new(hooks, json_string(#id));                                    \
 	lua_pop(L, 1);
 	POLICY_HOOKS(X)
 #undef X
+	if (!json_array_size(hooks))
+		luaL_error(L, "the script has no hook: a hook is a global function named "
+			      "admission, ca_bundle, proxy or node_bootstrap");
 }
 
 static int evaluate(lua_State *L)
@@ -258,25 +136,47 @@ static int evaluate(lua_State *L)
 	struct evaluation *e = lua_touserdata(L, 1);
 	char chunk[300];
 
-	open_libraries(L);
-	snprintf(chunk, sizeof(chunk), "@%s", e->name);
+	open_libraries(L, e->name);
+	/* Lua cuts long names in the middle of its messages; ours is said by lua_failed anyway. */
+	snprintf(chunk, sizeof(chunk), "@%s", strrchr(e->name, '/') ? strrchr(e->name, '/') + 1 :
+								       e->name);
 	if (luaL_loadbufferx(L, e->text, strlen(e->text), chunk, "t"))
 		return lua_error(L);
 	lua_call(L, 0, 0);
 	if (!e->hook) {
-		list_hooks(L, e);
+		list_hooks(L, e->hooks);
 		return 0;
 	}
-	lua_getglobal(L, e->hook);
-	if (!lua_isfunction(L, -1))
+	if (!get_hook(L, e->hook))
 		return 0;
-	e->found = true;
 	policy_lua_push(L, e->input);
 	lua_call(L, 1, 1);
 	if (lua_isnil(L, -1))
 		return 0;
 	e->status = policy_lua_read(L, -1, &e->result, e->err);
 	return 0;
+}
+
+/* Says which line it was where the message does not: error() takes any value, and C functions know no line. */
+static int add_line(lua_State *L)
+{
+	const char *said = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
+	lua_Debug ar;
+	char line[32];
+
+	if (!said)
+		said = lua_pushfstring(L, "error() was called with a %s, not with a text",
+				       luaL_typename(L, 1));
+	for (int level = 1; lua_getstack(L, level, &ar); level++) {
+		if (!lua_getinfo(L, "Sl", &ar) || ar.currentline <= 0)
+			continue;
+		snprintf(line, sizeof(line), ":%d:", ar.currentline);
+		if (!strstr(said, line))
+			said = lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, said);
+		break;
+	}
+	lua_pushstring(L, said);
+	return 1;
 }
 
 static int lua_failed(lua_State *L, int status, const struct evaluation *e, struct pcg_error *err)
@@ -301,9 +201,10 @@ static int run(struct evaluation *e, size_t memory_max, struct pcg_error *err)
 	if (!L)
 		return pcg_fail(err, PCG_CLASS_RETRY, "", "policy %s: no memory for Lua", e->name);
 	e->err = err;
+	lua_pushcfunction(L, add_line);
 	lua_pushcfunction(L, evaluate);
 	lua_pushlightuserdata(L, e);
-	status = lua_pcall(L, 1, 0, 0);
+	status = lua_pcall(L, 1, 0, 1);
 	if (status)
 		r = lua_failed(L, status, e, err);
 	else if (e->status)
@@ -330,10 +231,20 @@ int policy_lua_hooks(const json_t *script, size_t memory_max, json_t **hooks, st
 	return r;
 }
 
-static int checked(struct evaluation *e, struct pcg_error *err)
+/* One script's part in an evaluation: runs it, checks what it returned and joins that to total. */
+static int run_script(struct evaluation *e, size_t memory_max, json_t **total, json_t *given,
+		      struct pcg_error *err)
 {
-	int r = policy_schema_check(e->hook, e->result, err);
+	int r = run(e, memory_max, err);
 
+	if (r || !e->result)
+		return r;
+	if (!*total)
+		*total = json_object();
+	r = policy_schema_check(e->hook, e->result, err);
+	if (!r)
+		r = policy_merge(e->hook, *total, e->result, given, err);
+	json_decref(e->result);
 	return r ? pcg_fail_prefix(err, "policy %s, hook %s", e->name, e->hook) : 0;
 }
 
@@ -342,35 +253,23 @@ int policy_lua_eval(const json_t *scripts, const char *hook, const json_t *input
 		    struct pcg_error *err)
 {
 	AUTO_JSON json_t *total = NULL, *given = json_deep_copy(input);
-	size_t i;
+	bool refused = false;
 	json_t *script;
+	size_t i;
 
 	*result = NULL;
-	json_array_foreach(scripts, i, script) {
-		struct evaluation e = { .name = json_str_or(script, "name", "?"),
-					.text = json_str_or(script, "text", ""),
-					.hook = hook,
-					.input = given };
+	for (i = 0; i < json_array_size(scripts) && !refused; i++) {
+		struct evaluation e = { .hook = hook, .input = given };
 		int r;
 
+		script = json_array_get(scripts, i);
+		e.name = json_str_or(script, "name", "?");
+		e.text = json_str_or(script, "text", "");
 		begin(arg, e.name);
-		r = run(&e, memory_max, err);
-		if (!r && e.result)
-			r = checked(&e, err);
-		if (r) {
-			json_decref(e.result);
+		r = run_script(&e, memory_max, &total, given, err);
+		if (r)
 			return r;
-		}
-		if (!e.result)
-			continue;
-		if (!total)
-			total = json_object();
-		policy_merge(hook, total, e.result, given);
-		json_decref(e.result);
-		if (!strcmp(hook, "admission") && !json_bool_or(total, "allow", true)) {
-			json_object_set_new(total, "script", json_string(e.name));
-			break;
-		}
+		refused = !json_bool_or(total, "allow", true);
 	}
 	*result = TAKE(total);
 	return 0;

@@ -6,9 +6,11 @@
 #include "host/policy/policy_impl.h"
 
 #include "core/frame.h"
-#include "core/log.h"
+#include "core/utf8.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define POLICY_FD 3
 
@@ -44,6 +46,14 @@ static json_t *answer_eval(const json_t *scripts, const json_t *req, size_t memo
 	return json_pack("{s:o}", "result", result ? result : json_null());
 }
 
+/* A script may put any bytes into its error. */
+static json_t *any_text(const char *text)
+{
+	AUTO_FREE char *repaired = utf8_repair(text, strlen(text));
+
+	return json_string(repaired);
+}
+
 static json_t *answer_check(const json_t *scripts, size_t memory_max)
 {
 	json_t *problems = json_array(), *hooks = json_object(), *script, *list;
@@ -55,7 +65,7 @@ static json_t *answer_check(const json_t *scripts, size_t memory_max)
 
 		on_begin(&(struct asked){ 0 }, name);
 		if (policy_lua_hooks(script, memory_max, &list, &err))
-			json_array_append_new(problems, json_string(err.text));
+			json_array_append_new(problems, any_text(err.text));
 		else
 			json_object_set_new(hooks, name, list);
 	}

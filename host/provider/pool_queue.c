@@ -93,12 +93,12 @@ static struct provider_call *queue_take(struct account *a, struct cluster_queue 
 	return c;
 }
 
+/* Also another op: the delete of a machine waits for the step that may still be making it. */
 static bool overlaps(const struct account *a, const struct provider_call *c)
 {
 	for (const struct pool_worker *w = a->workers; w; w = w->next)
 		for (const struct provider_call *o = w->calls; o; o = o->next)
-			if (o->key == c->key && strcmp(o->op, c->op) == 0 &&
-			    strcmp(o->subject, c->subject) == 0)
+			if (strcmp(o->subject, c->subject) == 0)
 				return true;
 	return false;
 }
@@ -345,7 +345,7 @@ static struct provider_call *call_new(struct provider_pool *p, const char *op, c
 	assert(c->cluster);
 	c->key = hash_of(c->op, c->subject);
 	c->id = ++p->next_id;
-	c->doc = doc ? doc : json_object();
+	c->doc = doc ? json_incref(doc) : json_object();
 	c->timeout_ms = timeout_ms;
 	c->cb = cb;
 	c->arg = arg;

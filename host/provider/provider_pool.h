@@ -64,7 +64,7 @@ void provider_account_remove(struct provider_pool *p, const char *uid);
 int provider_known(struct provider_pool *p, const char *cloud_type, struct pcg_error *err);
 
 /* timeout_ms counts from the moment at which the call goes to the worker; 0: no deadline. cb is never called from inside.
- * op: the member's name in struct pcg_provider ("machine_ensure"). doc: reference taken. Calls of one (op, subject) never overlap.
+ * op: the member's name in struct pcg_provider ("machine_ensure"). doc: borrowed, the pool takes a reference of its own. Calls for one subject never overlap, cancelled ones that still run included.
  * Waiting calls of an account are taken in order of arrival, fair between clusters. A worker's death answers RETRY. */
 struct provider_call *provider_call(struct provider_pool *p, const char *account, const char *op, const char *subject,
 				    json_t *doc, uint32_t timeout_ms, provider_cb cb, void *arg);

@@ -97,35 +97,6 @@ START_TEST(every_kind_of_value_is_written_as_json_reads_it)
 }
 END_TEST
 
-START_TEST(a_document_is_written_as_deep_as_it_is_read)
-{
-	json_t *doc = json_object();
-	struct frame_reader r;
-	struct pcg_error err;
-	struct buf out;
-	json_t *back;
-
-	for (int levels = 1; levels <= 66; levels++) {
-		buf_init(&out, 4096);
-		frame_reader_init(&r, 4096);
-		if (frame_write(&out, doc, &err) == 0) {
-			ck_assert_int_le(levels, 64);
-			ck_assert_int_eq(frame_reader_feed(&r, out.data, out.len, &err), 0);
-			ck_assert_msg(frame_reader_next(&r, &back, &err) == 1, "%d levels: %s", levels, err.text);
-			json_decref(back);
-		} else {
-			ck_assert_int_gt(levels, 64);
-			ck_assert_ptr_nonnull(strstr(err.text, "deeper than 64 levels"));
-			ck_assert_uint_eq(out.len, 0);
-		}
-		frame_reader_free(&r);
-		buf_free(&out);
-		doc = json_pack("{s:o}", "in", doc);
-	}
-	json_decref(doc);
-}
-END_TEST
-
 START_TEST(broken_frames_end_the_conversation)
 {
 	struct frame_reader r;
@@ -271,7 +242,6 @@ static void add(TCase *tc)
 {
 	tcase_add_loop_test(tc, frames_come_out_as_they_went_in_whatever_the_pieces, 1, 60);
 	tcase_add_test(tc, every_kind_of_value_is_written_as_json_reads_it);
-	tcase_add_test(tc, a_document_is_written_as_deep_as_it_is_read);
 	tcase_add_loop_test(tc, broken_frames_end_the_conversation, 0, ARRAY_LEN(hostile));
 	tcase_add_test(tc, an_announced_length_takes_no_memory_before_the_bytes_are_there);
 	tcase_add_test(tc, many_small_frames_in_one_piece_take_linear_time);

@@ -158,6 +158,7 @@ void rig_call(struct rig *r, struct got *g, const char *account, const char *op,
 	memset(g, 0, sizeof(*g));
 	g->rig = r;
 	g->call = provider_call(r->pool, account, op, subject, doc, timeout_ms, on_reply, g);
+	json_decref(doc);
 	ck_assert(!g->done); /* never from inside */
 }
 
