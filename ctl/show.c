@@ -250,7 +250,8 @@ int show_status(const json_t *s)
 		printf("  INSECURE:  account %s does not verify its endpoint's certificate\n",
 		       json_string_value(v));
 	json_object_foreach((json_t *)k, key, v)
-		if (json_is_false(v) || (json_is_integer(v) && !json_integer_value(v)))
+		if (strcmp(key, "coreDumps") &&
+		    (json_is_false(v) || (json_is_integer(v) && !json_integer_value(v))))
 			printf("  kernel:    has no %s: workers run without it\n", key);
 	return CTL_DONE;
 }

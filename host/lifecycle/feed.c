@@ -200,6 +200,14 @@ static void on_saved(void *arg)
 	free(s);
 }
 
+/* From the hand-over on, who is in charge is what another installation must know first. */
+static bool recovery_matters(const struct cluster *c)
+{
+	return json_object_get(c->recovery, "keys") &&
+	       (c->lc.phase == LC_RUNNING || c->lc.phase == LC_PIVOTING_BACK ||
+		c->lc.phase == LC_DELETING);
+}
+
 void feed_group_durable(struct feed_group *g)
 {
 	while (g->saved) {
@@ -233,6 +241,8 @@ static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase be
 	}
 	if (a->what & LC_ACT_REPORT)
 		report_cluster_status(c, b);
+	if (c->lc.phase != before && recovery_matters(c))
+		report_cluster_recovery(c, b);
 	s->l = c->l;
 	s->uid = strdup(c->uid);
 	s->serial = ++c->serial;
