@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/placement.h"
+#include "plugins/vsphere/track.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The account, and what a cluster has beside its machines: a folder of its name. */
+
+#define WAIT_TASK_MS 60u
+
+static void validate_login(struct vsphere *v, struct pcg_call *call, const json_t *spec, json_t *problems, json_t **warnings,
+			   char *version, size_t size)
+{
+	struct vs_session ss;
+	struct vs_err err;
+	unsigned generation;
+	int r = vs_session_init(&ss, v->svc, v->host, spec, false, &err);
+
+	if (r) {
+		vs_problem(problems, "vcenterServer", err.remedy, "%s", err.text);
+	} else if (*ss.user && *ss.password) {
+		r = vs_session_open(&ss, call, &generation, &err);
+		if (r)
+			vs_problem(problems, err.class == PCG_ERR_AUTH ? "password" : "vcenterServer", err.remedy, "%s", err.text);
+		else
+			snprintf(version, size, "%s", ss.version);
+		vs_session_close(&ss, call);
+	}
+	if (json_is_true(json_object_get(spec, "insecure")) && !*vs_str(spec, "caCert") && !*vs_str(spec, "thumbprint"))
+		json_array_append_new(*warnings, json_string("insecure: the vCenter's certificate is not verified"));
+	vs_session_fini(&ss);
+}
+
+void vs_account_validate(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = json_loads(text ? text : "", 0, NULL), *problems, *warnings;
+	const json_t *spec = json_object_get(doc, "account");
+	char version[128] = "";
+
+	if (!doc) {
+		v->svc->error(call, PCG_ERR_BUG, "the op's document is no JSON object", "");
+		return;
+	}
+	problems = json_array();
+	warnings = json_array();
+	if (!*vs_str(spec, "username"))
+		vs_problem(problems, "username", "Give the user as USER@DOMAIN.", "the user name is missing");
+	if (!*vs_str(spec, "password"))
+		vs_problem(problems, "password", "Give the user's password.", "the password is missing");
+	validate_login(v, call, spec, problems, &warnings, version, sizeof(version));
+	if (json_array_size(problems))
+		vs_done(v, call, json_pack("{s:O}", "problems", problems));
+	else
+		vs_done(v, call, json_pack("{s:s, s:O}", "version", version, "warnings", warnings));
+	json_decref(problems);
+	json_decref(warnings);
+	json_decref(doc);
+}
+
+void vs_pick_list(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text), *items;
+	struct vs_err err;
+
+	if (!doc)
+		return;
+	if (placement_list(v, call, vs_str(doc, "kind"), vs_at(doc, "filter", "datacenter"), &items, &err))
+		vs_error(v, call, &err);
+	else
+		vs_done(v, call, json_pack("{s:o}", "items", items));
+	json_decref(doc);
+}
+
+/* A problem that all pools share is told once. */
+static void merge_problems(json_t *all, json_t *some)
+{
+	size_t i, k;
+	json_t *p, *q;
+
+	json_array_foreach(some, i, p) {
+		bool known = false;
+
+		json_array_foreach(all, k, q)
+			known = known || json_equal(p, q);
+		if (!known)
+			json_array_append(all, p);
+	}
+}
+
+static int check_all(struct vsphere *v, struct pcg_call *call, const json_t *cluster, json_t *problems, struct vs_err *err)
+{
+	const json_t *pools = json_object_get(json_object_get(cluster, "spec"), "pools");
+	size_t i, n = json_array_size(pools);
+	struct spot spot;
+	int r = 0;
+
+	for (i = 0; !r && i < (n ? n : 1); i++) {
+		json_t *some = json_array();
+
+		r = placement_find(v, call, cluster, json_array_get(pools, i), &spot, some, err);
+		merge_problems(problems, some);
+		json_decref(some);
+	}
+	return r;
+}
+
+static json_t *endpoint_of(const json_t *cluster)
+{
+	json_t *asked = json_object_get(json_object_get(cluster, "spec"), "controlPlaneEndpoint");
+	json_t *port = json_object_get(asked, "port");
+
+	if (!*vs_str(asked, "host"))
+		return json_null();
+	return json_pack("{s:s, s:I}", "host", vs_str(asked, "host"), "port", json_is_integer(port) ? json_integer_value(port) : 6443);
+}
+
+static void cluster_check(struct vsphere *v, struct pcg_call *call, const json_t *doc)
+{
+	const json_t *cluster = json_object_get(doc, "cluster");
+	json_t *problems = json_array();
+	struct vs_err err;
+
+	if (check_all(v, call, cluster, problems, &err)) {
+		vs_error(v, call, &err);
+	} else {
+		if (!*vs_at(json_object_get(cluster, "spec"), "controlPlaneEndpoint", "host"))
+			vs_problem(problems, "cloudConfig.controlPlaneEndpoint.host", "Give a free address of the network as VIP, or a name.",
+				   "the cluster has no control plane endpoint, and vSphere makes none");
+		/* The next look is a real one: somebody may have mended it. */
+		if (json_array_size(problems))
+			placement_forget(v);
+		vs_done(v, call, json_pack("{s:O, s:o}", "problems", problems, "endpoint", endpoint_of(cluster)));
+	}
+	json_decref(problems);
+}
+
+static int folder_make(struct vsphere *v, struct pcg_call *call, const struct vs_ref *parent, const char *name,
+		       struct vs_ref *folder, struct vs_err *err)
+{
+	struct xn *reply;
+	struct soap s;
+	int r;
+
+	soap_begin(&s, "CreateFolder", parent);
+	soap_text(&s, "name", name);
+	soap_finish(&s);
+	v->svc->fault_point(v->host, "vsphere.before_create_folder");
+	r = vs_call(&v->session, call, &s, 0, 0, 0, &reply, err);
+	v->svc->fault_point(v->host, "vsphere.after_create_folder");
+	if (!r) {
+		xn_ref(xn_child(vs_result(reply), "returnval"), folder);
+	} else if (strcmp(err->fault, "DuplicateName") == 0) {
+		/* Ours of an attempt whose reply was lost, or one that somebody made for it. */
+		r = placement_child(v, call, parent, name, folder, err);
+		if (!r && strcmp(folder->type, "Folder") != 0) {
+			vs_fail(err, PCG_ERR_CONFLICT, "Rename it, or give the cluster another name or folder.",
+				"the folder of cluster %s cannot be made: a machine has that name", name);
+			r = -1;
+		}
+	}
+	xn_free(reply);
+	return r;
+}
+
+static void cluster_make(struct vsphere *v, struct pcg_call *call, const json_t *doc)
+{
+	const json_t *cluster = json_object_get(doc, "cluster");
+	json_t *problems = json_array();
+	struct vs_ref folder;
+	struct vs_err err;
+	struct spot spot;
+	char path[700];
+	int r;
+
+	r = placement_find(v, call, cluster, NULL, &spot, problems, &err);
+	if (!r && json_array_size(problems)) {
+		placement_forget(v);
+		vs_done(v, call, json_pack("{s:O}", "problems", problems));
+	} else if (r || folder_make(v, call, &spot.folder, vs_str(cluster, "name"), &folder, &err)) {
+		vs_error(v, call, &err);
+	} else {
+		snprintf(path, sizeof(path), "%s/%s", spot.folder_path, vs_str(cluster, "name"));
+		vs_done(v, call, json_pack("{s:o, s:{s:{s:s, s:s}}}", "endpoint", endpoint_of(cluster), "observed", "folder", "id",
+					   folder.value, "path", path));
+	}
+	json_decref(problems);
+}
+
+void vs_cluster_ensure(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text);
+
+	if (!doc)
+		return;
+	if (json_is_true(json_object_get(doc, "check")))
+		cluster_check(v, call, doc);
+	else
+		cluster_make(v, call, doc);
+	json_decref(doc);
+}
+
+struct folder_read {
+	bool seen;
+	size_t children;
+	char name[128];
+};
+
+static void on_folder(void *arg, const struct xn *object)
+{
+	struct folder_read *f = arg;
+	const struct xn *list = xn_prop(object, "childEntity");
+
+	if (!xn_child(object, "propSet"))
+		return;
+	f->seen = true;
+	snprintf(f->name, sizeof(f->name), "%s", xn_text(xn_prop(object, "name")));
+	for (const struct xn *c = list ? list->child : NULL; c; c = c->next)
+		f->children++;
+}
+
+static int folder_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *folder, struct folder_read *out,
+		       struct vs_err *err)
+{
+	struct soap s;
+	unsigned generation;
+
+	memset(out, 0, sizeof(*out));
+	if (vs_session_open(&v->session, call, &generation, err))
+		return -1;
+	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
+	soap_open(&s, "specSet");
+	soap_open(&s, "propSet");
+	soap_text(&s, "type", "Folder");
+	soap_text(&s, "pathSet", "name");
+	soap_text(&s, "pathSet", "childEntity");
+	soap_close(&s);
+	soap_open(&s, "objectSet");
+	soap_ref(&s, "obj", folder);
+	soap_bool(&s, "skip", false);
+	soap_close(&s);
+	soap_bool(&s, "reportMissingObjectsInResults", true);
+	soap_close(&s);
+	return vs_retrieve(&v->session, call, &s, 0, 0, on_folder, out, err);
+}
+
+/* By its id, or by name below the placement when this installation never knew it. */
+static int folder_find(struct vsphere *v, struct pcg_call *call, const json_t *doc, struct vs_ref *folder, struct vs_err *err)
+{
+	const json_t *cluster = json_object_get(doc, "cluster");
+	const char *id = vs_at(json_object_get(doc, "observed"), "folder", "id");
+	json_t *problems;
+	struct spot spot;
+	int r;
+
+	memset(folder, 0, sizeof(*folder));
+	if (*id) {
+		snprintf(folder->type, sizeof(folder->type), "Folder");
+		snprintf(folder->value, sizeof(folder->value), "%s", id);
+		return 0;
+	}
+	problems = json_array();
+	r = placement_find(v, call, cluster, NULL, &spot, problems, err);
+	json_decref(problems);
+	if (!r && spot.folder.value[0])
+		r = placement_child(v, call, &spot.folder, vs_str(cluster, "name"), folder, err);
+	if (strcmp(folder->type, "Folder") != 0)
+		memset(folder, 0, sizeof(*folder));
+	return r;
+}
+
+static json_t *left_over(const struct vs_ref *folder, const char *name, const char *why)
+{
+	return json_pack("{s:[{s:s, s:s, s:s}]}", "left", "id", folder->value, "name", name, "why", why);
+}
+
+static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder,
+			     const char *name)
+{
+	struct vs_err err;
+	struct track t;
+
+	if (track_poll(v, call, key, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
+	track_get(v, key, &t);
+	if (t.task_done && t.task_failed && t.task_err.class == PCG_ERR_AUTH) {
+		track_drop(v, key);
+		vs_done(v, call, left_over(folder, name, t.task_err.text));
+	} else if (t.task_done && t.task_failed && strcmp(t.task_err.fault, "ManagedObjectNotFound") != 0) {
+		track_drop(v, key);
+		vs_error(v, call, &t.task_err);
+	} else if (t.task_done || !t.task.value[0]) {
+		track_drop(v, key);
+		vs_done(v, call, json_pack("{s:[]}", "left"));
+	} else {
+		vs_pending(v, call, 250, NULL);
+	}
+	track_copy_free(&t);
+}
+
+static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder,
+			   const char *name)
+{
+	struct vs_ref task;
+	struct vs_err err;
+	struct soap s;
+
+	soap_begin(&s, "Destroy_Task", folder);
+	v->svc->fault_point(v->host, "vsphere.before_destroy_folder");
+	if (vs_task(&v->session, call, &s, &task, &err)) {
+		if (strcmp(err.fault, "ManagedObjectNotFound") == 0)
+			vs_done(v, call, json_pack("{s:[]}", "left"));
+		else
+			vs_error(v, call, &err);
+		return;
+	}
+	v->svc->fault_point(v->host, "vsphere.after_destroy_folder");
+	track_set_task(v, key, "", TASK_DESTROY, &task, NULL, WAIT_TASK_MS);
+	track_idle(v, key); /* the watch has nothing to do with it */
+	v->svc->wait(v->host, call, WAIT_TASK_MS);
+	folder_destroyed(v, call, key, folder, name);
+}
+
+void vs_cluster_delete(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text);
+	struct folder_read f;
+	struct vs_ref folder;
+	struct vs_err err;
+	struct track t;
+	char key[64];
+
+	if (!doc)
+		return;
+	snprintf(key, sizeof(key), "folder:%s", vs_at(doc, "cluster", "uid"));
+	track_get(v, key, &t);
+	if (folder_find(v, call, doc, &folder, &err)) {
+		vs_error(v, call, &err);
+	} else if (!folder.value[0]) {
+		vs_done(v, call, json_pack("{s:[]}", "left"));
+	} else if (t.kind == TASK_DESTROY) {
+		folder_destroyed(v, call, key, &folder, vs_at(doc, "cluster", "name"));
+	} else if (folder_read(v, call, &folder, &f, &err)) {
+		vs_error(v, call, &err);
+	} else if (!f.seen) {
+		vs_done(v, call, json_pack("{s:[]}", "left"));
+	} else if (f.children || strcmp(f.name, vs_at(doc, "cluster", "name")) != 0) {
+		vs_done(v, call, left_over(&folder, f.name, f.children ? "the folder holds something that is not the cluster's" :
+					   "the folder was renamed"));
+	} else {
+		folder_destroy(v, call, key, &folder, f.name);
+	}
+	track_copy_free(&t);
+	json_decref(doc);
+}

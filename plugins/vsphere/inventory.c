@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/track_impl.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Everything with our mark, by the infrastructure itself: a view of all machines of the vCenter, read
+ * page by page with the mark's keys alone. The view stays for the session. One read answers all who
+ * asked before it began.
+ */
+
+#define RETURNED_MAX 100000
+
+struct inventory {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool reading;
+	uint64_t begun, done;   /* reads, counted */
+	json_t *items;          /* of read number done; NULL: it failed */
+	struct vs_err err;
+	unsigned generation;
+	struct vs_ref view;
+};
+
+struct inventory *inventory_new(void)
+{
+	struct inventory *inv = calloc(1, sizeof(*inv));
+
+	assert(inv);
+	pthread_mutex_init(&inv->lock, NULL);
+	pthread_cond_init(&inv->changed, NULL);
+	return inv;
+}
+
+void inventory_free(struct inventory *inv)
+{
+	json_decref(inv->items);
+	pthread_mutex_destroy(&inv->lock);
+	pthread_cond_destroy(&inv->changed);
+	free(inv);
+}
+
+static const char *const keys[] = { MARK_CLUSTER, MARK_POOL, MARK_MACHINE, MARK_ROLE };
+
+static json_t *addresses(const struct xn *object)
+{
+	const char *ip = xn_text(xn_prop(object, "guest.ipAddress"));
+
+	return *ip ? json_pack("[{s:s, s:s}]", "type", "ExternalIP", "address", ip) : json_array();
+}
+
+static void on_machine(void *arg, const struct xn *object)
+{
+	const char *cluster = track_option(object, MARK_CLUSTER), *machine = track_option(object, MARK_MACHINE);
+	const char *instance = xn_text(xn_prop(object, "config.instanceUuid")), *bios = xn_text(xn_prop(object, "config.uuid"));
+	char provider_id[64] = "";
+	json_t *items = arg;
+
+	if (!*cluster || json_array_size(items) >= RETURNED_MAX)
+		return;
+	if (*bios)
+		snprintf(provider_id, sizeof(provider_id), "vsphere://%s", bios);
+	json_array_append_new(items, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s}", "id",
+					       *instance ? instance : xn_get(object, "obj"), "name", xn_text(xn_prop(object, "name")),
+					       "cluster", cluster, "pool", track_option(object, MARK_POOL), "machine", machine, "kind",
+					       "machine", "power",
+					       strcmp(xn_text(xn_prop(object, "runtime.powerState")), "poweredOff") ? "on" : "off",
+					       "providerID", provider_id, "addresses", addresses(object), "role",
+					       track_option(object, MARK_ROLE)));
+}
+
+static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
+{
+	struct inventory *inv = v->inventory;
+	struct xn *reply;
+	struct soap s;
+	unsigned generation;
+
+	if (vs_session_open(&v->session, call, &generation, err))
+		return -1;
+	if (inv->view.value[0] && inv->generation == generation)
+		return 0;
+	soap_begin(&s, "CreateContainerView", &v->session.views);
+	soap_ref(&s, "container", &v->session.root);
+	soap_text(&s, "type", "VirtualMachine");
+	soap_bool(&s, "recursive", true);
+	soap_finish(&s);
+	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
+		return -1;
+	xn_ref(xn_child(vs_result(reply), "returnval"), &inv->view);
+	xn_free(reply);
+	inv->generation = generation;
+	return 0;
+}
+
+static int view_read(struct vsphere *v, struct pcg_call *call, json_t *items, struct vs_err *err)
+{
+	static const char *const paths[] = { "name", "config.instanceUuid", "config.uuid", "runtime.powerState",
+					     "guest.ipAddress" };
+	char path[96];
+	struct soap s;
+
+	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
+	soap_open(&s, "specSet");
+	soap_open(&s, "propSet");
+	soap_text(&s, "type", "VirtualMachine");
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		soap_text(&s, "pathSet", paths[i]);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		snprintf(path, sizeof(path), "config.extraConfig[\"%s\"]", keys[i]);
+		soap_text(&s, "pathSet", path);
+	}
+	soap_close(&s);
+	soap_open(&s, "objectSet");
+	soap_ref(&s, "obj", &v->inventory->view);
+	soap_bool(&s, "skip", true);
+	soap_open_type(&s, "selectSet", "TraversalSpec");
+	soap_text(&s, "name", "view");
+	soap_text(&s, "type", "ContainerView");
+	soap_text(&s, "path", "view");
+	soap_bool(&s, "skip", false);
+	soap_close(&s);
+	soap_close(&s);
+	soap_bool(&s, "reportMissingObjectsInResults", true);
+	soap_close(&s);
+	return vs_retrieve(&v->session, call, &s, VS_SESSION, v->inventory->generation, on_machine, items, err);
+}
+
+/* A session that ends between view and read takes the view with it: once more. */
+static int read_all(struct vsphere *v, struct pcg_call *call, json_t **items, struct vs_err *err)
+{
+	int r = -1;
+
+	for (int attempt = 0; attempt < 2; attempt++) {
+		*items = json_array();
+		r = view_make(v, call, err);
+		if (!r)
+			r = view_read(v, call, *items, err);
+		if (!r)
+			return 0;
+		json_decref(*items);
+		*items = NULL;
+		v->inventory->view.value[0] = 0;
+		if (strcmp(err->fault, "NotAuthenticated") != 0 && strcmp(err->fault, "ManagedObjectNotFound") != 0)
+			break;
+	}
+	return r;
+}
+
+/* Waits for a read that began after this call. lock held */
+static json_t *share_locked(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
+{
+	struct inventory *inv = v->inventory;
+	uint64_t wanted = inv->begun + 1;
+
+	while (inv->done < wanted) {
+		json_t *items = NULL;
+		struct vs_err why;
+
+		if (inv->reading) {
+			pthread_cond_wait(&inv->changed, &inv->lock);
+			continue;
+		}
+		inv->reading = true;
+		inv->begun++;
+		pthread_mutex_unlock(&inv->lock);
+		memset(&why, 0, sizeof(why));
+		read_all(v, call, &items, &why);
+		pthread_mutex_lock(&inv->lock);
+		json_decref(inv->items);
+		inv->items = items;
+		inv->err = why;
+		inv->done = inv->begun;
+		inv->reading = false;
+		pthread_cond_broadcast(&inv->changed);
+	}
+	*err = inv->err;
+	return inv->items ? json_deep_copy(inv->items) : NULL;
+}
+
+void vs_inventory(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text), *items, *mine, *item;
+	const char *cluster;
+	struct vs_err err;
+	size_t i;
+
+	if (!doc)
+		return;
+	cluster = vs_str(doc, "cluster");
+	pthread_mutex_lock(&v->inventory->lock);
+	items = share_locked(v, call, &err);
+	pthread_mutex_unlock(&v->inventory->lock);
+	if (!items) {
+		vs_error(v, call, &err);
+		json_decref(doc);
+		return;
+	}
+	mine = json_array();
+	json_array_foreach(items, i, item)
+		if (!*cluster || strcmp(vs_str(item, "cluster"), cluster) == 0)
+			json_array_append(mine, item);
+	json_decref(items);
+	vs_done(v, call, json_pack("{s:o}", "items", mine));
+	json_decref(doc);
+}

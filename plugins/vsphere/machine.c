@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/machine.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CLONE_FIRST_MS 1500u
+#define TASK_FIRST_MS 1000u
+#define NAME_TAKEN_TRIES 20
+
+static bool is_uuid(const char *s)
+{
+	size_t i;
+
+	for (i = 0; s[i]; i++)
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? s[i] != '-' : !isxdigit((unsigned char)s[i]))
+			return false;
+	return i == 36;
+}
+
+void subject_read(const json_t *doc, struct subject *s)
+{
+	const char *id, *provider_id;
+
+	memset(s, 0, sizeof(*s));
+	s->cluster = json_object_get(doc, "cluster");
+	s->machine = json_object_get(doc, "machine");
+	s->mark = json_object_get(doc, "mark");
+	s->observed = json_object_get(doc, "observed");
+	s->uid = vs_str(s->machine, "uid");
+	s->name = vs_str(s->machine, "name");
+	id = vs_str(s->observed, "id");
+	provider_id = vs_str(s->observed, "providerID");
+	if (*s->uid)
+		vs_instance_uuid(s->uid, s->uuid);
+	else if (is_uuid(id))
+		snprintf(s->uuid, sizeof(s->uuid), "%s", id);
+	if (strncmp(provider_id, "vsphere://", 10) == 0 && is_uuid(provider_id + 10))
+		snprintf(s->bios, sizeof(s->bios), "%s", provider_id + 10);
+	snprintf(s->key, sizeof(s->key), "%s", *s->uid ? s->uid : *id ? id : s->bios);
+}
+
+static int find_uuid(struct vsphere *v, struct pcg_call *call, const char *uuid, bool instance, struct vs_ref *found,
+		     struct vs_err *err)
+{
+	struct xn *reply;
+	struct soap s;
+	unsigned generation;
+
+	memset(found, 0, sizeof(*found));
+	if (vs_session_open(&v->session, call, &generation, err))
+		return -1;
+	soap_begin(&s, "FindByUuid", &v->session.search);
+	soap_text(&s, "uuid", uuid);
+	soap_bool(&s, "vmSearch", true);
+	soap_bool(&s, "instanceUuid", instance);
+	soap_finish(&s);
+	if (vs_call(&v->session, call, &s, 0, 0, 0, &reply, err))
+		return -1;
+	xn_ref(xn_child(vs_result(reply), "returnval"), found);
+	xn_free(reply);
+	return 0;
+}
+
+int machine_find(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct vs_ref *found, struct vs_err *err)
+{
+	memset(found, 0, sizeof(*found));
+	if (*s->uuid && find_uuid(v, call, s->uuid, true, found, err))
+		return -1;
+	/* A machine of ours is found by its own uuid alone: the BIOS one may be a restored copy's. */
+	if (!found->value[0] && !*s->uid && *s->bios)
+		return find_uuid(v, call, s->bios, false, found, err);
+	return 0;
+}
+
+int machine_known(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t, struct vs_err *err)
+{
+	struct vs_ref found;
+
+	if (track_get(v, s->key, t) && (t->vm.value[0] || t->task.value[0] || t->gone))
+		return 0;
+	track_copy_free(t);
+	if (machine_find(v, call, s, &found, err))
+		return -1;
+	if (found.value[0])
+		track_set_vm(v, s->key, s->uuid, &found);
+	track_get(v, s->key, t);
+	return 0;
+}
+
+int machine_task(struct vsphere *v, struct pcg_call *call, const char *method, const struct vs_ref *vm,
+		 struct vs_ref *task, struct vs_err *err)
+{
+	struct soap s;
+
+	soap_begin(&s, method, vm);
+	return vs_task(&v->session, call, &s, task, err);
+}
+
+static json_t *task_checkpoint(const struct vs_ref *task, const struct vs_ref *folder, json_int_t tries)
+{
+	return json_pack("{s:s, s:s, s:I}", "task", task->value, "folder", folder->value, "nameTaken", tries);
+}
+
+static json_t *observed_of(const struct subject *s, const struct track *t)
+{
+	char provider_id[64], mac[18];
+	json_t *addresses = json_array(), *a;
+	const char *vip = vs_at(json_object_get(s->cluster, "spec"), "controlPlaneEndpoint", "host");
+	size_t i;
+
+	snprintf(provider_id, sizeof(provider_id), "vsphere://%s", t->bios);
+	vs_mac(s->uid, mac);
+	json_array_foreach(t->addresses, i, a)
+		if (strcmp(json_string_value(a), vip) != 0 || json_array_size(t->addresses) == 1)
+			json_array_append_new(addresses, json_pack("{s:s, s:O}", "type", "ExternalIP", "address", a));
+	json_array_append_new(addresses, json_pack("{s:s, s:s}", "type", "InternalDNS", "address", s->name));
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", s->uuid, "providerID", provider_id, "biosUUID", t->bios, "vm",
+			 t->vm.value, "mac", mac, "addresses", addresses);
+}
+
+static void ask_later(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	/* One call for the watch to see it, shared with whoever begins something at the same time. */
+	watch_sync(v, call);
+	vs_pending(v, call, track_after_ms(v, s->key),
+		   t->kind == TASK_CLONE ? task_checkpoint(&t->task, &t->folder, 0) : NULL);
+}
+
+static void clone_begin(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s)
+{
+	struct vs_ref task, folder;
+	struct vs_err err;
+
+	if (clone_send(v, call, doc, s, &task, &folder, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
+	track_set_task(v, s->key, s->uuid, TASK_CLONE, &task, &folder, CLONE_FIRST_MS);
+	watch_sync(v, call);
+	vs_pending(v, call, track_after_ms(v, s->key), task_checkpoint(&task, &folder, 0));
+}
+
+/* The name is taken. By an earlier clone of the same machine, whose reply was lost: then its uuid is found now or
+ * when that clone is done. Else by somebody else's machine. */
+static void name_taken(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
+		       const struct track *t)
+{
+	json_int_t tries = json_integer_value(json_object_get(json_object_get(doc, "checkpoint"), "nameTaken"));
+	struct vs_ref found;
+	struct vs_err err = t->task_err;
+
+	if (machine_find(v, call, s, &found, &err)) {
+		vs_error(v, call, &err);
+	} else if (found.value[0]) {
+		track_clear_task(v, s->key);
+		track_set_vm(v, s->key, s->uuid, &found);
+		vs_pending(v, call, 20, NULL);
+	} else if (tries < NAME_TAKEN_TRIES) {
+		vs_pending(v, call, 1000, task_checkpoint(&t->task, &t->folder, tries + 1));
+	} else {
+		vs_fail(&err, PCG_ERR_CONFLICT, "Remove or rename the other one in vCenter.",
+			"cloning %s: another machine or folder has that name in the cluster's folder", s->name);
+		track_drop(v, s->key);
+		v->svc->checkpoint(call, "{}");
+		vs_error(v, call, &err);
+	}
+}
+
+static void task_failed(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
+			const struct track *t)
+{
+	struct vs_err err;
+
+	if (t->kind == TASK_CLONE && strcmp(t->task_err.fault, "DuplicateName") == 0) {
+		name_taken(v, call, doc, s, t);
+		return;
+	}
+	track_clear_task(v, s->key);
+	if (t->kind == TASK_ON && strcmp(t->task_err.fault, "InvalidPowerState") == 0) {
+		vs_pending(v, call, 20, NULL);
+		return;
+	}
+	/* What the task was about may have changed meanwhile, and the next attempt begins with a new one. */
+	track_drop(v, s->key);
+	placement_forget(v);
+	v->svc->checkpoint(call, "{}");
+	vs_fail(&err, t->task_err.class, t->task_err.remedy, "machine %s: %s", s->name, t->task_err.text);
+	vs_error(v, call, &err);
+}
+
+static void power_on(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_ref task;
+	struct vs_err err;
+
+	v->svc->fault_point(v->host, "vsphere.before_power_on");
+	if (machine_task(v, call, "PowerOnVM_Task", &t->vm, &task, &err)) {
+		if (strcmp(err.fault, "ManagedObjectNotFound") == 0)
+			track_drop(v, s->key);
+		vs_error(v, call, &err);
+		return;
+	}
+	v->svc->fault_point(v->host, "vsphere.after_power_on");
+	track_set_task(v, s->key, s->uuid, TASK_ON, &task, NULL, TASK_FIRST_MS);
+	watch_sync(v, call);
+	vs_pending(v, call, track_after_ms(v, s->key), NULL);
+}
+
+static bool waits_for_clone(const struct track *t)
+{
+	return t->kind == TASK_CLONE && !t->task_done;
+}
+
+static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
+			  const struct track *t)
+{
+	if (t->gone || (!t->vm.value[0] && !t->task.value[0])) {
+		/* Vanished since: as if it had never been. */
+		track_drop(v, s->key);
+		vs_pending(v, call, 20, json_object());
+	} else if (t->task_failed && t->kind != TASK_OFF && t->kind != TASK_DESTROY) {
+		task_failed(v, call, doc, s, t);
+	} else if (t->known && t->on && json_array_size(t->addresses) && *t->bios) {
+		track_idle(v, s->key);
+		vs_done(v, call, json_pack("{s:o}", "observed", observed_of(s, t)));
+	} else if (t->known && !t->on && !waits_for_clone(t) && !(t->kind == TASK_ON && !t->task_done)) {
+		power_on(v, call, s, t);
+	} else {
+		ask_later(v, call, s, t);
+	}
+}
+
+static int clone_resume(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s, struct track *t)
+{
+	const json_t *checkpoint = json_object_get(doc, "checkpoint");
+	struct vs_ref task = { "Task", "" }, folder = { "Folder", "" };
+
+	snprintf(task.value, sizeof(task.value), "%s", vs_str(checkpoint, "task"));
+	snprintf(folder.value, sizeof(folder.value), "%s", vs_str(checkpoint, "folder"));
+	if (!task.value[0])
+		return 0;
+	track_set_task(v, s->key, s->uuid, TASK_CLONE, &task, &folder, 0);
+	track_copy_free(t);
+	track_get(v, s->key, t);
+	return 1;
+}
+
+void vs_machine_ensure(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text);
+	struct vs_err err;
+	struct subject s;
+	struct track t;
+
+	if (!doc)
+		return;
+	subject_read(doc, &s);
+	if (!*s.uid || !*s.name) {
+		v->svc->error(call, PCG_ERR_BUG, "machine_ensure was given no machine", "");
+	} else if (machine_known(v, call, &s, &t, &err)) {
+		vs_error(v, call, &err);
+	} else {
+		if (!t.vm.value[0] && !t.task.value[0] && !t.gone && !clone_resume(v, call, doc, &s, &t)) {
+			clone_begin(v, call, doc, &s);
+		} else if (track_poll_due(v, call, s.key, &err)) {
+			vs_error(v, call, &err);
+		} else {
+			track_copy_free(&t);
+			track_get(v, s.key, &t);
+			machine_go_on(v, call, doc, &s, &t);
+		}
+		track_copy_free(&t);
+	}
+	json_decref(doc);
+}

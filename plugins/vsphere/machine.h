@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGINS_VSPHERE_MACHINE_H
+#define PLUGINS_VSPHERE_MACHINE_H
+
+#include "plugins/vsphere/placement.h"
+#include "plugins/vsphere/track.h"
+
+/* What an op about a machine is about. */
+struct subject {
+	const json_t *cluster, *machine, *mark, *observed;
+	const char *uid, *name;
+	char key[64];    /* of its track, and of hints */
+	char uuid[37];   /* instance uuid, "" when only the BIOS one is known */
+	char bios[37];
+};
+
+void subject_read(const json_t *doc, struct subject *s);
+/* The machine's reference by uuid; empty when there is none. */
+int machine_find(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct vs_ref *found, struct vs_err *err);
+/* The track of the subject, with the machine looked up when memory knows nothing. */
+int machine_known(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t, struct vs_err *err);
+/* A task on the machine: POWER method without arguments. */
+int machine_task(struct vsphere *v, struct pcg_call *call, const char *method, const struct vs_ref *vm,
+		 struct vs_ref *task, struct vs_err *err);
+
+/* clone.c: sends the clone. */
+int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
+	       struct vs_ref *task, struct vs_ref *folder, struct vs_err *err);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/placement_impl.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CANDIDATES 5
+
+/* "; there are: a, b, c and 4 more" */
+static void candidates_text(const json_t *paths, char *out, size_t size)
+{
+	size_t n = json_array_size(paths), at = 0;
+
+	*out = 0;
+	if (!n) {
+		snprintf(out, size, "; there is none");
+		return;
+	}
+	at = (size_t)snprintf(out, size, "; there %s: ", n == 1 ? "is" : "are");
+	for (size_t i = 0; i < n && i < CANDIDATES && at < size; i++)
+		at += (size_t)snprintf(out + at, size - at, "%s%s", i ? ", " : "", json_string_value(json_array_get(paths, i)));
+	if (n > CANDIDATES && at < size)
+		snprintf(out + at, size - at, " and %zu more", n - CANDIDATES);
+}
+
+static json_t *paths_of(const struct placement *p, enum place_kind kind, const char *within)
+{
+	json_t *paths = json_array();
+
+	for (size_t i = 0; i < p->n; i++)
+		if (p->places[i].kind == kind && path_below(p->places[i].path, within))
+			json_array_append_new(paths, json_string(p->places[i].path));
+	return paths;
+}
+
+struct lookup {
+	const struct placement *p;
+	json_t *problems;
+	const char *what, *field, *remedy;
+	enum place_kind kind;
+};
+
+static const struct place *look(const struct lookup *l, const char *given, const char *within)
+{
+	size_t count;
+	const struct place *found = placement_match(l->p, l->kind, given, within, &count);
+	char there[700];
+	json_t *paths;
+
+	if (found && (count == 1 || *given == '/'))
+		return found;
+	if (count > 1) {
+		paths = json_array();
+		for (size_t i = 0; i < l->p->n; i++)
+			if (l->p->places[i].kind == l->kind && path_below(l->p->places[i].path, within) &&
+			    path_is(l->p->places[i].path, given))
+				json_array_append_new(paths, json_string(l->p->places[i].path));
+		candidates_text(paths, there, sizeof(there));
+		vs_problem(l->problems, l->field, "Give the whole inventory path.", "%zu %ss have the name \"%s\"%s", count,
+			   l->what, given, there);
+	} else {
+		paths = paths_of(l->p, l->kind, within);
+		candidates_text(paths, there, sizeof(there));
+		if (*given)
+			vs_problem(l->problems, l->field, l->remedy, "there is no %s \"%s\" in %s%s", l->what, given,
+				   *within ? within : "this vCenter", there);
+		else
+			vs_problem(l->problems, l->field, l->remedy, "the request names no %s%s", l->what, there);
+	}
+	json_decref(paths);
+	return NULL;
+}
+
+static void set(char *to, size_t size, const char *text)
+{
+	snprintf(to, size, "%s", text);
+}
+
+static void find_folder(const struct lookup *base, const char *given, struct spot *out)
+{
+	struct lookup l = *base;
+	char within[300];
+	const struct place *f;
+	size_t count;
+
+	l.what = "folder";
+	l.field = "cloudConfig.placement.folder";
+	l.remedy = "Make the folder in vCenter, or name one that is there.";
+	l.kind = PLACE_FOLDER;
+	snprintf(within, sizeof(within), "%s/vm", out->datacenter);
+	f = *given && strcmp(given, "vm") != 0 ? look(&l, given, within) : placement_match(l.p, PLACE_FOLDER, within, "", &count);
+	if (*given == '/' && strcmp(given, within) == 0)
+		f = placement_match(l.p, PLACE_FOLDER, within, "", &count);
+	if (!f)
+		return;
+	out->folder = f->ref;
+	set(out->folder_path, sizeof(out->folder_path), f->path);
+}
+
+static void find_pool(const struct lookup *base, const char *cluster, const char *given, struct spot *out)
+{
+	struct lookup l = *base;
+	char within[300];
+	const struct place *c, *pool;
+
+	l.what = "compute cluster";
+	l.field = "pool.cloudConfig.placements.cluster";
+	l.remedy = "Name a compute cluster of the datacenter.";
+	l.kind = PLACE_CLUSTER;
+	snprintf(within, sizeof(within), "%s/host", out->datacenter);
+	c = look(&l, cluster, within);
+	if (!c)
+		return;
+	pool = placement_by_ref(l.p, &c->extra);
+	l.what = "resource pool";
+	l.field = "pool.cloudConfig.placements.resourcePool";
+	l.remedy = "Name a resource pool of the compute cluster, or leave it out.";
+	l.kind = PLACE_POOL;
+	if (*given && strcmp(given, "Resources") != 0)
+		pool = look(&l, given, c->path);
+	if (!pool)
+		return;
+	out->pool = pool->ref;
+	set(out->pool_path, sizeof(out->pool_path), pool->path);
+}
+
+static void find_network(const struct lookup *base, const char *given, struct spot *out)
+{
+	struct lookup l = *base;
+	char within[300];
+	const struct place *n, *sw;
+
+	l.what = "network";
+	l.field = "pool.cloudConfig.placements.network.networkName";
+	l.remedy = "Name a network of the datacenter.";
+	l.kind = PLACE_NETWORK;
+	snprintf(within, sizeof(within), "%s/network", out->datacenter);
+	n = look(&l, given, within);
+	if (!n)
+		return;
+	out->network = n->ref;
+	set(out->network_path, sizeof(out->network_path), n->path);
+	set(out->network_name, sizeof(out->network_name), n->name);
+	set(out->network_key, sizeof(out->network_key), n->key);
+	set(out->network_key_type, sizeof(out->network_key_type), n->key_type);
+	sw = placement_by_ref(l.p, &n->extra);
+	if (sw)
+		set(out->switch_uuid, sizeof(out->switch_uuid), sw->key);
+}
+
+static void find_datastore(const struct lookup *base, const char *given, struct spot *out)
+{
+	struct lookup l = *base;
+	char within[300];
+	const struct place *d;
+
+	l.what = "datastore";
+	l.field = "pool.cloudConfig.placements.datastore";
+	l.remedy = "Name a datastore of the datacenter.";
+	l.kind = PLACE_DATASTORE;
+	snprintf(within, sizeof(within), "%s/datastore", out->datacenter);
+	d = look(&l, given, within);
+	if (!d)
+		return;
+	out->datastore = d->ref;
+	set(out->datastore_path, sizeof(out->datastore_path), d->path);
+}
+
+static void find_pool_parts(const struct lookup *l, const json_t *pool, struct spot *out)
+{
+	const json_t *cloud = json_object_get(pool, "cloudConfig");
+	const json_t *where = json_array_get(json_object_get(cloud, "placements"), 0);
+	const json_t *network = json_object_get(where, "network");
+
+	if (!where) {
+		vs_problem(l->problems, "pool.cloudConfig.placements", "Give a placement: cluster, datastore, network.",
+			   "pool %s says not where its machines go", vs_str(pool, "name"));
+		return;
+	}
+	find_pool(l, vs_str(where, "cluster"), vs_str(where, "resourcePool"), out);
+	find_datastore(l, vs_str(where, "datastore"), out);
+	find_network(l, vs_str(network, "networkName"), out);
+	if (json_is_true(json_object_get(network, "staticIp")))
+		vs_problem(l->problems, "pool.cloudConfig.placements.network.staticIp",
+			   "Choose a network with DHCP, and staticIp false.",
+			   "pool %s wants static addresses, which this version of the vSphere provider does not give",
+			   vs_str(pool, "name"));
+}
+
+static int find_template(struct vsphere *v, struct pcg_call *call, const json_t *spec, struct spot *out, json_t *problems,
+			 struct vs_err *err)
+{
+	const char *given = vs_at(spec, "image", "template");
+	const struct template *t = NULL;
+	json_t *candidates;
+	char there[700];
+	int r;
+
+	if (!*given)
+		given = vs_str(vs_spec(v), "imageTemplate");
+	candidates = json_array();
+	r = *given ? template_find(v, call, out->datacenter, given, &t, candidates, err)
+		   : template_list(v, call, out->datacenter, candidates, err);
+	if (!r && !t) {
+		candidates_text(candidates, there, sizeof(there));
+		if (*given)
+			vs_problem(problems, "image.template", "Import the image as a template there, or change imageTemplateFolder or "
+				   "the os layer of the profile.", "there is no template \"%s\" in %s%s", given, out->datacenter, there);
+		else
+			vs_problem(problems, "image.template", "Give imageTemplateFolder and an os layer, or imageTemplate of the cloud "
+				   "account.", "the request names no template%s", there);
+	}
+	if (t) {
+		out->template = t->ref;
+		out->snapshot = t->snapshot;
+		out->devices = t->devices;
+		set(out->template_path, sizeof(out->template_path), t->path);
+	}
+	json_decref(candidates);
+	return r;
+}
+
+int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool,
+		   struct spot *out, json_t *problems, struct vs_err *err)
+{
+	const json_t *spec = json_object_get(cluster, "spec");
+	const json_t *place = json_object_get(json_object_get(spec, "cloudConfig"), "placement");
+	struct lookup l = { .p = v->placement, .problems = problems, .what = "datacenter",
+			    .field = "cloudConfig.placement.datacenter", .kind = PLACE_DATACENTER,
+			    .remedy = "Name a datacenter of this vCenter." };
+	const struct place *dc;
+	int r;
+
+	memset(out, 0, sizeof(*out));
+	pthread_mutex_lock(&v->placement->lock);
+	r = placement_read(v, call, err);
+	dc = r ? NULL : look(&l, vs_str(place, "datacenter"), "");
+	if (dc) {
+		set(out->datacenter, sizeof(out->datacenter), dc->path);
+		find_folder(&l, vs_str(place, "folder"), out);
+		if (pool)
+			find_pool_parts(&l, pool, out);
+		r = find_template(v, call, spec, out, problems, err);
+	}
+	pthread_mutex_unlock(&v->placement->lock);
+	return r;
+}
+
+static int list_templates(struct vsphere *v, struct pcg_call *call, const char *within, json_t *items, struct vs_err *err)
+{
+	json_t *paths = json_array(), *p;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < v->placement->n && !r; i++)
+		if (v->placement->places[i].kind == PLACE_DATACENTER &&
+		    (!*within || path_is(v->placement->places[i].path, within)))
+			r = template_list(v, call, v->placement->places[i].path, paths, err);
+	json_array_foreach(paths, i, p) {
+		const char *path = json_string_value(p), *name = strrchr(path, '/');
+
+		json_array_append_new(items, json_pack("{s:s, s:s, s:s}", "name", name ? name + 1 : path, "id", path, "path", path));
+	}
+	json_decref(paths);
+	return r;
+}
+
+int placement_list(struct vsphere *v, struct pcg_call *call, const char *kind, const char *datacenter, json_t **items,
+		   struct vs_err *err)
+{
+	static const struct { const char *name; enum place_kind kind; } kinds[] = {
+		{ "datacenters", PLACE_DATACENTER }, { "folders", PLACE_FOLDER }, { "clusters", PLACE_CLUSTER },
+		{ "resourcePools", PLACE_POOL }, { "datastores", PLACE_DATASTORE }, { "networks", PLACE_NETWORK },
+	};
+	size_t k = 0, count = 0;
+	const struct place *dc = NULL;
+	int r;
+
+	*items = json_array();
+	while (k < sizeof(kinds) / sizeof(kinds[0]) && strcmp(kinds[k].name, kind) != 0)
+		k++;
+	pthread_mutex_lock(&v->placement->lock);
+	r = placement_read(v, call, err);
+	if (!r && *datacenter)
+		dc = placement_match(v->placement, PLACE_DATACENTER, datacenter, "", &count);
+	if (!r && *datacenter && !dc) {
+		vs_fail(err, PCG_ERR_NOT_FOUND, "Name a datacenter of this vCenter.", "there is no datacenter \"%s\"", datacenter);
+		r = -1;
+	} else if (!r && strcmp(kind, "templates") == 0) {
+		r = list_templates(v, call, datacenter, *items, err);
+	} else if (!r && k == sizeof(kinds) / sizeof(kinds[0])) {
+		vs_fail(err, PCG_ERR_NOT_FOUND, "Ask for datacenters, folders, clusters, resourcePools, datastores, networks or "
+			"templates.", "vSphere has no list of \"%s\"", kind);
+		r = -1;
+	} else if (!r) {
+		for (size_t i = 0; i < v->placement->n; i++) {
+			const struct place *x = &v->placement->places[i];
+
+			if (x->kind == kinds[k].kind && x->parent.value[0] && (!dc || x == dc || path_below(x->path, dc->path)))
+				json_array_append_new(*items, json_pack("{s:s, s:s, s:s}", "name", x->name, "id", x->ref.value,
+									"path", x->path));
+		}
+	}
+	pthread_mutex_unlock(&v->placement->lock);
+	if (r) {
+		json_decref(*items);
+		*items = NULL;
+	}
+	return r;
+}
+
+int placement_child(struct vsphere *v, struct pcg_call *call, const struct vs_ref *parent, const char *name,
+		    struct vs_ref *found, struct vs_err *err)
+{
+	struct xn *reply;
+	struct soap s;
+
+	memset(found, 0, sizeof(*found));
+	soap_begin(&s, "FindChild", &v->session.search);
+	soap_ref(&s, "entity", parent);
+	soap_text(&s, "name", name);
+	soap_finish(&s);
+	if (vs_call(&v->session, call, &s, 0, 0, 0, &reply, err))
+		return -1;
+	xn_ref(xn_child(vs_result(reply), "returnval"), found);
+	xn_free(reply);
+	return 0;
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/machine.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* Power off, delete, redaction. The mark is read before anything is done to a machine. */
+
+#define FIRST_POLL_MS 2000u
+#define REDACT_POLL_MS 60u
+
+/* Ours is what carries the cluster's mark, or has the uuid that only the machine's uid gives. */
+static bool marked(const struct subject *s, const struct track *t)
+{
+	const char *cluster = vs_str(s->cluster, "uid");
+
+	if (*t->cluster)
+		return strcmp(t->cluster, cluster) == 0 && (!*s->uid || !*t->machine || strcmp(t->machine, s->uid) == 0);
+	return *s->uid != 0;
+}
+
+static void not_ours(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+
+	vs_fail(&err, PCG_ERR_CONFLICT, "Look at the machine in vCenter; nothing was done to it.",
+		"machine %s (%s) carries the mark of cluster \"%s\", not of %s", t->name, t->vm.value, t->cluster,
+		vs_str(s->cluster, "uid"));
+	vs_error(v, call, &err);
+}
+
+enum look { LOOK_ANSWERED, LOOK_ABSENT, LOOK_THERE };
+
+/* What is known of the machine, its mark read. An answered op is over. */
+static enum look look_at(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t)
+{
+	struct vs_err err;
+	int r = 0;
+
+	if (!*s->key) {
+		v->svc->error(call, PCG_ERR_BUG, "the op was given neither machine nor id", "");
+		memset(t, 0, sizeof(*t));
+		return LOOK_ANSWERED;
+	}
+	r = machine_known(v, call, s, t, &err);
+	if (!r && (t->vm.value[0] || t->task.value[0]) && !t->gone) {
+		bool fresh = !t->known || (!*t->cluster && !t->active);
+
+		/* An op that begins reads; one that goes on is told. */
+		r = fresh || !t->active ? track_poll(v, call, s->key, &err) : track_poll_due(v, call, s->key, &err);
+		track_copy_free(t);
+		track_get(v, s->key, t);
+	}
+	if (r) {
+		vs_error(v, call, &err);
+		return LOOK_ANSWERED;
+	}
+	if (t->gone || (!t->vm.value[0] && !(t->kind == TASK_CLONE && !t->task_done)))
+		return LOOK_ABSENT;
+	if (t->known && !marked(s, t)) {
+		not_ours(v, call, s, t);
+		return LOOK_ANSWERED;
+	}
+	return LOOK_THERE;
+}
+
+static void later(struct vsphere *v, struct pcg_call *call, const struct subject *s)
+{
+	watch_sync(v, call);
+	vs_pending(v, call, track_after_ms(v, s->key), NULL);
+}
+
+static void begin(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t,
+		  const char *method, enum track_task kind)
+{
+	struct vs_ref task;
+	struct vs_err err;
+
+	if (machine_task(v, call, method, &t->vm, &task, &err)) {
+		if (strcmp(err.fault, "ManagedObjectNotFound") == 0) {
+			track_drop(v, s->key);
+			vs_pending(v, call, 20, NULL);
+		} else {
+			vs_error(v, call, &err);
+		}
+		return;
+	}
+	track_set_task(v, s->key, s->uuid, kind, &task, NULL, FIRST_POLL_MS);
+	later(v, call, s);
+}
+
+/* True when the task of that kind has ended badly and the op was answered. */
+static bool failed(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+
+	if (!t->task_failed || (t->kind != TASK_OFF && t->kind != TASK_DESTROY))
+		return false;
+	track_clear_task(v, s->key);
+	/* The state was another one than we knew: a read tells, and the next step follows from it. */
+	if (strcmp(t->task_err.fault, "InvalidPowerState") == 0) {
+		if (track_poll(v, call, s->key, &err))
+			vs_error(v, call, &err);
+		else
+			vs_pending(v, call, 20, NULL);
+		return true;
+	}
+	if (strcmp(t->task_err.fault, "ManagedObjectNotFound") == 0) {
+		track_drop(v, s->key);
+		vs_pending(v, call, 20, NULL);
+		return true;
+	}
+	vs_fail(&err, t->task_err.class, t->task_err.remedy, "machine %s: %s", s->name, t->task_err.text);
+	vs_error(v, call, &err);
+	return true;
+}
+
+static void power_off(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	if (t->kind == TASK_OFF && !t->task_done) {
+		later(v, call, s);
+		return;
+	}
+	v->svc->fault_point(v->host, "vsphere.before_power_off");
+	begin(v, call, s, t, "PowerOffVM_Task", TASK_OFF);
+	v->svc->fault_point(v->host, "vsphere.after_power_off");
+}
+
+static void destroy(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	if (t->kind == TASK_DESTROY && !t->task_done) {
+		later(v, call, s);
+		return;
+	}
+	v->svc->fault_point(v->host, "vsphere.before_destroy");
+	begin(v, call, s, t, "Destroy_Task", TASK_DESTROY);
+	v->svc->fault_point(v->host, "vsphere.after_destroy");
+}
+
+/* Clones that run somewhere on the template: one of them may be the machine's, of a worker that was killed. */
+struct running {
+	size_t n;
+};
+
+static void on_task(void *arg, const struct xn *object)
+{
+	struct running *r = arg;
+	const char *state = xn_text(xn_prop(object, "info.state"));
+	const char *what = xn_text(xn_prop(object, "info.descriptionId"));
+
+	if ((strcmp(state, "running") == 0 || strcmp(state, "queued") == 0) && strcasestr(what, "clone"))
+		r->n++;
+}
+
+static int clones_running(struct vsphere *v, struct pcg_call *call, size_t *n, struct vs_err *err)
+{
+	struct running r = { 0 };
+	struct soap s;
+	int result;
+
+	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
+	soap_open(&s, "specSet");
+	soap_open(&s, "propSet");
+	soap_text(&s, "type", "Task");
+	soap_text(&s, "pathSet", "info.state");
+	soap_text(&s, "pathSet", "info.descriptionId");
+	soap_close(&s);
+	soap_open(&s, "objectSet");
+	soap_ref(&s, "obj", &v->session.tasks);
+	soap_bool(&s, "skip", true);
+	soap_open_type(&s, "selectSet", "TraversalSpec");
+	soap_text(&s, "type", "TaskManager");
+	soap_text(&s, "path", "recentTask");
+	soap_bool(&s, "skip", false);
+	soap_close(&s);
+	soap_close(&s);
+	soap_bool(&s, "reportMissingObjectsInResults", true);
+	soap_close(&s);
+	result = vs_retrieve(&v->session, call, &s, 0, 0, on_task, &r, err);
+	*n = r.n;
+	return result;
+}
+
+/* A machine that was never seen may still be on its way: a clone that runs is waited for, and looked at after it. */
+static void absent(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s, const struct track *t)
+{
+	const json_t *checkpoint = json_object_get(doc, "checkpoint");
+	bool had_waited = json_is_true(json_object_get(checkpoint, "waited"));
+	struct vs_err err;
+	size_t n = 0;
+
+	if (!t->gone && *s->uid && !*vs_str(s->observed, "providerID") && !had_waited) {
+		if (clones_running(v, call, &n, &err)) {
+			vs_error(v, call, &err);
+			return;
+		}
+		if (n) {
+			vs_pending(v, call, 500, NULL);
+			return;
+		}
+	}
+	track_drop(v, s->key);
+	vs_done(v, call, json_object());
+}
+
+void vs_machine_delete(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text);
+	struct subject s;
+	struct track t;
+
+	if (!doc)
+		return;
+	subject_read(doc, &s);
+	switch (look_at(v, call, &s, &t)) {
+	case LOOK_ANSWERED:
+		break;
+	case LOOK_ABSENT:
+		absent(v, call, doc, &s, &t);
+		break;
+	case LOOK_THERE:
+		if (!t.known || (t.kind == TASK_CLONE && !t.task_done))
+			later(v, call, &s);
+		else if (failed(v, call, &s, &t))
+			;
+		else if (t.on)
+			power_off(v, call, &s, &t);
+		else
+			destroy(v, call, &s, &t);
+		break;
+	}
+	track_copy_free(&t);
+	json_decref(doc);
+}
+
+void vs_machine_power_off(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text);
+	struct subject s;
+	struct track t;
+
+	if (!doc)
+		return;
+	subject_read(doc, &s);
+	switch (look_at(v, call, &s, &t)) {
+	case LOOK_ANSWERED:
+		break;
+	case LOOK_ABSENT:
+		track_drop(v, s.key);
+		vs_done(v, call, json_object());
+		break;
+	case LOOK_THERE:
+		if (!t.known) {
+			later(v, call, &s);
+		} else if (failed(v, call, &s, &t)) {
+			break;
+		} else if (t.on) {
+			power_off(v, call, &s, &t);
+		} else {
+			track_idle(v, s.key);
+			vs_done(v, call, json_object());
+		}
+		break;
+	}
+	track_copy_free(&t);
+	json_decref(doc);
+}
+
+static int redact_send(struct vsphere *v, struct pcg_call *call, const struct track *t, struct vs_ref *task,
+		       struct vs_err *err)
+{
+	struct soap s;
+
+	/* As cloud-init's VMware data source does it. The metadata stays: another instance-id would be another machine. */
+	soap_begin(&s, "ReconfigVM_Task", &t->vm);
+	soap_open(&s, "spec");
+	soap_option(&s, "guestinfo.userdata", "---");
+	soap_option(&s, "guestinfo.userdata.encoding", "");
+	soap_close(&s);
+	return vs_task(&v->session, call, &s, task, err);
+}
+
+static void redact_go_on(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+
+	if (t->task_failed) {
+		track_clear_task(v, s->key);
+		vs_fail(&err, t->task_err.class, t->task_err.remedy, "machine %s: %s", s->name, t->task_err.text);
+		vs_error(v, call, &err);
+	} else if (t->task_done) {
+		track_clear_task(v, s->key);
+		track_idle(v, s->key);
+		vs_done(v, call, json_object());
+	} else {
+		vs_pending(v, call, track_after_ms(v, s->key), NULL);
+	}
+}
+
+static void redact_begin(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t)
+{
+	struct vs_ref task;
+	struct vs_err err;
+
+	v->svc->fault_point(v->host, "vsphere.before_redact");
+	if (redact_send(v, call, t, &task, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
+	v->svc->fault_point(v->host, "vsphere.after_redact");
+	track_set_task(v, s->key, s->uuid, TASK_REDACT, &task, NULL, REDACT_POLL_MS);
+	/* Short as it is, it is over in a moment: one read for all that are redacted now. */
+	v->svc->wait(v->host, call, REDACT_POLL_MS);
+	if (track_poll(v, call, s->key, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
+	track_copy_free(t);
+	track_get(v, s->key, t);
+	redact_go_on(v, call, s, t);
+}
+
+void vs_machine_redact(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text);
+	struct vs_err err;
+	struct subject s;
+	struct track t;
+
+	if (!doc)
+		return;
+	subject_read(doc, &s);
+	if (machine_known(v, call, &s, &t, &err)) {
+		vs_error(v, call, &err);
+	} else if (t.gone || !t.vm.value[0]) {
+		vs_fail(&err, PCG_ERR_NOT_FOUND, "Nothing, if somebody removed it on purpose.", "machine %s is gone", s.name);
+		track_drop(v, s.key);
+		vs_error(v, call, &err);
+	} else if (t.kind != TASK_REDACT) {
+		redact_begin(v, call, &s, &t);
+	} else if (track_poll_due(v, call, s.key, &err)) {
+		vs_error(v, call, &err);
+	} else {
+		track_copy_free(&t);
+		track_get(v, s.key, &t);
+		redact_go_on(v, call, &s, &t);
+	}
+	track_copy_free(&t);
+	json_decref(doc);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGINS_VSPHERE_SESSION_H
+#define PLUGINS_VSPHERE_SESSION_H
+
+/*
+ * One session with a vCenter, shared by all threads. The login happens once (the others wait for
+ * it), and again when the server says that the session is over; a refused password is remembered,
+ * so that nobody tries it in a hurry. Every such login begins a new generation: what belonged to
+ * the session (views, filters) went with it.
+ */
+
+#include "plugins/vsphere/soap.h"
+
+#include <pthread.h>
+
+struct vs_session {
+	const struct pcg_services *svc;
+	struct pcg_host *host;
+	char *server;           /* host[:port] as the account says */
+	char *url, *user, *password;
+	bool keep;              /* the cookie is kept as a secret */
+
+	pthread_mutex_t lock;   /* everything below */
+	pthread_cond_t changed;
+	bool busy;              /* somebody logs in */
+	bool tried_kept;
+	unsigned generation;
+	char *cookie;
+	struct vs_ref session_manager, collector, search, views, root, tasks;
+	char version[128];      /* of the product, "" when it is not known */
+	uint64_t refused_until; /* monotonic */
+	unsigned refusals;
+	struct vs_err refusal;
+};
+
+/* spec as in the account; strings are copied. -1 when it cannot be used, with why. */
+int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struct pcg_host *host,
+		    const json_t *spec, bool keep, struct vs_err *err);
+void vs_session_fini(struct vs_session *ss); /* no logout */
+/* Logs in unless that was done; fills the references. Returns the generation in *generation. */
+int vs_session_open(struct vs_session *ss, struct pcg_call *call, unsigned *generation, struct vs_err *err);
+void vs_session_close(struct vs_session *ss, struct pcg_call *call); /* logout, when there is a session */
+bool vs_session_current(struct vs_session *ss, unsigned generation);
+
+#define VS_LONG 1u       /* the one long wait */
+#define VS_SESSION 2u    /* uses objects of the session of *generation: never repeated in another one */
+
+/*
+ * Sends what s holds and frees it. The reply is in *reply (the envelope; vs_result gives what
+ * matters); caller frees. A call that the server refused for want of a session is sent again after a
+ * login: it had done nothing. Returns 0, or -1 with err.
+ */
+int vs_call(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned generation,
+	    uint32_t timeout_ms, struct xn **reply, struct vs_err *err);
+const struct xn *vs_result(const struct xn *envelope); /* the element METHODResponse */
+
+/* Hands every <objects> of a RetrievePropertiesEx to cb, over all pages. s: begun, specSet written. */
+int vs_retrieve(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned generation,
+		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err);
+
+/* A task method: s is finished and sent, *task is its task. */
+int vs_task(struct vs_session *ss, struct pcg_call *call, struct soap *s, struct vs_ref *task, struct vs_err *err);
+
+#endif

@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/track.h"
+#include "plugins/vsphere/track_impl.h"
+
+#include "plugins/vsphere/fault.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#define POLL_FIRST_MS 1000u
+#define POLL_MAX_MS 10000u
+#define POLL_WATCHED_MS 10000u /* the watch tells; this finds what it cannot */
+#define ASK_MS 1000u
+
+struct track_table *track_table_new(void)
+{
+	struct track_table *tt = calloc(1, sizeof(*tt));
+	pthread_condattr_t attr;
+
+	assert(tt);
+	pthread_mutex_init(&tt->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&tt->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	return tt;
+}
+
+static void track_free(struct track *t)
+{
+	json_decref(t->addresses);
+	free(t);
+}
+
+void track_table_free(struct track_table *tt)
+{
+	while (tt->first) {
+		struct track *t = tt->first;
+
+		tt->first = t->next;
+		track_free(t);
+	}
+	free(tt->view.members);
+	pthread_mutex_destroy(&tt->lock);
+	pthread_cond_destroy(&tt->changed);
+	free(tt);
+}
+
+void track_wait_locked(struct track_table *tt, uint32_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_cond_timedwait(&tt->changed, &tt->lock, &until);
+}
+
+static struct track *find_locked(struct track_table *tt, const char *subject)
+{
+	struct track *t = tt->first;
+
+	while (t && strcmp(t->subject, subject) != 0)
+		t = t->next;
+	return t;
+}
+
+static struct track *get_locked(struct track_table *tt, const char *subject, const char *uuid)
+{
+	struct track *t = find_locked(tt, subject);
+
+	if (!t) {
+		t = calloc(1, sizeof(*t));
+		assert(t);
+		snprintf(t->subject, sizeof(t->subject), "%s", subject);
+		t->next = tt->first;
+		tt->first = t;
+	}
+	if (uuid && *uuid)
+		snprintf(t->uuid, sizeof(t->uuid), "%s", uuid);
+	t->active = true;
+	return t;
+}
+
+bool track_get(struct vsphere *v, const char *subject, struct track *out)
+{
+	struct track *t;
+
+	memset(out, 0, sizeof(*out));
+	pthread_mutex_lock(&v->tracks->lock);
+	t = find_locked(v->tracks, subject);
+	if (t) {
+		*out = *t;
+		out->addresses = t->addresses ? json_deep_copy(t->addresses) : NULL;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	return t != NULL;
+}
+
+void track_copy_free(struct track *copy)
+{
+	json_decref(copy->addresses);
+	copy->addresses = NULL;
+}
+
+void track_set_vm(struct vsphere *v, const char *subject, const char *uuid, const struct vs_ref *vm)
+{
+	struct track *t;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = get_locked(v->tracks, subject, uuid);
+	t->vm = *vm;
+	t->gone = false;
+	t->next_poll = 0;
+	pthread_cond_broadcast(&v->tracks->changed);
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+void track_set_task(struct vsphere *v, const char *subject, const char *uuid, enum track_task kind,
+		    const struct vs_ref *task, const struct vs_ref *folder, uint64_t first_poll_ms)
+{
+	struct track *t;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = get_locked(v->tracks, subject, uuid);
+	t->task = *task;
+	t->kind = kind;
+	t->task_done = t->task_failed = false;
+	if (folder)
+		t->folder = *folder;
+	t->poll_step = first_poll_ms ? first_poll_ms : POLL_FIRST_MS;
+	t->next_poll = v->svc->mono_ms(v->host) + first_poll_ms;
+	pthread_cond_broadcast(&v->tracks->changed);
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+void track_clear_task(struct vsphere *v, const char *subject)
+{
+	struct track *t;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = find_locked(v->tracks, subject);
+	if (t) {
+		memset(&t->task, 0, sizeof(t->task));
+		t->kind = TASK_NONE;
+		t->task_done = t->task_failed = false;
+		t->next_poll = 0;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+void track_idle(struct vsphere *v, const char *subject)
+{
+	struct track *t;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = find_locked(v->tracks, subject);
+	if (t)
+		t->active = false;
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+void track_drop(struct vsphere *v, const char *subject)
+{
+	struct track **at = &v->tracks->first;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	while (*at && strcmp((*at)->subject, subject) != 0)
+		at = &(*at)->next;
+	if (*at) {
+		struct track *t = *at;
+
+		*at = t->next;
+		track_free(t);
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+/* fe80::/10 and 169.254/16 say nothing about where the machine answers. */
+static bool address_useful(const char *a)
+{
+	return *a && strncasecmp(a, "fe80:", 5) != 0 && strncmp(a, "169.254.", 8) != 0 && strcmp(a, "127.0.0.1") != 0 &&
+	       strcmp(a, "::1") != 0;
+}
+
+static void address_add(json_t *list, const char *a)
+{
+	size_t i;
+	json_t *e;
+
+	if (!address_useful(a))
+		return;
+	json_array_foreach(list, i, e)
+		if (strcmp(json_string_value(e), a) == 0)
+			return;
+	json_array_append_new(list, json_string(a));
+}
+
+static json_t *addresses_of(const struct xn *net, const struct xn *primary)
+{
+	json_t *list = json_array();
+
+	address_add(list, xn_text(primary));
+	for (const struct xn *nic = net ? net->child : NULL; nic; nic = nic->next)
+		for (const struct xn *a = xn_child(nic, "ipAddress"); a; a = xn_next(a, "ipAddress"))
+			address_add(list, xn_text(a));
+	return list;
+}
+
+const char *track_option(const struct xn *object, const char *key)
+{
+	char path[96];
+	const struct xn *val;
+
+	snprintf(path, sizeof(path), "config.extraConfig[\"%s\"]", key);
+	val = xn_prop(object, path);
+	return val && xn_child(val, "value") ? xn_get(val, "value") : xn_text(val);
+}
+
+static bool copy_prop(const struct xn *object, const char *path, char *out, size_t size)
+{
+	const struct xn *val = xn_prop(object, path);
+
+	if (!val || strcmp(out, xn_text(val)) == 0)
+		return false;
+	snprintf(out, size, "%s", xn_text(val));
+	return true;
+}
+
+static bool observe_addresses(struct track *t, const struct xn *object)
+{
+	const struct xn *net = xn_prop(object, "guest.net"), *ip = xn_prop(object, "guest.ipAddress");
+	json_t *found;
+
+	if (!net && !ip)
+		return false;
+	found = addresses_of(net, ip);
+	if (t->addresses && (json_equal(found, t->addresses) || (!json_array_size(found) && !net))) {
+		json_decref(found);
+		return false;
+	}
+	json_decref(t->addresses);
+	t->addresses = found;
+	return true;
+}
+
+static bool observe_vm(struct track *t, const struct xn *object, const struct vs_ref *ref)
+{
+	const struct xn *power = xn_prop(object, "runtime.powerState");
+	const char *cluster = track_option(object, MARK_CLUSTER), *machine = track_option(object, MARK_MACHINE);
+	bool changed = !t->known || !t->vm.value[0];
+
+	t->vm = *ref;
+	t->known = true;
+	if (power) {
+		bool on = strcmp(xn_text(power), "poweredOff") != 0;
+
+		changed = changed || on != t->on;
+		t->on = on;
+		if (!on && t->addresses)
+			json_array_clear(t->addresses);
+	}
+	changed |= copy_prop(object, "config.uuid", t->bios, sizeof(t->bios));
+	changed |= copy_prop(object, "name", t->name, sizeof(t->name));
+	if (*cluster)
+		snprintf(t->cluster, sizeof(t->cluster), "%s", cluster);
+	if (*machine)
+		snprintf(t->machine, sizeof(t->machine), "%s", machine);
+	return observe_addresses(t, object) || changed;
+}
+
+static bool observe_task(struct track *t, const struct xn *object)
+{
+	const char *state = xn_text(xn_prop(object, "info.state"));
+	const struct xn *error = xn_prop(object, "info.error"), *fault = xn_child(error, "fault");
+	static const char *const what[] = { "", "cloning the template", "powering on", "powering off", "destroying",
+					    "redacting the user data" };
+	struct vs_ref vm;
+
+	if (strcmp(state, "success") != 0 && strcmp(state, "error") != 0)
+		return false;
+	if (t->task_done)
+		return false;
+	t->task_done = true;
+	t->task_failed = *state == 'e';
+	if (t->task_failed)
+		vs_fault(&t->task_err, what[t->kind], fault && fault->xsi ? fault->xsi : "", xn_get(error, "localizedMessage"));
+	else if (t->kind == TASK_CLONE && xn_ref(xn_prop(object, "info.result"), &vm) && !t->vm.value[0])
+		t->vm = vm;
+	else if (t->kind == TASK_DESTROY)
+		t->gone = true;
+	return true;
+}
+
+static bool same(const struct vs_ref *a, const struct vs_ref *b)
+{
+	return *a->value && strcmp(a->value, b->value) == 0 && strcmp(a->type, b->type) == 0;
+}
+
+static bool observe_one(struct track *t, const struct xn *object, const struct vs_ref *ref, const char *uuid, bool left)
+{
+	if (same(&t->task, ref))
+		return !left && observe_task(t, object);
+	if (strcmp(ref->type, "VirtualMachine") != 0)
+		return false;
+	if (!same(&t->vm, ref) && !(*uuid && strcasecmp(uuid, t->uuid) == 0 && !t->vm.value[0]))
+		return false;
+	if (!left)
+		return observe_vm(t, object, ref);
+	/* It left the folder: destroyed when that was asked for, else perhaps moved, which a read tells. */
+	if (t->kind == TASK_DESTROY)
+		t->gone = true;
+	t->next_poll = 0;
+	return true;
+}
+
+void track_observe(struct vsphere *v, const struct xn *object, bool left)
+{
+	const char *uuid = xn_text(xn_prop(object, "config.instanceUuid"));
+	char subjects[8][64];
+	struct vs_ref ref;
+	size_t n = 0;
+
+	if (!xn_ref(xn_child(object, "obj"), &ref))
+		return;
+	pthread_mutex_lock(&v->tracks->lock);
+	for (struct track *t = v->tracks->first; t; t = t->next)
+		if (observe_one(t, object, &ref, uuid, left) && t->active && n < 8)
+			snprintf(subjects[n++], sizeof(subjects[0]), "%s", t->subject);
+	pthread_mutex_unlock(&v->tracks->lock);
+	while (n--)
+		v->svc->hint(v->host, subjects[n]);
+}
+
+/* A read of many. */
+struct poll {
+	struct vsphere *v;
+	struct vs_ref *seen;
+	size_t n, max;
+};
+
+static bool only_missing(const struct xn *object)
+{
+	const struct xn *m = xn_child(object, "missingSet"), *fault = xn_child(xn_child(m, "fault"), "fault");
+
+	return !xn_child(object, "propSet") && fault && fault->xsi && strcmp(fault->xsi, "ManagedObjectNotFound") == 0;
+}
+
+static void on_polled(void *arg, const struct xn *object)
+{
+	struct poll *p = arg;
+	struct vs_ref ref;
+
+	if (only_missing(object) || !xn_ref(xn_child(object, "obj"), &ref))
+		return;
+	if (p->n < p->max)
+		p->seen[p->n++] = ref;
+	track_observe(p->v, object, false);
+}
+
+void track_vm_paths(struct soap *s, bool marks)
+{
+	static const char *const keys[] = { MARK_CLUSTER, MARK_MACHINE };
+	char path[96];
+
+	soap_open(s, "propSet");
+	soap_text(s, "type", "VirtualMachine");
+	soap_text(s, "pathSet", "name");
+	soap_text(s, "pathSet", "runtime.powerState");
+	soap_text(s, "pathSet", "config.instanceUuid");
+	soap_text(s, "pathSet", "config.uuid");
+	soap_text(s, "pathSet", "guest.ipAddress");
+	soap_text(s, "pathSet", "guest.net");
+	for (size_t i = 0; marks && i < 2; i++) {
+		snprintf(path, sizeof(path), "config.extraConfig[\"%s\"]", keys[i]);
+		soap_text(s, "pathSet", path);
+	}
+	soap_close(s);
+	soap_open(s, "propSet");
+	soap_text(s, "type", "Task");
+	soap_text(s, "pathSet", "info.state");
+	soap_text(s, "pathSet", "info.error");
+	soap_text(s, "pathSet", "info.result");
+	soap_close(s);
+}
+
+static void object_set(struct soap *s, const struct vs_ref *ref)
+{
+	if (!ref->value[0])
+		return;
+	soap_open(s, "objectSet");
+	soap_ref(s, "obj", ref);
+	soap_bool(s, "skip", false);
+	soap_close(s);
+}
+
+/* Writes what all tracks that want it need; returns how many objects. lock held */
+static size_t poll_write_locked(struct vsphere *v, struct soap *s)
+{
+	size_t n = 0;
+
+	soap_begin(s, "RetrievePropertiesEx", &v->session.collector);
+	soap_open(s, "specSet");
+	track_vm_paths(s, true);
+	for (struct track *t = v->tracks->first; t; t = t->next) {
+		if (!t->want_poll)
+			continue;
+		t->want_poll = false;
+		t->polled = true;
+		object_set(s, &t->vm);
+		object_set(s, &t->task);
+		n += (t->vm.value[0] != 0) + (t->task.value[0] != 0);
+	}
+	soap_bool(s, "reportMissingObjectsInResults", true);
+	soap_close(s);
+	return n;
+}
+
+static bool seen(const struct poll *p, const struct vs_ref *ref)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (same(&p->seen[i], ref))
+			return true;
+	return false;
+}
+
+static void poll_apply_locked(struct vsphere *v, const struct poll *p, bool good)
+{
+	uint64_t now = v->svc->mono_ms(v->host);
+
+	for (struct track *t = v->tracks->first; t; t = t->next) {
+		if (!t->polled)
+			continue;
+		t->polled = false;
+		t->poll_step = t->poll_step * 2 > POLL_MAX_MS ? POLL_MAX_MS : t->poll_step ? t->poll_step * 2 : POLL_FIRST_MS;
+		t->next_poll = now + (v->tracks->live ? POLL_WATCHED_MS : t->poll_step);
+		if (t->kind == TASK_REDACT || (t->kind == TASK_ON || t->kind == TASK_OFF))
+			t->next_poll = now + t->poll_step;
+		if (!good)
+			continue;
+		if (t->vm.value[0] && !seen(p, &t->vm) && t->known)
+			t->gone = true;
+		else if (t->vm.value[0] && !seen(p, &t->vm))
+			memset(&t->vm, 0, sizeof(t->vm));
+		if (t->kind == TASK_CLONE && t->task_done && !t->task_failed && !t->known)
+			t->next_poll = 0;
+		/* A task is forgotten by the server some time after its end. */
+		if (t->task.value[0] && !seen(p, &t->task) && !t->task_done) {
+			memset(&t->task, 0, sizeof(t->task));
+			t->kind = TASK_NONE;
+		}
+	}
+}
+
+static int poll_all(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
+{
+	struct poll p = { .v = v };
+	struct soap s;
+	unsigned generation;
+	int r;
+
+	/* The references are those of the session. */
+	r = vs_session_open(&v->session, call, &generation, err);
+	pthread_mutex_lock(&v->tracks->lock);
+	p.max = poll_write_locked(v, &s);
+	pthread_mutex_unlock(&v->tracks->lock);
+	p.seen = calloc(p.max + 1, sizeof(*p.seen));
+	assert(p.seen);
+	if (!r && p.max)
+		r = vs_retrieve(&v->session, call, &s, 0, 0, on_polled, &p, err);
+	else
+		soap_free(&s);
+	pthread_mutex_lock(&v->tracks->lock);
+	poll_apply_locked(v, &p, !r);
+	pthread_mutex_unlock(&v->tracks->lock);
+	free(p.seen);
+	return r;
+}
+
+int track_poll(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err)
+{
+	struct track_table *tt = v->tracks;
+	struct track *t;
+	int r = 0;
+
+	pthread_mutex_lock(&tt->lock);
+	t = find_locked(tt, subject);
+	if (t)
+		t->want_poll = true;
+	while (!r && (t = find_locked(tt, subject)) && (t->want_poll || t->polled)) {
+		if (tt->polling) {
+			track_wait_locked(tt, 100);
+			continue;
+		}
+		tt->polling = true;
+		pthread_mutex_unlock(&tt->lock);
+		r = poll_all(v, call, err);
+		pthread_mutex_lock(&tt->lock);
+		tt->polling = false;
+		pthread_cond_broadcast(&tt->changed);
+	}
+	pthread_mutex_unlock(&tt->lock);
+	return r;
+}
+
+static bool covered_locked(const struct track_table *tt, const struct vs_ref *ref)
+{
+	for (size_t i = 0; i < tt->view.n; i++)
+		if (same(&tt->view.members[i], ref))
+			return true;
+	return false;
+}
+
+static bool watched_locked(const struct track_table *tt, const struct track *t)
+{
+	return tt->live && (covered_locked(tt, &t->folder) || covered_locked(tt, &t->vm));
+}
+
+int track_poll_due(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err)
+{
+	uint64_t now = v->svc->mono_ms(v->host);
+	struct track *t;
+	bool due;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = find_locked(v->tracks, subject);
+	due = t && now >= t->next_poll && (t->vm.value[0] || t->task.value[0]);
+	/* What the watch sees needs no read of its own at the first time either. */
+	if (due && t->next_poll && t->kind == TASK_CLONE && watched_locked(v->tracks, t) && t->poll_step < POLL_WATCHED_MS) {
+		t->poll_step = POLL_WATCHED_MS;
+		t->next_poll = now + POLL_WATCHED_MS;
+		due = false;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	return due ? track_poll(v, call, subject, err) : 0;
+}
+
+uint32_t track_after_ms(struct vsphere *v, const char *subject)
+{
+	uint64_t now = v->svc->mono_ms(v->host), left = ASK_MS;
+	struct track *t;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = find_locked(v->tracks, subject);
+	if (t && t->next_poll > now && t->next_poll - now < ASK_MS)
+		left = t->next_poll - now;
+	pthread_mutex_unlock(&v->tracks->lock);
+	return (uint32_t)(left < 20 ? 20 : left);
+}
+
+bool track_any_active(struct vsphere *v, uint32_t wait_ms)
+{
+	struct track *t;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	for (int pass = 0;; pass++) {
+		for (t = v->tracks->first; t && !t->active; t = t->next)
+			;
+		if (t || pass || !wait_ms)
+			break;
+		track_wait_locked(v->tracks, wait_ms);
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	return t != NULL;
+}
+
+static void need(struct vs_ref *list, size_t *n, const struct vs_ref *ref)
+{
+	for (size_t i = 0; i < *n; i++)
+		if (same(&list[i], ref))
+			return;
+	if (ref->value[0])
+		list[(*n)++] = *ref;
+}
+
+struct vs_ref *track_needed(struct vsphere *v, size_t *n)
+{
+	struct vs_ref *list;
+	size_t max = 1;
+
+	*n = 0;
+	pthread_mutex_lock(&v->tracks->lock);
+	for (struct track *t = v->tracks->first; t; t = t->next)
+		max += 2;
+	list = calloc(max, sizeof(*list));
+	assert(list);
+	for (struct track *t = v->tracks->first; t; t = t->next) {
+		if (!t->active || t->gone)
+			continue;
+		need(list, n, t->folder.value[0] ? &t->folder : &t->vm);
+		if (t->kind == TASK_CLONE && !t->task_done)
+			need(list, n, &t->task);
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	return list;
+}
+
+void track_watch_live(struct vsphere *v, bool live)
+{
+	pthread_mutex_lock(&v->tracks->lock);
+	v->tracks->live = live;
+	pthread_mutex_unlock(&v->tracks->lock);
+}

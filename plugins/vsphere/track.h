@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGINS_VSPHERE_TRACK_H
+#define PLUGINS_VSPHERE_TRACK_H
+
+/*
+ * What is known of the machines that ops work on: filled by the one wait for changes and by reads
+ * for many machines at once, so that a step needs no call of its own. All of it is only memory: a
+ * worker that was killed finds the machines again by their uuid.
+ */
+
+#include "plugins/vsphere/vsphere.h"
+
+enum track_task { TASK_NONE, TASK_CLONE, TASK_ON, TASK_OFF, TASK_DESTROY, TASK_REDACT };
+
+struct track {
+	struct track *next;
+	char subject[64];       /* machine uid, or the id of a machine that others made */
+	char uuid[37];          /* instance uuid, "" when only the machine itself is known */
+	bool active;            /* an op waits for it */
+	bool want_poll, polled;
+	struct vs_ref vm, folder, task;
+	enum track_task kind;   /* of task */
+	bool task_done, task_failed;
+	struct vs_err task_err;
+	bool known;             /* the machine's state was read */
+	bool on, gone;
+	char name[128], bios[37], mac[18];
+	char cluster[64], machine[64]; /* mark, when it was read */
+	json_t *addresses;      /* texts */
+	uint64_t next_poll, poll_step;
+};
+
+struct track_table *track_table_new(void);
+void track_table_free(struct track_table *tt);
+
+/* A copy, addresses with a reference of its own; false and empty when there is none. */
+bool track_get(struct vsphere *v, const char *subject, struct track *out);
+void track_copy_free(struct track *copy);
+void track_set_vm(struct vsphere *v, const char *subject, const char *uuid, const struct vs_ref *vm);
+void track_set_task(struct vsphere *v, const char *subject, const char *uuid, enum track_task kind,
+		    const struct vs_ref *task, const struct vs_ref *folder, uint64_t first_poll_ms);
+void track_clear_task(struct vsphere *v, const char *subject);
+void track_idle(struct vsphere *v, const char *subject);  /* no op waits any more */
+void track_drop(struct vsphere *v, const char *subject);
+
+/* Reads machine and task now, together with others that want it at the same time. */
+int track_poll(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err);
+/* The same when it is time to, or at once when the watch does not see it. */
+int track_poll_due(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err);
+/* When to ask again, in ms. */
+uint32_t track_after_ms(struct vsphere *v, const char *subject);
+
+/* Takes up an object of a reply; hints go to ops that wait. */
+void track_observe(struct vsphere *v, const struct xn *object, bool left);
+
+/* For the watch. */
+bool track_any_active(struct vsphere *v, uint32_t wait_ms); /* waits for one at most that long */
+/* What the watch has to see, as an array of references; caller frees. */
+struct vs_ref *track_needed(struct vsphere *v, size_t *n);
+void track_watch_live(struct vsphere *v, bool live);
+/* Makes the wait see what is active now, in one call for all; no error: the watch repairs itself. */
+void watch_sync(struct vsphere *v, struct pcg_call *call);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGINS_VSPHERE_TRACK_IMPL_H
+#define PLUGINS_VSPHERE_TRACK_IMPL_H
+
+/* What track.c and watch.c share. */
+
+#include "plugins/vsphere/track.h"
+
+/* The list of what one filter of the property collector sees: tasks, machines, folders with the
+ * machines in them. Belongs to one session. */
+struct watch_view {
+	bool made;
+	bool syncing;
+	unsigned generation;
+	struct vs_ref list, collector;
+	char version[64];
+	struct vs_ref *members;
+	size_t n;
+};
+
+struct track_table {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct track *first;
+	bool polling, live;
+	struct watch_view view;
+};
+
+void track_wait_locked(struct track_table *tt, uint32_t ms);
+void track_vm_paths(struct soap *s, bool marks);
+/* Value of config.extraConfig["KEY"], "" when it is not there. */
+const char *track_option(const struct xn *object, const char *key);
+
+#endif

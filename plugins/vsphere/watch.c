@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/track_impl.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The one wait for everything in flight: a list view whose members one filter sees. */
+
+#define WAIT_S 30
+#define WAIT_MS ((WAIT_S + 15) * 1000u)
+#define GATHER_MS 25  /* changes that come together are told together */
+#define IDLE_MS 200
+
+static bool has(const struct vs_ref *list, size_t n, const struct vs_ref *ref)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i].value, ref->value) == 0 && strcmp(list[i].type, ref->type) == 0)
+			return true;
+	return false;
+}
+
+static void refs_except(struct soap *s, const char *name, const struct vs_ref *list, size_t n,
+			const struct vs_ref *except, size_t n_except, size_t *written)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!has(except, n_except, &list[i])) {
+			soap_ref(s, name, &list[i]);
+			(*written)++;
+		}
+}
+
+static void view_lost(struct vsphere *v, unsigned generation)
+{
+	pthread_mutex_lock(&v->tracks->lock);
+	if (v->tracks->view.generation == generation)
+		v->tracks->view.made = false;
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+/* One ModifyListView for all that came together; false when there was nothing to add. */
+static bool sync_once(struct vsphere *v, struct pcg_call *call)
+{
+	struct watch_view *view = &v->tracks->view;
+	size_t n, added = 0, removed = 0;
+	struct vs_ref *needed = track_needed(v, &n);
+	struct xn *reply = NULL;
+	struct vs_err err;
+	struct soap s;
+	unsigned generation;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	generation = view->generation;
+	soap_begin(&s, "ModifyListView", &view->list);
+	refs_except(&s, "add", needed, n, view->members, view->n, &added);
+	refs_except(&s, "remove", view->members, view->n, needed, n, &removed);
+	if (added) {
+		free(view->members);
+		view->members = needed;
+		view->n = n;
+		needed = NULL;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	free(needed);
+	if (!added) {
+		soap_free(&s);
+		return false;
+	}
+	soap_finish(&s);
+	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, &err))
+		view_lost(v, generation);
+	xn_free(reply);
+	return true;
+}
+
+void watch_sync(struct vsphere *v, struct pcg_call *call)
+{
+	struct watch_view *view = &v->tracks->view;
+	bool mine;
+
+	do {
+		pthread_mutex_lock(&v->tracks->lock);
+		mine = view->made && !view->syncing;
+		view->syncing = view->syncing || mine;
+		pthread_mutex_unlock(&v->tracks->lock);
+		if (!mine)
+			return;
+		mine = sync_once(v, call);
+		pthread_mutex_lock(&v->tracks->lock);
+		view->syncing = false;
+		pthread_mutex_unlock(&v->tracks->lock);
+	} while (mine);
+}
+
+static int view_list(struct vsphere *v, struct pcg_call *call, unsigned generation, struct vs_ref *needed, size_t n,
+		     struct vs_ref *list, struct vs_err *err)
+{
+	size_t written = 0;
+	struct xn *reply;
+	struct soap s;
+
+	soap_begin(&s, "CreateListView", &v->session.views);
+	refs_except(&s, "obj", needed, n, NULL, 0, &written);
+	soap_finish(&s);
+	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
+		return -1;
+	xn_ref(xn_child(vs_result(reply), "returnval"), list);
+	xn_free(reply);
+	return 0;
+}
+
+static int view_filter(struct vsphere *v, struct pcg_call *call, unsigned generation, const struct vs_ref *list,
+		       struct vs_err *err)
+{
+	struct xn *reply;
+	struct soap s;
+
+	soap_begin(&s, "CreateFilter", &v->tracks->view.collector);
+	soap_open(&s, "spec");
+	track_vm_paths(&s, false);
+	soap_open(&s, "objectSet");
+	soap_ref(&s, "obj", list);
+	soap_bool(&s, "skip", true);
+	soap_open_type(&s, "selectSet", "TraversalSpec");
+	soap_text(&s, "name", "members");
+	soap_text(&s, "type", "ListView");
+	soap_text(&s, "path", "view");
+	soap_bool(&s, "skip", false);
+	soap_open_type(&s, "selectSet", "TraversalSpec");
+	soap_text(&s, "name", "machines");
+	soap_text(&s, "type", "Folder");
+	soap_text(&s, "path", "childEntity");
+	soap_bool(&s, "skip", false);
+	soap_close(&s);
+	soap_close(&s);
+	soap_close(&s);
+	soap_close(&s);
+	soap_bool(&s, "partialUpdates", false);
+	soap_finish(&s);
+	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
+		return -1;
+	xn_free(reply);
+	return 0;
+}
+
+/* After an interrupted wait that could not be taken back the next one gets a collector of its own. */
+static int view_collector(struct vsphere *v, struct pcg_call *call, unsigned generation, struct vs_err *err)
+{
+	struct watch_view *view = &v->tracks->view;
+	struct xn *reply;
+	struct soap s;
+
+	/* Generation 1 is a session that a killed worker left, with its wait perhaps still there. */
+	if (generation != 1 && (view->generation != generation || !view->collector.value[0])) {
+		view->collector = v->session.collector;
+		return 0;
+	}
+	soap_begin(&s, "CreatePropertyCollector", &v->session.collector);
+	soap_finish(&s);
+	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
+		return -1;
+	xn_ref(xn_child(vs_result(reply), "returnval"), &view->collector);
+	xn_free(reply);
+	return 0;
+}
+
+/* The view is written by this thread alone while it is not made. */
+static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
+{
+	struct watch_view *view = &v->tracks->view;
+	struct vs_ref list = { "", "" }, *needed;
+	unsigned generation;
+	size_t n;
+	int r = vs_session_open(&v->session, call, &generation, err);
+
+	if (r)
+		return r;
+	needed = track_needed(v, &n);
+	r = view_collector(v, call, generation, err);
+	if (!r)
+		r = view_list(v, call, generation, needed, n, &list, err);
+	if (!r)
+		r = view_filter(v, call, generation, &list, err);
+	pthread_mutex_lock(&v->tracks->lock);
+	view->generation = generation;
+	if (!r) {
+		free(view->members);
+		view->members = needed;
+		view->n = n;
+		view->list = list;
+		view->version[0] = 0;
+		view->made = true;
+		needed = NULL;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	free(needed);
+	return r;
+}
+
+static void take_up(struct vsphere *v, const struct xn *update)
+{
+	for (const struct xn *f = xn_child(update, "filterSet"); f; f = xn_next(f, "filterSet"))
+		for (const struct xn *o = xn_child(f, "objectSet"); o; o = xn_next(o, "objectSet"))
+			track_observe(v, o, strcmp(xn_get(o, "kind"), "leave") == 0);
+}
+
+/* A wait that nobody listens to any more would swallow what comes next. */
+static void wait_cancel(struct vsphere *v, unsigned generation)
+{
+	struct xn *reply = NULL;
+	struct vs_err err;
+	struct soap s;
+
+	soap_begin(&s, "CancelWaitForUpdates", &v->tracks->view.collector);
+	soap_finish(&s);
+	if (vs_call(&v->session, NULL, &s, VS_SESSION, generation, 3000, &reply, &err))
+		view_lost(v, generation);
+	xn_free(reply);
+}
+
+static int wait_once(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
+{
+	struct watch_view *view = &v->tracks->view;
+	unsigned generation = view->generation;
+	const struct xn *update;
+	struct xn *reply;
+	struct soap s;
+
+	soap_begin(&s, "WaitForUpdatesEx", &view->collector);
+	soap_text(&s, "version", view->version);
+	soap_open(&s, "options");
+	soap_int(&s, "maxWaitSeconds", WAIT_S);
+	soap_close(&s);
+	soap_finish(&s);
+	if (vs_call(&v->session, call, &s, VS_LONG | VS_SESSION, generation, WAIT_MS, &reply, err)) {
+		if (!v->svc->remaining_ms(call) || err->class == PCG_ERR_CANCELLED)
+			wait_cancel(v, generation);
+		else
+			view_lost(v, generation);
+		return -1;
+	}
+	update = xn_child(vs_result(reply), "returnval");
+	if (update) {
+		snprintf(view->version, sizeof(view->version), "%s", xn_get(update, "version"));
+		take_up(v, update);
+	}
+	xn_free(reply);
+	return 0;
+}
+
+void vs_watch(void *plugin, struct pcg_call *call, const char *text)
+{
+	struct vsphere *v = plugin;
+	json_t *doc = vs_doc(v, call, text);
+	struct vs_err err;
+	int r = 0;
+
+	if (!doc)
+		return;
+	json_decref(doc);
+	while (!r && v->svc->remaining_ms(call)) {
+		if (!track_any_active(v, IDLE_MS))
+			continue;
+		/* What was begun a moment ago is often over when its neighbours are. */
+		if (v->svc->wait(v->host, call, GATHER_MS) && !v->svc->remaining_ms(call))
+			break;
+		if (!vs_session_current(&v->session, v->tracks->view.generation))
+			view_lost(v, v->tracks->view.generation);
+		if (!v->tracks->view.made)
+			r = view_make(v, call, &err);
+		else
+			watch_sync(v, call);
+		if (!r && v->tracks->view.made) {
+			track_watch_live(v, true);
+			r = wait_once(v, call, &err);
+		}
+		if (r && strcmp(err.fault, "NotAuthenticated") == 0)
+			r = 0;
+	}
+	track_watch_live(v, false);
+	if (r && v->svc->remaining_ms(call))
+		vs_error(v, call, &err);
+	else
+		v->svc->error(call, PCG_ERR_CANCELLED, "the watch was ended", "");
+}
