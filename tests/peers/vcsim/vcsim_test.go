@@ -200,7 +200,7 @@ type recorder struct {
 func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.requests = append(r.requests, req.Method+" "+req.URL.Path)
+	r.requests = append(r.requests, req.Method+" "+req.URL.RequestURI())
 	body := map[string]string{}
 	_ = json.NewDecoder(req.Body).Decode(&body)
 	r.bodies = append(r.bodies, body)
@@ -239,8 +239,8 @@ func TestMachineWithUserDataGetsAPIAndAddress(t *testing.T) {
 		"guestinfo.metadata":          "instance-id: n1\n",
 	})
 	var props mo.VirtualMachine
-	w.ok(vm.Properties(w.ctx, vm.Reference(), []string{"config.instanceUuid"}, &props))
-	id := props.Config.InstanceUuid
+	w.ok(vm.Properties(w.ctx, vm.Reference(), []string{"config.instanceUuid", "config.uuid"}, &props))
+	id, provider := props.Config.InstanceUuid, "vsphere://"+strings.ToLower(props.Config.Uuid)
 
 	w.done(vm.PowerOn(w.ctx))
 	w.until("address", func() bool { return w.guestAddress(vm) == "10.77.0.1" })
@@ -252,19 +252,21 @@ func TestMachineWithUserDataGetsAPIAndAddress(t *testing.T) {
 	userData, _ := base64.StdEncoding.DecodeString(body["userData"])
 	metadata, _ := base64.StdEncoding.DecodeString(body["metadata"])
 	if body["id"] != id || body["address"] != "10.77.0.1" || string(userData) != "#cloud-config\n" ||
-		string(metadata) != "instance-id: n1\n" {
+		string(metadata) != "instance-id: n1\n" || body["providerID"] != provider {
 		t.Fatalf("body %v", body)
 	}
 
 	w.done(vm.PowerOff(w.ctx))
 	w.until("no address", func() bool { return w.guestAddress(vm) == "" })
-	want = append(want, "DELETE /v1/kubeapis/"+id)
-	w.until("deleted", func() bool { return len(cloud.list()) == len(want) })
+	want = append(want, "DELETE /v1/kubeapis/"+id+"?keep=1")
+	w.until("off", func() bool { return len(cloud.list()) == len(want) })
 	w.done(vm.PowerOn(w.ctx))
 	w.until("same address again", func() bool { return w.guestAddress(vm) == "10.77.0.1" })
 	w.done(vm.PowerOff(w.ctx))
+	want = append(want, "POST /v1/kubeapis", "DELETE /v1/kubeapis/"+id+"?keep=1")
+	w.until("off again", func() bool { return len(cloud.list()) == len(want) })
 	w.done(vm.Destroy(w.ctx))
-	want = append(want, "POST /v1/kubeapis", "DELETE /v1/kubeapis/"+id)
+	want = append(want, "DELETE /v1/kubeapis/"+id)
 	w.until("forgotten", func() bool { return len(w.ask("GET", "/kubeapis", "")["items"].([]any)) == 0 })
 	if got := cloud.list(); strings.Join(got, ",") != strings.Join(want, ",") {
 		t.Fatalf("requests %q, not %q", got, want)

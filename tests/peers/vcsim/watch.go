@@ -49,7 +49,7 @@ type machine struct {
 	wantOn    bool
 	gone      bool
 	isOn      bool
-	served    bool // the simulated cloud was asked for an API
+	served    bool // the simulated cloud was asked for an API, and keeps what that stored
 	running   bool // a goroutine is at work
 	lastError string
 }
@@ -145,7 +145,7 @@ func (w *watcher) work(m *machine) {
 	for {
 		w.mu.Lock()
 		on := m.wantOn
-		if on == m.isOn {
+		if on == m.isOn && !(m.gone && m.served) {
 			m.running = false
 			if m.gone {
 				w.free.put(m.address)
@@ -212,9 +212,9 @@ func (w *watcher) boot(m *machine) error {
 		return nil // destroyed since; RemoveObject follows
 	}
 	extra := map[string]string{}
-	var id string
+	var id, bios string
 	w.context().WithLock(vm, func() {
-		id = vm.Config.InstanceUuid
+		id, bios = vm.Config.InstanceUuid, strings.ToLower(vm.Config.Uuid)
 		for _, option := range vm.Config.ExtraConfig {
 			v := option.GetOptionValue()
 			extra[v.Key] = fmt.Sprint(v.Value)
@@ -251,6 +251,8 @@ func (w *watcher) boot(m *machine) error {
 		"id": id, "address": address.String(),
 		"userData": base64.StdEncoding.EncodeToString(userData),
 		"metadata": base64.StdEncoding.EncodeToString(metadata),
+		// A node works this out from its SMBIOS serial; nothing runs the commands of this one.
+		"providerID": "vsphere://" + bios,
 	})
 	if err != nil {
 		return err
@@ -277,8 +279,12 @@ func (w *watcher) halt(m *machine) error {
 	if !served {
 		return nil
 	}
-	err := w.call(http.MethodDelete, "/v1/kubeapis/"+url.PathEscape(id), nil)
-	if err == nil {
+	path := "/v1/kubeapis/" + url.PathEscape(id)
+	if !gone {
+		path += "?keep=1"
+	}
+	err := w.call(http.MethodDelete, path, nil)
+	if err == nil && gone {
 		w.mu.Lock()
 		m.served = false
 		w.mu.Unlock()
