@@ -27,19 +27,17 @@ static json_t *list_of(const char *text)
 	return list;
 }
 
-/* Without user and password, and without the slash that may end it. The caller frees. */
+/* Without user and password, and without the slash that may end it. A proxy's URL has no path, so the
+ * last @ ends the credentials whatever is in them. The caller frees. */
 static char *without_credentials(const char *url)
 {
-	const char *host = strstr(url, "://"), *end, *at;
+	const char *host = strstr(url, "://"), *at = strrchr(url, '@');
 	char *out = malloc(strlen(url) + 1);
 	size_t n;
 
 	assert(out);
 	host = host ? host + 3 : url;
-	end = host + strcspn(host, "/");
-	at = end;
-	while (at > host && at[-1] != '@')
-		at--;
+	at = at && at >= host ? at + 1 : host;
 	n = (size_t)(host - url);
 	memcpy(out, url, n);
 	strcpy(out + n, at);

@@ -42,7 +42,8 @@ struct tenant {
 	json_t *scripts; /* that the running worker was given */
 	struct worker *worker;
 	struct queue waiting;
-	bool asked;  /* the head is with the worker */
+	bool asked;  /* the head is with the worker, or its start is under way for it */
+	bool ready;  /* the worker has said so */
 	bool ending; /* the worker gets no question any more */
 	bool late;
 	int64_t id;
@@ -66,6 +67,7 @@ struct policy {
 };
 
 static void ask_next(struct tenant *t);
+static void send_head(struct tenant *t);
 static void tenant_free(struct tenant *t);
 static void on_soon(uv_timer_t *timer);
 
@@ -197,6 +199,12 @@ static void on_frame(void *arg, struct worker *w, json_t *doc)
 {
 	struct tenant *t = arg;
 
+	if (json_object_get(doc, "ready") && !t->ready) {
+		t->ready = true;
+		if (t->asked && !t->ending)
+			send_head(t);
+		return;
+	}
 	if (!t->asked || json_int_or(doc, "id", 0) != t->id)
 		return;
 	if (!json_str(doc, "begin")) {
@@ -233,7 +241,7 @@ static void on_end(void *arg, struct worker *w, const char *reason)
 	struct pcg_error err;
 
 	t->worker = NULL;
-	t->ending = false;
+	t->ending = t->ready = false;
 	if (t->asked) {
 		why_ended(t, w, reason, &err);
 		log_err("policy_worker_ended", &err, LS("tenant", t->name));
@@ -272,26 +280,32 @@ static int start_worker(struct tenant *t, json_t *scripts, struct pcg_error *err
 	return worker_start(p->loop, &spec, &t->worker, err);
 }
 
-/* Sends the head; a worker that takes nothing any more is about to end, and on_end comes here again. */
-static void ask_head(struct tenant *t)
+/* A worker that takes nothing any more is about to end, and on_end comes to the head again. */
+static void send_head(struct tenant *t)
 {
 	struct question *q = t->waiting.head;
 	AUTO_JSON json_t *req = json_pack("{s:s,s:I,s:s,s:O}", "op", "eval", "id",
-					  (json_int_t)++t->id, "hook", q->hook, "input", q->input);
+					  (json_int_t)t->id, "hook", q->hook, "input", q->input);
 	struct pcg_error err;
 
+	if (!worker_send(t->worker, req, &err))
+		return;
+	t->ending = true;
+	worker_kill(t->worker, err.text);
+	if (err.class != PCG_CLASS_RETRY)
+		fail(t, &err);
+}
+
+static void ask_head(struct tenant *t)
+{
+	t->id++;
 	t->late = false;
 	t->script[0] = '\0';
-	if (!worker_send(t->worker, req, &err)) {
-		t->asked = true;
-		q->starts++;
-		uv_timer_start(t->timer, on_deadline, POLICY_START_MS, 0);
-		return;
-	}
-	t->ending = true;
-	worker_kill(t->worker, "it takes no question");
-	if (err.class != PCG_CLASS_RETRY || ++q->starts > STARTS_MAX)
-		fail(t, &err);
+	t->asked = true;
+	t->waiting.head->starts++;
+	uv_timer_start(t->timer, on_deadline, POLICY_START_MS, 0);
+	if (t->ready)
+		send_head(t);
 }
 
 static void ask_next(struct tenant *t)

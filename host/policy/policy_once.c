@@ -43,8 +43,15 @@ static void on_frame(void *arg, struct worker *w, json_t *doc)
 {
 	struct run *r = arg;
 
+	struct pcg_error err;
+
 	if (r->job->reply)
 		return;
+	if (json_object_get(doc, "ready")) {
+		if (worker_send(w, r->job->request, &err))
+			worker_kill(w, err.text);
+		return;
+	}
 	if (!json_str(doc, "begin")) {
 		r->job->reply = json_incref(doc);
 		uv_timer_stop(&r->timer);
@@ -107,8 +114,6 @@ static void take_job(struct run *r)
 		r->job = &c->jobs[c->next++];
 		if (start(r))
 			continue;
-		if (worker_send(r->worker, r->job->request, &r->job->err))
-			worker_kill(r->worker, "it takes no question");
 		uv_timer_start(&r->timer, on_deadline, POLICY_START_MS, 0);
 		return;
 	}

@@ -80,6 +80,8 @@ int policy_worker_main(json_t *hello)
 	struct pcg_error err;
 
 	frame_reader_init(&in, FRAME_MAX);
+	/* Not before this may the host send: what follows the hello at once would be lost with its reader. */
+	send_doc(json_pack("{s:b}", "ready", 1));
 	for (;;) {
 		json_t *req, *reply;
 
