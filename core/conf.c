@@ -35,10 +35,13 @@ struct value {
 	char *str;
 	char **list;
 	size_t n_list;
+	char *file;   /* with line: where it stands; NULL: nowhere */
+	unsigned line;
 };
 
 struct conf {
 	uint32_t magic;
+	char *path;
 	atomic_uint refs;
 	const struct conf_setting *table;
 	size_t n;
@@ -291,6 +294,9 @@ static void take(struct load *l, const config_setting_t *at, size_t index)
 	int type = config_setting_type(at);
 
 	v->in_file = v->set = true;
+	free(v->file);
+	v->file = strdup(conf_text_where(l->text, config_setting_source_line(at), &v->line));
+	assert(v->file);
 	switch (s->type) {
 	case CONF_INT:
 		if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64) {
@@ -420,12 +426,14 @@ static void fill_rest(struct load *l)
 	}
 }
 
-static struct conf *conf_new(const struct conf_setting *table, size_t n)
+static struct conf *conf_new(const char *path, const struct conf_setting *table, size_t n)
 {
 	struct conf *c = calloc(1, sizeof(*c));
 
 	assert(c);
 	c->magic = CONF_MAGIC;
+	c->path = strdup(path);
+	assert(c->path);
 	atomic_init(&c->refs, 1);
 	c->table = table;
 	c->n = n;
@@ -434,14 +442,19 @@ static struct conf *conf_new(const struct conf_setting *table, size_t n)
 	return c;
 }
 
-static void parse(struct load *l)
+static void parse(struct load *l, conf_check check)
 {
 	config_t cfg;
+	size_t before;
 
 	config_init(&cfg);
 	if (config_read_string(&cfg, l->text->text.data) == CONFIG_TRUE) {
 		walk(l, config_root_setting(&cfg), "");
 		fill_rest(l);
+		before = l->report->len;
+		if (check)
+			check(l->conf, l->report);
+		l->bad = l->bad || l->report->len > before;
 	} else {
 		unsigned line;
 		const char *file = conf_text_where(l->text, (unsigned)config_error_line(&cfg), &line);
@@ -456,14 +469,20 @@ static void parse(struct load *l)
 int conf_load(const char *path, const struct conf_setting *table, size_t n, struct conf **out,
 	      struct buf *report)
 {
+	return conf_load_checked(path, table, n, NULL, out, report);
+}
+
+int conf_load_checked(const char *path, const struct conf_setting *table, size_t n, conf_check check,
+		      struct conf **out, struct buf *report)
+{
 	struct conf_text text;
-	struct load l = { .conf = conf_new(table, n), .text = &text, .report = report };
+	struct load l = { .conf = conf_new(path, table, n), .text = &text, .report = report };
 
 	*out = NULL;
 	if (conf_text_read(path, &text, report))
 		l.bad = true;
 	else
-		parse(&l);
+		parse(&l, check);
 	conf_text_free(&text);
 	if (l.bad) {
 		conf_unref(l.conf);
@@ -496,7 +515,9 @@ void conf_unref(struct conf *c)
 		for (size_t k = 0; v->list && k < v->n_list; k++)
 			free(v->list[k]);
 		free(v->list);
+		free(v->file);
 	}
+	free(c->path);
 	free(c->values);
 	c->magic = 0;
 	free(c);
@@ -513,6 +534,19 @@ static const struct value *get(const struct conf *c, const char *name, bool list
 	assert(list == (c->table[i].type == CONF_STR_LIST));
 	assert(num == (c->table[i].type == CONF_INT || c->table[i].type == CONF_BOOL));
 	return &c->values[i];
+}
+
+void conf_where(const struct conf *c, const char *name, struct buf *report)
+{
+	size_t i = 0;
+
+	assert(c->magic == CONF_MAGIC);
+	if (lookup(c, name, &i) != MATCH_SETTING)
+		assert(!"setting of this name in the table");
+	if (c->values[i].file)
+		buf_addf(report, "%s:%u: setting %s: ", c->values[i].file, c->values[i].line, name);
+	else
+		buf_addf(report, "%s: setting %s: ", c->path, name);
 }
 
 const char *conf_str(const struct conf *c, const char *name)

@@ -30,6 +30,14 @@ struct conf; /* immutable once loaded; counted references */
 /* Reads path; problems (all of them, one a line) go to report. 0, or -1 with report filled. */
 int conf_load(const char *path, const struct conf_setting *table, size_t n, struct conf **out,
 	      struct buf *report);
+/* Also asks check about what goes beyond single values; what it adds to report refuses the file.
+ * It is asked even when single values are wrong, so that everything is told at once: those read as
+ * not set. */
+typedef void (*conf_check)(const struct conf *c, struct buf *report);
+int conf_load_checked(const char *path, const struct conf_setting *table, size_t n, conf_check check,
+		      struct conf **out, struct buf *report);
+/* Begins a problem: "FILE:LINE: setting NAME: ", without the line when the file does not set it. */
+void conf_where(const struct conf *c, const char *name, struct buf *report);
 struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf *c);
 const char *conf_str(const struct conf *c, const char *name);  /* NULL: not set, no default */

@@ -16,9 +16,9 @@
 
 int ctl_complain(const struct pcg_error *err)
 {
-	fprintf(stderr, "pcgctl: %s\n", err->text);
+	fprintf(stderr, "pcgctl: %s\n", show_text(err->text));
 	if (*err->remedy)
-		fprintf(stderr, "  what to do: %s\n", err->remedy);
+		fprintf(stderr, "  what to do: %s\n", show_text(err->remedy));
 	return err->class == PCG_CLASS_NOT_FOUND ? CTL_NOT_FOUND : CTL_FAILED;
 }
 
@@ -47,8 +47,10 @@ static int dial(const struct ctl *c, int *fd)
 
 static int gone(const struct pcg_error *err)
 {
-	fprintf(stderr, "pcgctl: %s\n  what to do: look at the gateway's log\n",
-		err ? err->text : "the gateway ended the conversation");
+	fprintf(stderr,
+		"pcgctl: %s\n  what to do: look whether a gateway of this version listens there, and at its "
+		"log\n",
+		err ? show_text(err->text) : "the gateway ended the conversation");
 	return CTL_UNREACHABLE;
 }
 

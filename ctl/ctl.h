@@ -31,6 +31,9 @@ int ctl_follow(const struct ctl *c, json_t *request, int (*on_event)(void *arg, 
 /* Prints cause and remedy on standard error; the exit status for it. */
 int ctl_complain(const struct pcg_error *err);
 
+/* Text from outside for a terminal: one line, no control characters. Valid until the fourth call
+ * after this one. */
+const char *show_text(const char *s);
 void show_json(const json_t *j);
 void show_json_line(const json_t *j);
 int show_status(const json_t *s);

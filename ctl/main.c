@@ -7,6 +7,7 @@
 #include "host/policy/policy.h"
 #include "host/worker/worker.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -150,6 +151,16 @@ static int wrong_usage(const char *what)
 	return CTL_USAGE;
 }
 
+/* What could not be written was not shown. */
+static int finished(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	if (errno != EPIPE)
+		fprintf(stderr, "pcgctl: writing to standard output: %s\n", strerror(errno));
+	return status ? status : CTL_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -170,7 +181,7 @@ int main(int argc, char **argv)
 
 		return worker_child_main(argv[2], roles, ARRAY_LEN(roles));
 	}
-	while ((o = getopt_long(argc, argv, "+s:o:h", options, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "s:o:h", options, NULL)) != -1) {
 		switch (o) {
 		case 's':
 			c.socket = optarg;
@@ -187,19 +198,9 @@ int main(int argc, char **argv)
 			printf("pcgctl %s\n", PACKAGE_VERSION);
 			return CTL_DONE;
 		default:
-			return CTL_USAGE;
+			return wrong_usage("the options are wrong");
 		}
 	}
-	/* --output may stand behind the command too. */
-	for (int i = optind; i + 1 < argc; i++)
-		if (!strcmp(argv[i], "--output") || !strcmp(argv[i], "-o")) {
-			c.json = !strcmp(argv[i + 1], "json");
-			if (!c.json && strcmp(argv[i + 1], "table"))
-				return wrong_usage("--output is table or json");
-			memmove(&argv[i], &argv[i + 2], (size_t)(argc - i - 1) * sizeof(*argv));
-			argc -= 2;
-			break;
-		}
 	if (optind >= argc) {
 		usage(stderr);
 		return CTL_USAGE;
@@ -212,5 +213,5 @@ int main(int argc, char **argv)
 		return wrong_usage("too many arguments");
 	if (!arg && k->arg && k->arg[0] != '[')
 		return wrong_usage("an argument is missing");
-	return run(&c, k, arg);
+	return finished(run(&c, k, arg));
 }

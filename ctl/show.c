@@ -9,6 +9,19 @@
 #include <stdio.h>
 #include <string.h>
 
+const char *show_text(const char *s)
+{
+	static char out[4][2048];
+	static unsigned turn;
+	char *o = out[turn++ % ARRAY_LEN(out)];
+
+	snprintf(o, sizeof(out[0]), "%s", s ? s : "");
+	for (char *p = o; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 127)
+			*p = *p == '\n' ? ' ' : '?';
+	return o;
+}
+
 void show_json(const json_t *j)
 {
 	json_dumpf(j, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_ENCODE_ANY);
@@ -71,11 +84,11 @@ static void show_condition(const json_t *k)
 	printf("  %s: %s, for %s\n", json_str_or(k, "type", ""), json_str_or(k, "status", ""),
 	       age(k, "since", since));
 	if (json_str(k, "waitingFor"))
-		printf("    waiting for: %s\n", json_str(k, "waitingFor"));
+		printf("    waiting for: %s\n", show_text(json_str(k, "waitingFor")));
 	if (json_str(k, "cause"))
-		printf("    cause:       %s\n", json_str(k, "cause"));
+		printf("    cause:       %s\n", show_text(json_str(k, "cause")));
 	if (json_str_or(k, "remedy", "")[0])
-		printf("    what to do:  %s\n", json_str(k, "remedy"));
+		printf("    what to do:  %s\n", show_text(json_str(k, "remedy")));
 	if (json_str(k, "nextTry"))
 		printf("    next try:    %s\n", json_str(k, "nextTry"));
 }
@@ -102,8 +115,8 @@ int show_cluster(const json_t *c)
 	json_array_foreach(json_object_get(c, "conditions"), i, m)
 		show_condition(m);
 	json_array_foreach(json_object_get(c, "left"), i, m)
-		printf("  left behind: %s (%s): %s\n", json_str_or(m, "name", ""),
-		       json_str_or(m, "id", ""), json_str_or(m, "why", ""));
+		printf("  left behind: %s (%s): %s\n", show_text(json_str_or(m, "name", "")),
+		       show_text(json_str_or(m, "id", "")), show_text(json_str_or(m, "why", "")));
 	if (json_array_size(machines)) {
 		struct table *t = table_new(columns, ARRAY_LEN(columns));
 
@@ -147,7 +160,7 @@ int show_history(const json_t *h)
 				continue;
 			field_text(v, text, sizeof(text));
 			if (*text)
-				printf("  %s=%s", key, text);
+				printf("  %s=%s", key, show_text(text));
 		}
 		putchar('\n');
 	}
@@ -163,8 +176,9 @@ int show_audit(const json_t *a)
 
 	json_array_foreach(json_object_get(a, "problems"), i, o)
 		fprintf(stderr, "pcgctl: account %s could not be looked at: %s\n  what to do: %s\n",
-			json_str_or(o, "account", ""), json_str_or(o, "cause", ""),
-			json_str_or(o, "remedy", ""));
+			show_text(json_str_or(o, "account", "")),
+			show_text(json_str_or(o, "cause", "")),
+			show_text(json_str_or(o, "remedy", "")));
 	if (!json_array_size(items)) {
 		if (!json_array_size(json_object_get(a, "problems")))
 			printf("nothing found: infrastructure and store agree\n");
@@ -216,7 +230,7 @@ int show_policies(const json_t *p)
 			printf("  %s\n", json_is_string(s) ? json_string_value(s)
 							   : json_str_or(s, "name", ""));
 		if (json_str_or(t, "problem", "")[0])
-			printf("  problem: %s\n", json_str(t, "problem"));
+			printf("  problem: %s\n", show_text(json_str(t, "problem")));
 	}
 	return CTL_DONE;
 }
@@ -235,9 +249,9 @@ int show_status(const json_t *s)
 	printf("  plane:     %s, %s for %s\n", json_str_or(s, "plane", ""),
 	       json_str_or(s, "link.state", ""), age(json_object_get(s, "link"), "since", since));
 	if (json_str_or(s, "link.cause", "")[0])
-		printf("             %s\n", json_str(s, "link.cause"));
+		printf("             %s\n", show_text(json_str(s, "link.cause")));
 	if (json_str_or(s, "link.remedy", "")[0])
-		printf("             what to do: %s\n", json_str(s, "link.remedy"));
+		printf("             what to do: %s\n", show_text(json_str(s, "link.remedy")));
 	printf("  clusters:  %lld, %lld in flight, %lld reports waiting\n",
 	       (long long)json_int_or(s, "clusters.clusters", 0),
 	       (long long)json_int_or(s, "clusters.inFlight", 0),
@@ -245,7 +259,8 @@ int show_status(const json_t *s)
 	json_array_foreach(json_at(s, "plugins.items"), i, v)
 		printf("  provider:  %s %s %s%s%s\n", json_str_or(v, "name", ""),
 		       json_str_or(v, "version", ""), json_str_or(v, "state", ""),
-		       json_str_or(v, "reason", "")[0] ? ": " : "", json_str_or(v, "reason", ""));
+		       json_str_or(v, "reason", "")[0] ? ": " : "",
+		       show_text(json_str_or(v, "reason", "")));
 	json_array_foreach(json_object_get(s, "insecureAccounts"), i, v)
 		printf("  INSECURE:  account %s does not verify its endpoint's certificate\n",
 		       json_string_value(v));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Live progress: a line for each change; on a terminal a cluster's line is drawn again in place
- * while only the time goes on. */
+/* Live progress: a line for each change of what a cluster does or waits for, with the time since the
+ * watch began. */
 #include "config.h"
 
 #include "ctl/ctl.h"
@@ -35,18 +35,19 @@ static int on_event(void *arg, json_t *c)
 
 	if (w->ctl->json) {
 		show_json_line(c);
-		return w->one && !strcmp(phase, "Deleted");
+		return ferror(stdout) || (w->one && !strcmp(phase, "Deleted"));
 	}
-	snprintf(line, sizeof(line), "%-20s %-14s %s", json_str_or(c, "name", ""), phase, doing(c));
+	snprintf(line, sizeof(line), "%-20s %-14s %s", json_str_or(c, "name", ""), phase,
+		 show_text(doing(c)));
 	if (strcmp(line, w->last)) {
 		printf("%8.1fs  %s\n", (double)(clock_mono_ms() - w->started_ms) / 1000.0, line);
 		if (!strcmp(json_str_or(k, "status", "True"), "False") &&
 		    json_str_or(k, "remedy", "")[0])
-			printf("%11swhat to do: %s\n", "", json_str(k, "remedy"));
+			printf("%11swhat to do: %s\n", "", show_text(json_str(k, "remedy")));
 		fflush(stdout);
 		memcpy(w->last, line, sizeof(line));
 	}
-	return w->one && !strcmp(phase, "Deleted");
+	return ferror(stdout) || (w->one && !strcmp(phase, "Deleted"));
 }
 
 int watch_clusters(const struct ctl *c, const char *cluster)

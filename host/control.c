@@ -3,14 +3,18 @@
  * The Unix socket for pcgctl: frames of core/frame.h. One request {"op", ...} a connection at a
  * time; the answer is {"ok":true,"result":{}} or {"ok":false,"error":{class,text,remedy}}. A watch
  * answers {"ok":true,"event":{}} for each change until the client leaves. It shows and checks, and
- * has no verb that changes a cluster: Palette alone does.
+ * has no verb that changes a cluster: Palette alone does. Who says nothing for ten seconds, or does
+ * not read what it asked for, is let go, so that such a client keeps nobody out.
  */
 #include "config.h"
 
 #include "host/gateway.h"
 
+#include "core/attr.h"
+#include "core/clock.h"
 #include "core/frame.h"
 #include "core/log.h"
+#include "host/settings.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -22,22 +26,30 @@
 
 #define REQUEST_MAX (64u << 10)
 #define CLIENTS_MAX 64
-#define OUT_MAX (64u << 20)
+#define QUEUE_MAX (8u << 20) /* of events that a watch has not read */
 #define HISTORY_MAX 10000
+#define TICK_MS 1000
+#define SILENT_MS 10000
+#define UNREAD_MS 30000
 
 struct client {
 	struct client *next;
 	struct control *control;
 	uv_pipe_t pipe;
 	struct frame_reader in;
-	char *watch; /* uid or name of a cluster, "" for all; NULL: not watching */
-	bool closing, busy;
+	char *watch; /* uid of a cluster, "" for all; NULL: not watching */
+	struct later *later; /* the request that is answered later */
+	int64_t since_ms;    /* that it is silent, or does not read */
+	size_t unread;
+	bool closing;
 	char chunk[4096];
 };
 
 struct control {
 	struct gateway *g;
 	uv_pipe_t pipe;
+	uv_timer_t tick;
+	unsigned handles;
 	char *path;
 	struct client *clients;
 	unsigned n_clients;
@@ -46,9 +58,8 @@ struct control {
 	void *closed_arg;
 };
 
-/* A request that is answered later keeps its client by number, not by pointer. */
+/* Belongs to whoever will answer; client is NULL once that has left. */
 struct later {
-	struct control *control;
 	struct client *client;
 };
 
@@ -59,7 +70,7 @@ struct out {
 
 static void maybe_closed(struct control *c)
 {
-	if (!c->closing || c->n_clients)
+	if (!c->closing || c->n_clients || c->handles)
 		return;
 	if (c->closed)
 		c->closed(c->closed_arg);
@@ -76,6 +87,8 @@ static void client_closed(uv_handle_t *h)
 	while (*p != cl)
 		p = &(*p)->next;
 	*p = cl->next;
+	if (cl->later)
+		cl->later->client = NULL;
 	frame_reader_free(&cl->in);
 	free(cl->watch);
 	free(cl);
@@ -101,30 +114,49 @@ static void on_written(uv_write_t *req, int status)
 	free(o);
 }
 
-static void client_send(struct client *cl, const json_t *doc)
+static int try_send(struct client *cl, const json_t *doc, struct pcg_error *err)
 {
-	struct pcg_error err;
-	struct out *o;
+	struct out *o = calloc(1, sizeof(*o));
 	uv_buf_t b;
+	int r;
 
-	if (cl->closing)
-		return;
-	o = calloc(1, sizeof(*o));
 	assert(o);
-	buf_init(&o->data, OUT_MAX);
+	buf_init(&o->data, FRAME_MAX + 4);
 	o->req.data = o;
-	if (frame_write(&o->data, doc, &err) ||
-	    uv_stream_get_write_queue_size((uv_stream_t *)&cl->pipe) > OUT_MAX) {
+	r = frame_write(&o->data, doc, err);
+	if (r) {
 		buf_free(&o->data);
 		free(o);
-		client_close(cl);
-		return;
+		return r;
 	}
 	b = uv_buf_init(o->data.data, (unsigned)o->data.len);
 	if (uv_write(&o->req, (uv_stream_t *)&cl->pipe, &b, 1, on_written)) {
 		buf_free(&o->data);
 		free(o);
 		client_close(cl);
+	}
+	return 0;
+}
+
+static void refuse(struct client *cl, const struct pcg_error *err)
+{
+	json_t *o = json_pack("{s:b,s:o}", "ok", 0, "error", json_from_error(err));
+	struct pcg_error other;
+
+	cl->since_ms = clock_mono_ms();
+	if (!cl->closing && try_send(cl, o, &other))
+		client_close(cl);
+	json_decref(o);
+}
+
+static void client_send(struct client *cl, const json_t *doc)
+{
+	struct pcg_error err;
+
+	cl->since_ms = clock_mono_ms();
+	if (!cl->closing && try_send(cl, doc, &err)) {
+		pcg_fail_prefix(&err, "the answer");
+		refuse(cl, &err);
 	}
 }
 
@@ -133,16 +165,6 @@ static void answer(struct client *cl, json_t *result)
 {
 	json_t *o = json_pack("{s:b,s:o}", "ok", 1, "result", result);
 
-	cl->busy = false;
-	client_send(cl, o);
-	json_decref(o);
-}
-
-static void refuse(struct client *cl, const struct pcg_error *err)
-{
-	json_t *o = json_pack("{s:b,s:o}", "ok", 0, "error", json_from_error(err));
-
-	cl->busy = false;
 	client_send(cl, o);
 	json_decref(o);
 }
@@ -152,35 +174,43 @@ static struct later *later_new(struct client *cl)
 	struct later *l = calloc(1, sizeof(*l));
 
 	assert(l);
-	l->control = cl->control;
 	l->client = cl;
-	cl->busy = true;
+	cl->later = l;
 	return l;
 }
 
+/* NULL: it has left. */
 static struct client *later_take(struct later *l)
 {
-	struct client *cl = l->control->clients;
+	struct client *cl = l->client;
 
-	while (cl && cl != l->client)
-		cl = cl->next;
 	free(l);
-	return cl && !cl->closing && cl->busy ? cl : NULL;
+	if (cl)
+		cl->later = NULL;
+	return cl;
 }
 
 static void on_history(void *arg, json_t *history)
 {
 	struct client *cl = later_take(arg);
+	struct pcg_error err;
 
-	if (cl)
+	if (!cl)
+		return;
+	if (json_array_size(json_object_get(history, "items"))) {
 		answer(cl, json_incref(history));
+		return;
+	}
+	pcg_fail(&err, PCG_CLASS_NOT_FOUND, "pcgctl cluster list shows what there is",
+		 "nothing ever happened here to a cluster of that name or uid");
+	refuse(cl, &err);
 }
 
 static void on_audit(void *arg, json_t *result)
 {
 	struct client *cl = later_take(arg);
 
-	if (cl)
+	if (cl && result)
 		answer(cl, json_incref(result));
 }
 
@@ -233,7 +263,10 @@ static void send_event(struct client *cl, const json_t *view)
 {
 	json_t *o = json_pack("{s:b,s:O}", "ok", 1, "event", view);
 
-	client_send(cl, o);
+	if (uv_stream_get_write_queue_size((uv_stream_t *)&cl->pipe) > QUEUE_MAX)
+		client_close(cl);
+	else
+		client_send(cl, o);
 	json_decref(o);
 }
 
@@ -261,19 +294,16 @@ static void op_watch(struct client *cl, const json_t *req)
 		send_event(cl, view);
 }
 
+/* Also of a cluster that is gone: history stays. */
 static void op_history(struct client *cl, const json_t *req)
 {
 	struct pcg_error err;
 	const char *name;
 
-	if (need_cluster(req, &name, &err)) {
+	if (need_cluster(req, &name, &err))
 		refuse(cl, &err);
-		return;
-	}
-	if (lifecycle_knows(cl->control->g->lifecycle, name))
-		store_history(cl->control->g->store, name, HISTORY_MAX, on_history, later_new(cl));
 	else
-		no_cluster(cl, name);
+		store_history(cl->control->g->store, name, HISTORY_MAX, on_history, later_new(cl));
 }
 
 static void op_audit(struct client *cl, const json_t *req)
@@ -332,7 +362,10 @@ static void serve(struct client *cl, const json_t *req)
 	const char *op = json_str_or(req, "op", "");
 	struct pcg_error err;
 
-	if (cl->busy) {
+	if (cl->later || cl->watch) {
+		pcg_fail(&err, PCG_CLASS_PERMANENT, "open another connection",
+			 "this connection waits for an answer or watches");
+		refuse(cl, &err);
 		client_close(cl);
 		return;
 	}
@@ -354,7 +387,12 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 	json_t *doc;
 	int r;
 
-	if (n < 0 || frame_reader_feed(&cl->in, b->base, (size_t)n, &err)) {
+	if (n < 0) {
+		client_close(cl);
+		return;
+	}
+	if (frame_reader_feed(&cl->in, b->base, (size_t)n, &err)) {
+		refuse(cl, &err);
 		client_close(cl);
 		return;
 	}
@@ -376,6 +414,43 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *b)
 	*b = uv_buf_init(cl->chunk, sizeof(cl->chunk));
 }
 
+static bool overdue(struct client *cl, int64_t now)
+{
+	size_t unread = uv_stream_get_write_queue_size((uv_stream_t *)&cl->pipe);
+	int64_t silent = now - cl->since_ms;
+	bool moves = unread != cl->unread;
+
+	cl->unread = unread;
+	if (unread) {
+		if (moves)
+			cl->since_ms = now;
+		return !moves && silent > UNREAD_MS;
+	}
+	return !cl->later && !cl->watch && silent > SILENT_MS;
+}
+
+static void on_tick(uv_timer_t *t)
+{
+	struct control *c = t->data;
+	int64_t now = clock_mono_ms();
+
+	for (struct client *cl = c->clients; cl; cl = cl->next)
+		if (!cl->closing && overdue(cl, now))
+			client_close(cl);
+	if (!c->clients)
+		uv_timer_stop(t);
+}
+
+static void refuse_full(struct client *cl)
+{
+	struct pcg_error err;
+
+	pcg_fail(&err, PCG_CLASS_RETRY, "end some pcgctl cluster watch, or ask again",
+		 "%u programs are connected to this gateway's socket already", CLIENTS_MAX);
+	refuse(cl, &err);
+	client_close(cl);
+}
+
 static void on_connection(uv_stream_t *server, int status)
 {
 	struct control *c = server->data;
@@ -386,39 +461,60 @@ static void on_connection(uv_stream_t *server, int status)
 	cl = calloc(1, sizeof(*cl));
 	assert(cl);
 	cl->control = c;
+	cl->since_ms = clock_mono_ms();
 	uv_pipe_init(&c->g->loop, &cl->pipe, 0);
 	cl->pipe.data = cl;
 	frame_reader_init(&cl->in, REQUEST_MAX);
 	cl->next = c->clients;
 	c->clients = cl;
 	c->n_clients++;
-	if (uv_accept(server, (uv_stream_t *)&cl->pipe) || c->n_clients > CLIENTS_MAX ||
-	    uv_read_start((uv_stream_t *)&cl->pipe, on_alloc, on_read))
+	if (!uv_is_active((uv_handle_t *)&c->tick))
+		uv_timer_start(&c->tick, on_tick, TICK_MS, TICK_MS);
+	if (uv_accept(server, (uv_stream_t *)&cl->pipe))
+		client_close(cl);
+	else if (c->n_clients > CLIENTS_MAX)
+		refuse_full(cl);
+	else if (uv_read_start((uv_stream_t *)&cl->pipe, on_alloc, on_read))
 		client_close(cl);
 }
 
+static int check_path(const char *path, struct pcg_error *err)
+{
+	struct stat st;
+
+	if (strlen(path) > SETTINGS_SOCKET_MAX)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "set socket to a shorter path",
+				"the socket's path %s is longer than %zu bytes", path,
+				SETTINGS_SOCKET_MAX);
+	if (!lstat(path, &st) && !S_ISSOCK(st.st_mode))
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "set socket to a path where nothing is",
+				"listening on %s: there is something that is not a socket", path);
+	return 0;
+}
+
 /* A socket that nobody answers on is left over from a kill: the store's lock says that no other
- * gateway runs on this state. */
+ * gateway runs on this state. A full queue (EAGAIN) is somebody. */
 static int listen_on(const char *path, int *out, struct pcg_error *err)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	AUTO_CLOSE int fd = -1;
+	AUTO_CLOSE int probe = -1, fd = -1;
+	int r = check_path(path, err);
 
-	if (strlen(path) >= sizeof(a.sun_path))
-		return pcg_fail(err, PCG_CLASS_PERMANENT, "set socket to a shorter path",
-				"the socket's path %s is longer than %zu bytes", path,
-				sizeof(a.sun_path) - 1);
+	if (r)
+		return r;
 	memcpy(a.sun_path, path, strlen(path) + 1);
+	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
+	if (probe < 0 || fd < 0)
 		return pcg_fail_errno(err, errno, "making a Unix socket");
-	if (!connect(fd, (struct sockaddr *)&a, sizeof(a)))
+	r = connect(probe, (struct sockaddr *)&a, sizeof(a)) ? errno : 0;
+	if (r && r != EAGAIN && r != ECONNREFUSED && r != ENOENT)
+		return pcg_fail_errno(err, r, "looking who listens on %s", path);
+	if (!r || r == EAGAIN)
 		return pcg_fail(err, PCG_CLASS_CONFLICT, "set another socket, or stop that program",
 				"another program listens on %s", path);
-	close(fd);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	unlink(path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)))
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)))
 		return pcg_fail_errno(err, errno, "listening on %s", path);
 	chmod(path, 0660);
 	*out = fd;
@@ -438,24 +534,27 @@ int control_open(struct gateway *g, const char *path, struct control **out, stru
 	c->g = g;
 	c->path = strdup(path);
 	uv_pipe_init(&g->loop, &c->pipe, 0);
-	c->pipe.data = c;
+	uv_timer_init(&g->loop, &c->tick);
+	uv_unref((uv_handle_t *)&c->tick);
+	c->pipe.data = c->tick.data = c;
+	c->handles = 2;
 	r = uv_pipe_open(&c->pipe, fd);
 	if (!r)
 		r = uv_listen((uv_stream_t *)&c->pipe, 16, on_connection);
-	if (r)
+	if (r) {
+		control_close(c, NULL, NULL);
 		return pcg_fail(err, PCG_CLASS_RETRY, "", "listening on %s: %s", path,
 				uv_strerror(r));
+	}
 	*out = c;
 	return 0;
 }
 
-static void server_closed(uv_handle_t *h)
+static void handle_closed(uv_handle_t *h)
 {
 	struct control *c = h->data;
 
-	c->closing = true;
-	for (struct client *cl = c->clients; cl; cl = cl->next)
-		client_close(cl);
+	c->handles--;
 	maybe_closed(c);
 }
 
@@ -463,8 +562,12 @@ void control_close(struct control *c, void (*closed)(void *arg), void *arg)
 {
 	c->closed = closed;
 	c->closed_arg = arg;
+	c->closing = true;
 	unlink(c->path);
-	uv_close((uv_handle_t *)&c->pipe, server_closed);
+	for (struct client *cl = c->clients; cl; cl = cl->next)
+		client_close(cl);
+	uv_close((uv_handle_t *)&c->pipe, handle_closed);
+	uv_close((uv_handle_t *)&c->tick, handle_closed);
 }
 
 void control_cluster_changed(struct control *c, const json_t *view)

@@ -178,13 +178,8 @@ static void open_lifecycle(struct gateway *g)
 
 static int open_control(struct gateway *g, struct pcg_error *err)
 {
-	const char *path = conf_str(g->conf, "socket");
-	char own[4096];
+	AUTO_FREE char *path = settings_socket(g->conf);
 
-	if (!path) {
-		snprintf(own, sizeof(own), "%s/pcgd.sock", conf_str(g->conf, "state_dir"));
-		path = own;
-	}
 	return control_open(g, path, &g->control, err);
 }
 
@@ -206,8 +201,11 @@ int gateway_open(struct gateway *g, const char *config_file, struct conf *conf,
 	ssize_t n;
 	int r;
 
-	memset(g, 0, sizeof(*g));
 	uv_loop_init(&g->loop);
+	for (unsigned i = 0; i < ARRAY_LEN(g->signals); i++)
+		uv_signal_init(&g->loop, &g->signals[i]);
+	uv_timer_init(&g->loop, &g->pair_timer);
+	g->pair_timer.data = g;
 	g->config_file = strdup(config_file);
 	g->conf = conf_ref(conf);
 	g->secrets = json_object();
@@ -302,34 +300,75 @@ static void part_closed(void *arg)
 	for (unsigned i = 0; i < ARRAY_LEN(g->signals); i++)
 		uv_close((uv_handle_t *)&g->signals[i], NULL);
 	uv_close((uv_handle_t *)&g->pair_timer, NULL);
-	store_close(g->store, NULL, NULL);
+	if (g->store)
+		store_close(g->store, NULL, NULL);
 }
 
-/* Order: nothing new comes in, what runs is cancelled, what is durable stays. */
+/* Order: nothing new comes in, what runs is cancelled, what is durable stays. The store ends last,
+ * since workers that log out remove their cookies from it; what it still tells the lifecycle falls
+ * on a closed one, whose memory goes after the loop. */
 void gateway_stop(struct gateway *g)
 {
-	struct link *link = g->link;
-
 	if (g->stopping)
 		return;
 	g->stopping = true;
 	log_info("gateway_stopping", LS("uid", g->uid ? g->uid : ""));
-	g->closing = 4;
-	if (g->control)
-		control_close(g->control, part_closed, g);
-	else
-		g->closing--;
-	g->control = NULL;
-	g->link = NULL;
-	if (link)
-		link_close(link, part_closed, g);
-	else
-		g->closing--;
-	lifecycle_free(g->lifecycle);
-	g->lifecycle = NULL;
-	policy_close(g->policy, NULL, NULL);
-	provider_pool_close(g->providers, part_closed, g);
-	http_client_close(g->http, part_closed, g);
+	g->closing = 1;
+	uv_timer_stop(&g->pair_timer);
+	if (g->control) {
+		g->closing++;
+		control_close(TAKE(g->control), part_closed, g);
+	}
+	if (g->link) {
+		g->closing++;
+		link_close(TAKE(g->link), part_closed, g);
+	}
+	if (g->lifecycle)
+		lifecycle_close(g->lifecycle);
+	gateway_drop_queries(g);
+	if (g->policy) {
+		g->closing++;
+		policy_close(TAKE(g->policy), part_closed, g);
+	}
+	if (g->providers) {
+		g->closing++;
+		provider_pool_close(g->providers, part_closed, g);
+	}
+	if (g->http) {
+		g->closing++;
+		http_client_close(TAKE(g->http), part_closed, g);
+	}
+	part_closed(g);
+}
+
+static void gateway_free(struct gateway *g)
+{
+	uv_run(&g->loop, UV_RUN_DEFAULT);
+	if (uv_loop_close(&g->loop))
+		log_error("loop_not_empty");
+	if (g->lifecycle)
+		lifecycle_free(g->lifecycle);
+	proxy_set_unref(g->proxy);
+	conf_unref(g->conf);
+	secret_unref(g->key);
+	secret_unref(g->new_key);
+	gateway_forget_code(g);
+	json_wipe(g->secrets);
+	free(g->uid);
+	free(g->cert_pem);
+	free(g->plane_ca);
+	free(g->plane_id);
+	free(g->config_file);
+}
+
+void gateway_abandon(struct gateway *g)
+{
+	if (!g->config_file) {
+		gateway_forget_code(g);
+		return;
+	}
+	gateway_stop(g);
+	gateway_free(g);
 }
 
 static void on_signal(uv_signal_t *s, int signum)
@@ -341,6 +380,8 @@ static void on_signal(uv_signal_t *s, int signum)
 		gateway_stop(g);
 		return;
 	}
+	if (g->stopping)
+		return;
 	buf_init(&report, 1u << 16);
 	gateway_reload(g, &report);
 	buf_free(&report);
@@ -351,28 +392,31 @@ int gateway_run(struct gateway *g)
 	static const int signums[] = { SIGTERM, SIGINT, SIGHUP };
 
 	for (unsigned i = 0; i < ARRAY_LEN(signums); i++) {
-		uv_signal_init(&g->loop, &g->signals[i]);
 		g->signals[i].data = g;
 		uv_signal_start(&g->signals[i], on_signal, signums[i]);
 	}
-	uv_timer_init(&g->loop, &g->pair_timer);
-	g->pair_timer.data = g;
 	if (g->cert_pem && g->key && !g->pair_only)
 		gateway_begin(g);
 	else
 		gateway_pair(g);
-	uv_run(&g->loop, UV_RUN_DEFAULT);
-	uv_loop_close(&g->loop);
-	proxy_set_unref(g->proxy);
-	conf_unref(g->conf);
-	secret_unref(g->key);
-	json_wipe(g->secrets);
-	free(g->uid);
-	free(g->cert_pem);
-	free(g->plane_ca);
-	free(g->plane_id);
-	free(g->config_file);
+	gateway_free(g);
 	return g->exit_status;
+}
+
+static void add_fixed(struct gateway *g, const struct conf *conf, struct buf *report)
+{
+	struct buf names;
+	char *save = NULL;
+
+	buf_init(&names, 1u << 16);
+	conf_diff_fixed(g->conf, conf, &names);
+	for (char *name = names.len ? strtok_r(names.data, "\n", &save) : NULL; name;
+	     name = strtok_r(NULL, "\n", &save)) {
+		conf_where(conf, name, report);
+		buf_adds(report, "cannot change while the gateway runs; put the old value back, or "
+				 "restart pcgd\n");
+	}
+	buf_free(&names);
 }
 
 static int load_new(struct gateway *g, struct conf **conf, struct proxy_set **proxy, char **ca,
@@ -380,10 +424,10 @@ static int load_new(struct gateway *g, struct conf **conf, struct proxy_set **pr
 {
 	struct pcg_error err;
 
-	if (conf_load(g->config_file, settings_table, settings_count, conf, report))
+	if (settings_load(g->config_file, conf, report))
 		return -1;
-	conf_diff_fixed(g->conf, *conf, report);
-	if (settings_check(*conf, report) || report->len)
+	add_fixed(g, *conf, report);
+	if (report->len)
 		return -1;
 	if (settings_proxy(*conf, proxy, &err) || settings_pem(*conf, "plane.ca_file", ca, &err)) {
 		buf_addf(report, "%s\n", err.text);
@@ -392,19 +436,11 @@ static int load_new(struct gateway *g, struct conf **conf, struct proxy_set **pr
 	return 0;
 }
 
-int gateway_reload(struct gateway *g, struct buf *report)
+/* Nothing here can fail: all of it was tried before. */
+static void take_up(struct gateway *g, struct conf *conf, struct proxy_set *proxy, const char *ca)
 {
-	struct conf *conf = NULL;
-	struct proxy_set *proxy = NULL;
-	AUTO_FREE char *ca = NULL;
 	enum log_level level;
 
-	if (load_new(g, &conf, &proxy, &ca, report) || policy_reload(g->policy, report)) {
-		log_warn("reload_refused", LS("problems", report->data));
-		conf_unref(conf);
-		proxy_set_unref(proxy);
-		return -1;
-	}
 	conf_unref(g->conf);
 	g->conf = conf;
 	proxy_set_unref(g->proxy);
@@ -412,11 +448,31 @@ int gateway_reload(struct gateway *g, struct buf *report)
 	if (!log_level_parse(conf_str(conf, "log_level"), &level))
 		log_set_level(level);
 	provider_pool_set_proxy(g->providers, proxy);
+	provider_pool_set_max_connections(g->providers,
+					  (uint32_t)conf_int(conf, "limits.account_connections"));
 	lifecycle_set_proxy(g->lifecycle, proxy);
 	lifecycle_set_bundle_dir(g->lifecycle, conf_str(conf, "bundle_dir"));
+	lifecycle_set_take_back_ms(g->lifecycle, conf_int(conf, "limits.take_back_s") * 1000);
 	if (g->link)
 		link_reconfigure(g->link, conf_str(conf, "plane.url"), ca ? ca : g->plane_ca, proxy);
+	else
+		gateway_pair_again(g);
 	lifecycle_nudge_all(g->lifecycle);
+}
+
+int gateway_reload(struct gateway *g, struct buf *report)
+{
+	struct conf *conf = NULL;
+	struct proxy_set *proxy = NULL;
+	AUTO_FREE char *ca = NULL;
+
+	if (load_new(g, &conf, &proxy, &ca, report) || policy_reload(g->policy, report)) {
+		log_warn("reload_refused", LS("problems", report->data));
+		conf_unref(conf);
+		proxy_set_unref(proxy);
+		return -1;
+	}
+	take_up(g, conf, proxy, ca);
 	log_info("reloaded", LS("file", g->config_file));
 	return 0;
 }

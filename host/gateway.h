@@ -35,6 +35,7 @@ struct gateway {
 	struct secret *key;
 	int64_t cursor;
 	json_t *secrets; /* account -> name -> value; secret */
+	struct query *queries; /* of the plane, waiting for a provider */
 	int64_t started_ms;
 
 	uv_signal_t signals[3];
@@ -44,13 +45,15 @@ struct gateway {
 	int exit_status;
 	char *pairing_code;
 	struct secret *new_key;
+	bool enrolling;
 	uv_timer_t pair_timer;
-	struct log_outage *outage;
 };
 
-/* Opens everything; says what is wrong. */
+/* Opens everything; says what is wrong. *g is zero but for pair_only and pairing_code. */
 int gateway_open(struct gateway *g, const char *config_file, struct conf *conf,
 		 struct pcg_error *err);
+/* After gateway_open failed: closes what it had opened. */
+void gateway_abandon(struct gateway *g);
 /* Runs until a signal ends it; the exit status. */
 int gateway_run(struct gateway *g);
 void gateway_stop(struct gateway *g);
@@ -60,6 +63,9 @@ json_t *gateway_status(struct gateway *g);
 
 /* pair.c: enrolment; ends in gateway_linked or tries again. */
 void gateway_pair(struct gateway *g);
+/* After a change of settings: tries at once, unless an attempt is under way. */
+void gateway_pair_again(struct gateway *g);
+void gateway_forget_code(struct gateway *g);
 int gateway_read_code(struct gateway *g, const char *path, struct pcg_error *err);
 /* Starts the link by the identity that is there. */
 int gateway_start_link(struct gateway *g, struct pcg_error *err);
@@ -68,6 +74,8 @@ void gateway_begin(struct gateway *g);
 /* hooks.c */
 void gateway_link_hooks(struct gateway *g, struct link_hooks *h);
 void gateway_provider_hooks(struct gateway *g, struct provider_hooks *h);
+/* The providers are closing: they answer no query any more. */
+void gateway_drop_queries(struct gateway *g);
 
 /* control.c */
 int control_open(struct gateway *g, const char *path, struct control **out, struct pcg_error *err);

@@ -31,11 +31,12 @@ static void on_batch(void *arg, const json_t *batch)
 
 /* A query works on an account of its own, since the one it is about may not exist yet. */
 struct query {
+	struct query *next;
 	struct gateway *g;
 	char *id, *account;
 };
 
-static void query_reply(struct query *q, const struct provider_reply *r)
+static void query_reply(const struct query *q, const struct provider_reply *r)
 {
 	json_t *o;
 
@@ -48,50 +49,83 @@ static void query_reply(struct query *q, const struct provider_reply *r)
 	json_decref(o);
 }
 
-static void on_query_done(void *arg, const struct provider_reply *r)
+static void query_free(struct query *q)
 {
-	struct query *q = arg;
+	struct query **p = &q->g->queries;
 
-	query_reply(q, r);
-	if (!q->g->stopping)
-		provider_account_remove(q->g->providers, q->account);
+	while (*p != q)
+		p = &(*p)->next;
+	*p = q->next;
 	free(q->id);
 	free(q->account);
 	free(q);
 }
 
-static void on_query(void *arg, const json_t *query)
+void gateway_drop_queries(struct gateway *g)
 {
-	struct gateway *g = arg;
+	while (g->queries)
+		query_free(g->queries);
+}
+
+static void on_query_done(void *arg, const struct provider_reply *r)
+{
+	struct query *q = arg;
+
+	query_reply(q, r);
+	provider_account_remove(q->g->providers, q->account);
+	query_free(q);
+}
+
+static struct query *query_new(struct gateway *g, const char *id)
+{
 	struct query *q = calloc(1, sizeof(*q));
-	const char *op = json_str_or(query, "op", "");
-	struct provider_reply bad = { .status = PCG_STEP_ERROR };
-	json_t *account = json_object_get(query, "account");
-	AUTO_JSON json_t *doc = NULL, *copy = NULL;
 
 	assert(q);
 	q->g = g;
-	q->id = strdup(json_str_or(query, "id", ""));
-	if (asprintf(&q->account, QUERY_ACCOUNT "%s", q->id) < 0)
+	q->id = strdup(id);
+	if (asprintf(&q->account, QUERY_ACCOUNT "%s", id) < 0)
 		abort();
-	if (strcmp(op, "account_validate") && strcmp(op, "pick_list")) {
-		pcg_fail(&bad.err, PCG_CLASS_PERMANENT, "upgrade the gateway",
-			 "query %s is not known to this gateway", op);
+	q->next = g->queries;
+	g->queries = q;
+	return q;
+}
+
+static int query_check(const json_t *query, struct pcg_error *err)
+{
+	const char *op = json_str_or(query, "op", "");
+
+	if (strcmp(op, "account_validate") && strcmp(op, "pick_list"))
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "upgrade the gateway",
+				"query %s is not known to this gateway", op);
+	if (!*json_str_or(query, "account.provider", ""))
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "name the account's cloud type",
+				"query %s has no account with a provider", op);
+	return 0;
+}
+
+static void on_query(void *arg, const json_t *query)
+{
+	struct gateway *g = arg;
+	struct query *q = query_new(g, json_str_or(query, "id", ""));
+	struct provider_reply bad = { .status = PCG_STEP_ERROR };
+	json_t *doc, *copy;
+
+	if (query_check(query, &bad.err)) {
 		query_reply(q, &bad);
-		free(q->id);
-		free(q->account);
-		free(q);
+		query_free(q);
 		return;
 	}
-	copy = json_deep_copy(account);
-	if (!copy)
-		copy = json_object();
+	copy = json_deep_copy(json_object_get(query, "account"));
 	json_object_set_new(copy, "uid", json_string(q->account));
 	provider_account_set(g->providers, copy);
-	doc = json_object_get(query, "doc") ? json_deep_copy(json_object_get(query, "doc"))
-					    : json_object();
+	doc = json_is_object(json_object_get(query, "doc")) ?
+		      json_deep_copy(json_object_get(query, "doc")) :
+		      json_object();
 	json_object_set(doc, "account", json_object_get(copy, "spec"));
-	provider_call(g->providers, q->account, op, q->id, doc, QUERY_MS, on_query_done, q);
+	provider_call(g->providers, q->account, json_str_or(query, "op", ""), q->id, doc, QUERY_MS,
+		      on_query_done, q);
+	json_decref(doc);
+	json_decref(copy);
 }
 
 static json_t *on_reports(void *arg, size_t max)
@@ -140,26 +174,33 @@ static void ack_secret(void *ack)
 	provider_ack(ack, 0);
 }
 
-static void on_secret_put(void *arg, const char *account, const char *name, struct secret *value,
-			  void *ack)
+static void remember(struct gateway *g, const char *account, const char *name,
+		     const struct secret *value)
 {
-	struct gateway *g = arg;
-	json_t *of = json_object_get(g->secrets, account);
-	struct store_batch *b;
+	json_t *of = json_object_get(g->secrets, account), *old;
 
 	if (!of) {
 		of = json_object();
 		json_object_set_new(g->secrets, account, of);
 	}
+	old = json_incref(json_object_get(of, name));
+	json_object_del(of, name);
+	json_wipe(old);
 	if (value)
 		json_object_set_new(of, name, json_string(secret_data(value)));
-	else
-		json_object_del(of, name);
+}
+
+static void on_secret_put(void *arg, const char *account, const char *name, struct secret *value,
+			  void *ack)
+{
+	struct gateway *g = arg;
+	struct store_batch *b;
+
 	if (!strncmp(account, QUERY_ACCOUNT, sizeof(QUERY_ACCOUNT) - 1)) {
-		json_object_del(g->secrets, account);
 		provider_ack(ack, 0);
 		return;
 	}
+	remember(g, account, name, value);
 	b = store_batch_new(g->store);
 	store_put_secret(b, account, name, value);
 	store_batch_commit(b, ack_secret, ack);

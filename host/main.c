@@ -56,9 +56,7 @@ static int load(const char *file, struct conf **conf)
 	int r;
 
 	buf_init(&report, 1u << 20);
-	r = conf_load(file, settings_table, settings_count, conf, &report);
-	if (!r)
-		r = settings_check(*conf, &report);
+	r = settings_load(file, conf, &report);
 	if (r)
 		fprintf(stderr, "%s", report.data);
 	buf_free(&report);
@@ -69,19 +67,20 @@ static int run(const char *file, struct conf *conf, const char *code_file)
 {
 	static struct gateway g;
 	struct pcg_error err;
-	int r = gateway_open(&g, file, conf, &err);
+	int r;
 
-	if (!r && code_file) {
-		g.pair_only = true;
-		r = gateway_read_code(&g, code_file, &err);
-	}
-	if (r) {
-		log_err("gateway_not_started", &err);
-		fprintf(stderr, "pcgd: %s\n%s%s%s", err.text, *err.remedy ? "  what to do: " : "",
-			err.remedy, *err.remedy ? "\n" : "");
-		return EXIT_FAILED;
-	}
-	return gateway_run(&g) ? EXIT_FAILED : EXIT_DONE;
+	g.pair_only = code_file != NULL;
+	if (code_file && gateway_read_code(&g, code_file, &err))
+		r = -1;
+	else
+		r = gateway_open(&g, file, conf, &err);
+	if (!r)
+		return gateway_run(&g) ? EXIT_FAILED : EXIT_DONE;
+	gateway_abandon(&g);
+	log_err("gateway_not_started", &err);
+	fprintf(stderr, "pcgd: %s\n%s%s%s", err.text, *err.remedy ? "  what to do: " : "", err.remedy,
+		*err.remedy ? "\n" : "");
+	return EXIT_FAILED;
 }
 
 int main(int argc, char **argv)

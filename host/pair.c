@@ -41,7 +41,7 @@ int gateway_read_code(struct gateway *g, const char *path, struct pcg_error *err
 	return 0;
 }
 
-static void forget_code(struct gateway *g)
+void gateway_forget_code(struct gateway *g)
 {
 	if (g->pairing_code)
 		secret_wipe(g->pairing_code, strlen(g->pairing_code));
@@ -70,12 +70,13 @@ static void give_up(struct gateway *g, const struct pcg_error *err)
 	if (g->pair_only)
 		fprintf(stderr, "pcgd: pairing failed: %s\n%s%s%s", err->text,
 			*err->remedy ? "  what to do: " : "", err->remedy, *err->remedy ? "\n" : "");
-	secret_unref(TAKE(g->new_key));
+	g->enrolling = false;
 	if (err->class == PCG_CLASS_RETRY && !g->pair_only) {
 		uv_timer_start(&g->pair_timer, on_again, AGAIN_MS, 0);
 		return;
 	}
-	forget_code(g);
+	secret_unref(TAKE(g->new_key));
+	gateway_forget_code(g);
 	if (g->pair_only) {
 		g->exit_status = 1;
 		gateway_stop(g);
@@ -89,6 +90,7 @@ static void on_enrolled(void *arg, const char *uid, const char *cert_pem, const 
 	struct store_batch *b;
 	struct pcg_error other;
 
+	g->enrolling = false;
 	if (g->stopping)
 		return;
 	if (err) {
@@ -119,7 +121,7 @@ static void on_enrolled(void *arg, const char *uid, const char *cert_pem, const 
 		store_put_meta(b, "plane_ca", plane_ca);
 	}
 	store_put_secret(b, "", "client_key", g->key);
-	forget_code(g);
+	gateway_forget_code(g);
 	lifecycle_set_gateway_uid(g->lifecycle, uid);
 	store_batch_commit(b, identity_durable, g);
 }
@@ -139,10 +141,10 @@ void gateway_pair(struct gateway *g)
 						  "FILE, or set plane.pairing_code_file"));
 		return;
 	}
-	secret_unref(TAKE(g->new_key));
 	gethostname(host, sizeof(host) - 1);
+	/* The key of an attempt without an answer is kept: the code may be used up with it already. */
 	if (settings_pem(g->conf, "plane.ca_file", &ca, &err) ||
-	    pki_key_new(PKI_ECDSA_P256, &g->new_key, &err) ||
+	    (!g->new_key && pki_key_new(PKI_ECDSA_P256, &g->new_key, &err)) ||
 	    pki_csr_new(*host ? host : "pcgd", g->new_key, &csr, &err)) {
 		give_up(g, &err);
 		return;
@@ -154,5 +156,14 @@ void gateway_pair(struct gateway *g)
 	spec.pairing_code = g->pairing_code;
 	spec.csr_pem = csr;
 	spec.host_name = host;
+	g->enrolling = true;
 	link_enrol(&spec, on_enrolled, g);
+}
+
+void gateway_pair_again(struct gateway *g)
+{
+	if (g->enrolling || g->key)
+		return;
+	uv_timer_stop(&g->pair_timer);
+	gateway_pair(g);
 }

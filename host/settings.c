@@ -4,13 +4,17 @@
 #include "host/settings.h"
 
 #include "core/attr.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "net/pki.h"
+#include "net/url.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PEM_MAX (1u << 20)
@@ -49,27 +53,85 @@ const struct conf_setting settings_table[] = {
 };
 const size_t settings_count = ARRAY_LEN(settings_table);
 
+static int read_all(int fd, char *text, size_t max, size_t *len)
+{
+	ssize_t n;
+
+	for (*len = 0; *len < max; *len += (size_t)n) {
+		n = read(fd, text + *len, max - *len);
+		if (n < 0 && errno == EINTR)
+			n = 0;
+		else if (n < 0)
+			return -1;
+		else if (!n)
+			break;
+	}
+	return 0;
+}
+
+/* Of a bundle, one certificate that is still good will do. */
+static int check_expiry(const char *pem, struct pcg_error *err)
+{
+	static const char begin[] = "-----BEGIN CERTIFICATE-----";
+	char until[CLOCK_RFC3339_SIZE];
+	int64_t last = 0;
+
+	for (const char *p = strstr(pem, begin); p; p = strstr(p + 1, begin)) {
+		struct pki_info info;
+		int r = pki_cert_info(p, &info, err);
+
+		if (r)
+			return r;
+		if (info.not_after_ms > last)
+			last = info.not_after_ms;
+	}
+	if (last > clock_wall_ms())
+		return 0;
+	return pcg_fail(err, PCG_CLASS_PERMANENT,
+			"allowed: a file with a certificate that is valid now; look at this machine's "
+			"clock too",
+			"every certificate has expired, the last on %s", clock_rfc3339(last, until));
+}
+
+static int read_pem(const char *path, char **pem, struct pcg_error *err)
+{
+	static const char allowed[] = "allowed: a file of PEM certificates that this user may read";
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	AUTO_FREE char *text = NULL;
+	struct stat st;
+	size_t n;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st)) {
+		pcg_fail_errno(err, errno, "opening %s", path);
+		snprintf(err->remedy, sizeof(err->remedy), "%s", allowed);
+		return pcg_error_code(err);
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size > PEM_MAX)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, allowed, "%s is %s", path,
+				S_ISREG(st.st_mode) ? "larger than 1 MiB" : "not a regular file");
+	text = calloc(1, PEM_MAX + 1);
+	assert(text);
+	if (read_all(fd, text, PEM_MAX, &n))
+		return pcg_fail_errno(err, errno, "reading %s", path);
+	r = pki_bundle_check(text, &n, err);
+	if (!r)
+		r = check_expiry(text, err);
+	if (r)
+		return pcg_fail_prefix(err, "%s", path);
+	*pem = TAKE(text);
+	return 0;
+}
+
 int settings_pem(const struct conf *c, const char *name, char **pem, struct pcg_error *err)
 {
 	const char *path = conf_str(c, name);
-	AUTO_FREE char *text = NULL;
-	AUTO_CLOSE int fd = -1;
-	size_t n;
-	ssize_t got;
 
 	*pem = NULL;
 	if (!path || !*path)
 		return 0;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return pcg_fail_errno(err, errno, "setting %s: opening %s", name, path);
-	text = calloc(1, PEM_MAX + 1);
-	got = text ? read(fd, text, PEM_MAX) : -1;
-	if (got < 0)
-		return pcg_fail_errno(err, errno, "setting %s: reading %s", name, path);
-	if (pki_bundle_check(text, &n, err))
-		return pcg_fail_prefix(err, "setting %s: %s", name, path);
-	*pem = TAKE(text);
+	if (read_pem(path, pem, err))
+		return pcg_fail_prefix(err, "setting %s", name);
 	return 0;
 }
 
@@ -86,33 +148,132 @@ int settings_proxy(const struct conf *c, struct proxy_set **out, struct pcg_erro
 	return proxy_set_new(http, https, conf_str(c, "proxy.no_proxy"), ca, out, err);
 }
 
-static void tell(struct buf *report, const struct pcg_error *err)
+char *settings_socket(const struct conf *c)
 {
+	const char *path = conf_str(c, "socket");
+	char *own = NULL;
+
+	if (path && *path)
+		return strdup(path);
+	if (asprintf(&own, "%s/pcgd.sock", conf_str(c, "state_dir")) < 0)
+		abort();
+	return own;
+}
+
+static void tell(const struct conf *c, const char *name, const struct pcg_error *err,
+		 struct buf *report)
+{
+	conf_where(c, name, report);
 	buf_addf(report, "%s%s%s\n", err->text, *err->remedy ? "; " : "", err->remedy);
 }
 
-int settings_check(const struct conf *c, struct buf *report)
+static void check_pem(const struct conf *c, const char *name, struct buf *report)
 {
-	const char *no_proxy = conf_str(c, "proxy.no_proxy"), *url = conf_str(c, "plane.url");
-	size_t before = report->len;
-	struct proxy_set *proxy = NULL;
+	const char *path = conf_str(c, name);
 	AUTO_FREE char *pem = NULL;
-	enum log_level level;
 	struct pcg_error err;
 
-	if (no_proxy && no_proxy_check(no_proxy, &err)) {
-		pcg_fail_prefix(&err, "setting proxy.no_proxy");
-		tell(report, &err);
-	} else if (settings_proxy(c, &proxy, &err)) {
-		tell(report, &err);
+	if (path && *path && read_pem(path, &pem, &err))
+		tell(c, name, &err, report);
+}
+
+static void check_proxies(const struct conf *c, struct buf *report)
+{
+	const char *http = conf_str(c, "proxy.http"), *https = conf_str(c, "proxy.https");
+	const char *no_proxy = conf_str(c, "proxy.no_proxy");
+	struct proxy_set *p = NULL;
+	struct pcg_error err;
+
+	if (proxy_set_new(http, NULL, NULL, NULL, &p, &err))
+		tell(c, "proxy.http", &err, report);
+	proxy_set_unref(p);
+	if (proxy_set_new(NULL, https, NULL, NULL, &p, &err))
+		tell(c, "proxy.https", &err, report);
+	proxy_set_unref(p);
+	if (no_proxy && no_proxy_check(no_proxy, &err))
+		tell(c, "proxy.no_proxy", &err, report);
+}
+
+/* The value itself is not told: somebody may have written a password into it. */
+static void check_plane_url(const struct conf *c, struct buf *report)
+{
+	static const char allowed[] = "allowed: \"https://HOST[:PORT]\"";
+	const char *text = conf_str(c, "plane.url"), *wrong = NULL;
+	struct pcg_error err;
+	struct url u;
+
+	if (!text)
+		return;
+	if (url_parse(text, "the plane's address", &u, &err)) {
+		tell(c, "plane.url", &err, report);
+		return;
 	}
-	proxy_set_unref(proxy);
-	if (settings_pem(c, "plane.ca_file", &pem, &err))
-		tell(report, &err);
-	if (url && strncmp(url, "https://", 8))
-		buf_addf(report, "setting plane.url: %s: allowed: https://host:port\n", url);
-	if (log_level_parse(conf_str(c, "log_level"), &level))
-		buf_addf(report, "setting log_level: \"%s\": allowed: error, warn, info, debug\n",
-			 conf_str(c, "log_level"));
-	return report->len == before ? 0 : -1;
+	if (!u.https)
+		wrong = "the address does not begin with https://";
+	else if (u.user || u.password)
+		wrong = "the address has a user or a password";
+	else if ((u.path && strcmp(u.path, "/")) || strpbrk(text, "?#"))
+		wrong = "the address has more than host and port";
+	else if (text[strlen(text) - 1] == '/')
+		wrong = "the address ends with a slash";
+	url_free(&u);
+	if (!wrong)
+		return;
+	conf_where(c, "plane.url", report);
+	buf_addf(report, "%s; %s\n", wrong, allowed);
+}
+
+static void check_level(const struct conf *c, struct buf *report)
+{
+	const char *text = conf_str(c, "log_level");
+	enum log_level level;
+
+	if (!text || !log_level_parse(text, &level))
+		return;
+	conf_where(c, "log_level", report);
+	buf_adds(report, "is no level; allowed: \"error\", \"warn\", \"info\" or \"debug\"\n");
+}
+
+static void check_dirs(const struct conf *c, struct buf *report)
+{
+	static const char *const names[] = { "state_dir", "plugins_dir", "policy_dir", "bundle_dir" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		const char *path = conf_str(c, names[i]);
+
+		if (!path || *path)
+			continue;
+		conf_where(c, names[i], report);
+		buf_adds(report, "is empty; allowed: the path of a folder\n");
+	}
+}
+
+static void check_socket(const struct conf *c, struct buf *report)
+{
+	AUTO_FREE char *path = NULL;
+
+	if (!conf_str(c, "state_dir"))
+		return;
+	path = settings_socket(c);
+	if (strlen(path) <= SETTINGS_SOCKET_MAX)
+		return;
+	conf_where(c, "socket", report);
+	buf_addf(report, "the path has %zu bytes; allowed: at most %zu\n", strlen(path),
+		 SETTINGS_SOCKET_MAX);
+}
+
+static void check(const struct conf *c, struct buf *report)
+{
+	check_dirs(c, report);
+	check_socket(c, report);
+	check_level(c, report);
+	check_plane_url(c, report);
+	check_pem(c, "plane.ca_file", report);
+	check_proxies(c, report);
+	check_pem(c, "proxy.ca_file", report);
+}
+
+int settings_load(const char *file, struct conf **out, struct buf *report)
+{
+	return conf_load_checked(file, settings_table, settings_count, check, out, report);
 }

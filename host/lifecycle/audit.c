@@ -12,7 +12,9 @@
 #define AUDIT_MS 60000
 
 struct audit {
+	struct audit *next;
 	struct lifecycle *l;
+	struct look *looks;
 	json_t *items, *problems;
 	unsigned waiting;
 	void (*done)(void *arg, json_t *result);
@@ -20,17 +22,48 @@ struct audit {
 };
 
 struct look {
+	struct look *next;
 	struct audit *audit;
+	struct provider_call *call;
 	char *account;
 };
 
+static void audit_free(struct audit *a)
+{
+	struct audit **p = &a->l->audits;
+
+	while (*p != a)
+		p = &(*p)->next;
+	*p = a->next;
+	while (a->looks) {
+		struct look *next = a->looks->next;
+
+		if (a->looks->call)
+			provider_call_cancel(a->looks->call);
+		free(a->looks->account);
+		free(a->looks);
+		a->looks = next;
+	}
+	json_decref(a->items);
+	json_decref(a->problems);
+	free(a);
+}
+
 static void audit_end(struct audit *a)
 {
-	json_t *result = json_pack("{s:o,s:o}", "items", a->items, "problems", a->problems);
+	json_t *result = json_pack("{s:O,s:O}", "items", a->items, "problems", a->problems);
 
 	a->done(a->arg, result);
 	json_decref(result);
-	free(a);
+	audit_free(a);
+}
+
+void audit_end_all(struct lifecycle *l)
+{
+	while (l->audits) {
+		l->audits->done(l->audits->arg, NULL);
+		audit_free(l->audits);
+	}
 }
 
 static void add(struct audit *a, const char *class, const char *id, const char *name,
@@ -100,8 +133,7 @@ static void on_inventory(void *arg, const struct provider_reply *r)
 				      json_pack("{s:s,s:s,s:s}", "account", look->account, "cause",
 						r->err.text, "remedy", r->err.remedy));
 	}
-	free(look->account);
-	free(look);
+	look->call = NULL;
 	if (!--a->waiting)
 		audit_end(a);
 }
@@ -119,6 +151,8 @@ void lifecycle_audit(struct lifecycle *l, void (*done)(void *arg, json_t *result
 	a->problems = json_array();
 	a->done = done;
 	a->arg = arg;
+	a->next = l->audits;
+	l->audits = a;
 	a->waiting = (unsigned)json_object_size(l->accounts);
 	if (!a->waiting) {
 		audit_end(a);
@@ -130,7 +164,9 @@ void lifecycle_audit(struct lifecycle *l, void (*done)(void *arg, json_t *result
 		assert(look);
 		look->audit = a;
 		look->account = strdup(uid);
-		provider_call(l->spec.providers, uid, "inventory", "audit", doc, AUDIT_MS,
+		look->next = a->looks;
+		a->looks = look;
+		look->call = provider_call(l->spec.providers, uid, "inventory", "audit", doc, AUDIT_MS,
 			      on_inventory, look);
 	}
 }

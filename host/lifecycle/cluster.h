@@ -67,6 +67,7 @@ struct lifecycle {
 	json_t *reports;  /* array in order of seq; secret */
 	int64_t report_seq;
 	struct lc_settings settings;
+	struct audit *audits; /* under way */
 	bool begun, closing;
 };
 
@@ -84,6 +85,9 @@ const json_t *cluster_pool(const struct cluster *c, const char *name);
 const json_t *cluster_control_plane_pool(const struct cluster *c);
 json_t *cluster_view(const struct cluster *c);   /* for people: no secret */
 json_t *cluster_public_spec(const struct cluster *c); /* for policy: without secrets of accounts */
+
+/* audit.c */
+void audit_end_all(struct lifecycle *l); /* without an answer */
 
 /* feed.c: events in, durable state and actions out. A group makes many clusters durable in one
  * transaction: its owner commits the batch, then calls feed_group_durable. NULL: one by itself. */

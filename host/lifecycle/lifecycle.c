@@ -35,9 +35,10 @@ struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec)
 	return l;
 }
 
-void lifecycle_free(struct lifecycle *l)
+void lifecycle_close(struct lifecycle *l)
 {
 	l->closing = true;
+	audit_end_all(l);
 	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++) {
 		while (l->buckets[i]) {
 			struct cluster *next = l->buckets[i]->next;
@@ -48,6 +49,16 @@ void lifecycle_free(struct lifecycle *l)
 	}
 	json_wipe(l->accounts);
 	json_wipe(l->reports);
+	l->accounts = json_object();
+	l->reports = json_array();
+}
+
+void lifecycle_free(struct lifecycle *l)
+{
+	if (!l->closing)
+		lifecycle_close(l);
+	json_decref(l->accounts);
+	json_decref(l->reports);
 	proxy_set_unref(l->proxy);
 	free(l->gateway_uid);
 	free(l->bundle_dir);
@@ -64,6 +75,11 @@ void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy)
 {
 	proxy_set_unref(l->proxy);
 	l->proxy = proxy ? proxy_set_ref(proxy) : NULL;
+}
+
+void lifecycle_set_take_back_ms(struct lifecycle *l, int64_t ms)
+{
+	l->settings.take_back_ms = ms;
 }
 
 void lifecycle_set_bundle_dir(struct lifecycle *l, const char *dir)
@@ -166,6 +182,10 @@ static void take_account(struct lifecycle *l, const json_t *item, struct store_b
 
 	if (!json_is_object(doc) || json_int_or(item, "generation", 0) < known)
 		return;
+	if (!json_str(doc, "uid") || !json_str(doc, "provider")) {
+		log_error("instruction_unreadable", LS("kind", "account"), LS("uid", uid));
+		return;
+	}
 	store_put_account(b, uid, json_int_or(item, "generation", 0), doc);
 	json_object_set(l->accounts, uid, doc);
 }

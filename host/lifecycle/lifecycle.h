@@ -36,7 +36,9 @@ struct lifecycle_spec {
 };
 
 struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec);
-/* Cancels what runs; the store keeps where each cluster is. */
+/* Cancels what runs; the store keeps where each cluster is. What the store still tells after this is
+ * let pass: free it when the store is closed. */
+void lifecycle_close(struct lifecycle *l);
 void lifecycle_free(struct lifecycle *l);
 
 /* While loading, before lifecycle_begin. */
@@ -70,6 +72,7 @@ void lifecycle_nudge_all(struct lifecycle *l);
 void lifecycle_set_gateway_uid(struct lifecycle *l, const char *uid);
 void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy);
 void lifecycle_set_bundle_dir(struct lifecycle *l, const char *dir);
+void lifecycle_set_take_back_ms(struct lifecycle *l, int64_t ms);
 
 /* Views: a cluster as pcgctl and reports show it; NULL: not known. New references. */
 json_t *lifecycle_list(struct lifecycle *l, bool with_deleted);
@@ -79,7 +82,7 @@ json_t *lifecycle_counts(struct lifecycle *l); /* {"clusters","inFlight","phases
 json_t *lifecycle_insecure_accounts(struct lifecycle *l);
 
 /* The infrastructure of every account against the store; changes nothing. done: {"items":[{class, id, name, cluster}],
- * "problems":[{account, cause, remedy}]}. */
+ * "problems":[{account, cause, remedy}]}; NULL: the gateway ends. */
 void lifecycle_audit(struct lifecycle *l, void (*done)(void *arg, json_t *result), void *arg);
 
 #endif

@@ -218,11 +218,10 @@ static void on_keys(uv_work_t *work, int status)
 	} else {
 		json_wipe(c->recovery);
 		c->recovery = json_object();
-		json_object_set(c->recovery, "keys", id->keys);
-		json_object_set(c->recovery, "render", id->render);
+		json_object_set_new(c->recovery, "keys", TAKE(id->keys));
+		json_object_set_new(c->recovery, "render", TAKE(id->render));
 		json_object_set_new(c->recovery, "namespace", json_string("default"));
 		c->recovery_dirty = true;
-		id->keys = id->render = NULL;
 		first_machine(c);
 		cluster_done(c);
 	}

@@ -178,6 +178,16 @@ void provider_pool_set_proxy(struct provider_pool *p, struct proxy_set *proxy)
 			pool_worker_retire(a->current, false);
 }
 
+void provider_pool_set_max_connections(struct provider_pool *p, uint32_t max)
+{
+	if (max == p->max_connections)
+		return;
+	p->max_connections = max;
+	for (struct account *a = p->accounts; a; a = a->next)
+		if (a->current)
+			pool_worker_retire(a->current, false);
+}
+
 size_t provider_workers(const struct provider_pool *p)
 {
 	return p->n_workers;

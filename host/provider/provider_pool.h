@@ -57,6 +57,8 @@ int provider_pool_new(uv_loop_t *loop, const struct provider_pool_spec *spec, st
 void provider_pool_close(struct provider_pool *p, void (*closed)(void *arg), void *arg);
 void provider_pool_set_proxy(struct provider_pool *p, struct proxy_set *proxy); /* workers are replaced when they are idle between calls */
 
+void provider_pool_set_max_connections(struct provider_pool *p, uint32_t max); /* likewise */
+
 /* {"uid","name","provider","generation","spec":{...}} copied. A changed spec means a new worker; running calls finish or are asked again. */
 void provider_account_set(struct provider_pool *p, const json_t *account);
 void provider_account_remove(struct provider_pool *p, const char *uid);

@@ -3,8 +3,11 @@
 
 #include "host/store/batch.h"
 
+#include "core/attr.h"
+
 #include <assert.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define VALUES_MAX 13
@@ -201,11 +204,13 @@ int batch_run(const struct store_batch *b, struct db *db, struct pcg_error *err)
 	return 0;
 }
 
-static const char *aad_of(char *out, size_t size, const char *table, const char *row,
-			  const char *column)
+char *batch_aad(const char *table, const char *row, const char *column)
 {
-	snprintf(out, size, "v1/%s/%s/%s", table, row, column);
-	return out;
+	char *aad;
+
+	if (asprintf(&aad, "v1/%s/%s/%s", table, row, column) < 0)
+		abort();
+	return aad;
 }
 
 void store_put_meta(struct store_batch *b, const char *key, const char *value)
@@ -218,11 +223,11 @@ void store_put_meta(struct store_batch *b, const char *key, const char *value)
 void store_put_account(struct store_batch *b, const char *uid, int64_t generation,
 		       const json_t *document)
 {
-	char aad[256];
+	AUTO_FREE char *aad = batch_aad("accounts", uid, "document");
 
 	add(b, "INSERT INTO accounts (uid, generation, document) VALUES (?, ?, ?) ON CONFLICT (uid)"
 	       " DO UPDATE SET generation = excluded.generation, document = excluded.document",
-	    "six", uid, generation, aad_of(aad, sizeof(aad), "accounts", uid, "document"), document);
+	    "six", uid, generation, aad, document);
 }
 
 void store_remove_account(struct store_batch *b, const char *uid)
@@ -234,21 +239,24 @@ void store_remove_account(struct store_batch *b, const char *uid)
 void store_put_secret(struct store_batch *b, const char *account, const char *name,
 		      const struct secret *value)
 {
-	char row[256], aad[512];
+	AUTO_FREE char *row = NULL, *aad = NULL;
 
 	if (!value) {
 		add(b, "DELETE FROM secrets WHERE account = ? AND name = ?", "ss", account, name);
 		return;
 	}
-	snprintf(row, sizeof(row), "%s/%s", account, name);
+	if (asprintf(&row, "%s/%s", account, name) < 0)
+		abort();
+	aad = batch_aad("secrets", row, "value");
 	add(b, "INSERT INTO secrets (account, name, value) VALUES (?, ?, ?)"
 	       " ON CONFLICT (account, name) DO UPDATE SET value = excluded.value",
-	    "ssy", account, name, aad_of(aad, sizeof(aad), "secrets", row, "value"), value);
+	    "ssy", account, name, aad, value);
 }
 
 void store_put_cluster(struct store_batch *b, const struct store_cluster_row *r)
 {
-	char spec[256], recovery[256];
+	AUTO_FREE char *spec = batch_aad("clusters", r->uid, "spec");
+	AUTO_FREE char *recovery = batch_aad("clusters", r->uid, "recovery");
 
 	add(b,
 	    "INSERT INTO clusters (uid, name, tenant, project, account, phase, task, desired,"
@@ -259,8 +267,7 @@ void store_put_cluster(struct store_batch *b, const struct store_cluster_row *r)
 	    " spec = coalesce(excluded.spec, spec), recovery = coalesce(excluded.recovery, recovery)",
 	    "ssssssssiijxx", r->uid, r->name, r->tenant, r->project, r->account, r->phase, r->task,
 	    r->desired, r->generation, r->epoch, r->state,
-	    aad_of(spec, sizeof(spec), "clusters", r->uid, "spec"), r->spec,
-	    aad_of(recovery, sizeof(recovery), "clusters", r->uid, "recovery"), r->recovery);
+	    spec, r->spec, recovery, r->recovery);
 }
 
 void store_remove_cluster(struct store_batch *b, const char *uid)
@@ -295,13 +302,15 @@ void store_add_history(struct store_batch *b, const char *cluster, const char *n
 void store_put_report(struct store_batch *b, int64_t seq, const char *kind, const char *key,
 		      const json_t *doc)
 {
-	char row[32], aad[256];
+	AUTO_FREE char *aad = NULL;
+	char row[32];
 
 	snprintf(row, sizeof(row), "%lld", (long long)seq);
+	aad = batch_aad("reports", row, "document");
 	if (key)
 		add(b, "DELETE FROM reports WHERE key = ?", "s", key);
 	add(b, "INSERT INTO reports (seq, kind, key, document) VALUES (?, ?, ?, ?)", "issx", seq,
-	    kind, key, aad_of(aad, sizeof(aad), "reports", row, "document"), doc);
+	    kind, key, aad, doc);
 	store_put_meta(b, "report_seq", row);
 }
 

@@ -12,6 +12,9 @@ int batch_run(const struct store_batch *b, struct db *db, struct pcg_error *err)
 size_t batch_len(const struct store_batch *b);
 struct store *batch_store(const struct store_batch *b);
 
+/* What ciphertext is bound to: table, row and column. Caller frees. */
+char *batch_aad(const char *table, const char *row, const char *column);
+
 struct secret *store_key(struct store *s);
 struct db *store_db(struct store *s); /* before the first write only */
 

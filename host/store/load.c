@@ -4,6 +4,9 @@
 
 #include "host/store/batch.h"
 
+#include "core/attr.h"
+
+#include <stdio.h>
 #include <string.h>
 
 static const char *text(sqlite3_stmt *st, int i)
@@ -21,13 +24,13 @@ static json_t *json_column(sqlite3_stmt *st, int i)
 static int open_column(struct store *s, sqlite3_stmt *st, int i, const char *table, const char *row,
 		       const char *column, struct secret **out, struct pcg_error *err)
 {
-	char aad[512];
+	AUTO_FREE char *aad = NULL;
 	int r;
 
 	*out = NULL;
 	if (sqlite3_column_type(st, i) == SQLITE_NULL)
 		return 0;
-	snprintf(aad, sizeof(aad), "v1/%s/%s/%s", table, row, column);
+	aad = batch_aad(table, row, column);
 	r = secret_open(store_key(s), aad, sqlite3_column_blob(st, i),
 			(size_t)sqlite3_column_bytes(st, i), out, err);
 	return r ? pcg_fail_prefix(err, "reading %s of %s %s in the store", column, table, row) : 0;
@@ -69,11 +72,12 @@ static int load_account(struct store *s, sqlite3_stmt *st, const struct store_lo
 static int load_secret(struct store *s, sqlite3_stmt *st, const struct store_loader *l,
 		       struct pcg_error *err)
 {
+	AUTO_FREE char *row = NULL;
 	struct secret *value;
-	char row[256];
 	int r;
 
-	snprintf(row, sizeof(row), "%s/%s", text(st, 0), text(st, 1));
+	if (asprintf(&row, "%s/%s", text(st, 0), text(st, 1)) < 0)
+		abort();
 	r = open_column(s, st, 2, "secrets", row, "value", &value, err);
 	if (!r && value)
 		l->secret(l->arg, text(st, 0), text(st, 1), value);

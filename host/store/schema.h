@@ -28,6 +28,7 @@
 	"CREATE TABLE history (id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL,"       \
 	" name TEXT NOT NULL, at INTEGER NOT NULL, event TEXT NOT NULL, fields TEXT);"             \
 	"CREATE INDEX history_cluster ON history (cluster);"                                       \
+	"CREATE INDEX history_name ON history (name);"                                             \
 	"CREATE TABLE reports (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT,"             \
 	" document BLOB NOT NULL);"                                                                \
 	"CREATE INDEX reports_key ON reports (key);"

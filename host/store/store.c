@@ -128,21 +128,6 @@ static void wait_a_second(struct store *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* A full or failing disk: tried again until it takes the group, or the store is told to stop. */
-static bool write_until_durable(struct store *s, struct job *list)
-{
-	struct pcg_error err;
-
-	while (write_group(s, list, &err)) {
-		log_outage_begin(&s->outage, "store_unwritable", "store", &err);
-		if (stopping(s))
-			return false;
-		wait_a_second(s);
-	}
-	log_outage_end(&s->outage, "store_writable", "store");
-	return true;
-}
-
 static json_t *read_history(struct store *s, const struct job *j)
 {
 	AUTO_JSON json_t *items = json_array();
@@ -178,6 +163,58 @@ static json_t *read_history(struct store *s, const struct job *j)
 	return json_pack("{s:O}", "items", items);
 }
 
+static void give_back(struct store *s, struct job *list)
+{
+	pthread_mutex_lock(&s->lock);
+	while (list) {
+		struct job *next = list->next;
+
+		queue_push(&s->done, list);
+		list = next;
+	}
+	pthread_mutex_unlock(&s->lock);
+	uv_async_send(&s->async);
+}
+
+/* Reads that came while nothing can be written: they show what is durable. */
+static void answer_reads(struct store *s)
+{
+	struct queue reads, rest;
+	struct job *j, *next;
+
+	queue_init(&reads);
+	queue_init(&rest);
+	pthread_mutex_lock(&s->lock);
+	for (j = queue_take(&s->todo, SIZE_MAX); j; j = next) {
+		next = j->next;
+		queue_push(j->batch ? &rest : &reads, j);
+	}
+	s->todo = rest;
+	if (!rest.head)
+		queue_init(&s->todo);
+	pthread_mutex_unlock(&s->lock);
+	for (j = reads.head; j; j = j->next)
+		j->result = read_history(s, j);
+	if (reads.head)
+		give_back(s, reads.head);
+}
+
+/* A full or failing disk: tried again until it takes the group, or the store is told to stop. */
+static bool write_until_durable(struct store *s, struct job *list)
+{
+	struct pcg_error err;
+
+	while (write_group(s, list, &err)) {
+		log_outage_begin(&s->outage, "store_unwritable", "store", &err);
+		answer_reads(s);
+		if (stopping(s))
+			return false;
+		wait_a_second(s);
+	}
+	log_outage_end(&s->outage, "store_writable", "store");
+	return true;
+}
+
 static void account_time(struct store *s, const struct job *list)
 {
 	struct timespec cpu;
@@ -195,36 +232,33 @@ static void account_time(struct store *s, const struct job *list)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* Not durable, and nobody may act on it: dropped without its callback. */
+static void drop(struct job *list)
+{
+	while (list) {
+		struct job *next = list->next;
+
+		job_free(list);
+		list = next;
+	}
+}
+
 static void work(struct store *s, struct job *list)
 {
 	bool writes = false;
 
 	for (struct job *j = list; j; j = j->next)
 		writes = writes || j->batch;
-	if (writes) {
-		if (!write_until_durable(s, list)) {
-			while (list) {
-				struct job *next = list->next;
-
-				job_free(list);
-				list = next;
-			}
-			return;
-		}
-		account_time(s, list);
+	if (writes && !write_until_durable(s, list)) {
+		drop(list);
+		return;
 	}
+	if (writes)
+		account_time(s, list);
 	for (struct job *j = list; j; j = j->next)
 		if (!j->batch)
 			j->result = read_history(s, j);
-	pthread_mutex_lock(&s->lock);
-	while (list) {
-		struct job *next = list->next;
-
-		queue_push(&s->done, list);
-		list = next;
-	}
-	pthread_mutex_unlock(&s->lock);
-	uv_async_send(&s->async);
+	give_back(s, list);
 }
 
 static void *writer_main(void *arg)
@@ -322,6 +356,7 @@ static void start_writer(struct store *s)
 	pthread_attr_setstacksize(&attr, 256 * 1024);
 	if (pthread_create(&s->thread, &attr, writer_main, s))
 		abort();
+	pthread_setname_np(s->thread, "pcg-store");
 	pthread_attr_destroy(&attr);
 }
 
