@@ -23,7 +23,7 @@ static const struct bad {
 	  { "t1/10-x.lua", ":3:", "expected" } },
 	{ "_all/10-x.lua", "\n\nerror('at the top')\n" ALLOW, { "_all/10-x.lua", ":3:", "at the top" } },
 	{ "t1/10-x.lua", "while true do end\n" ALLOW, { "t1/10-x.lua", "stopped after 1000 ms" } },
-	{ "t1/10-x.lua", "local t = {} while true do t[#t + 1] = ('x'):rep(1 << 20) .. #t end\n" ALLOW,
+	{ "t1/10-x.lua", "local s = 'x' while true do s = s .. s end\n" ALLOW,
 	  { "t1/10-x.lua", "more memory than is allowed" } },
 	{ "t1/10-x.lua", "function admision(c) return {allow = true} end\n", { "t1/10-x.lua", "no hook" } },
 	{ "t1/10-x.lua", "admission = {}\n", { "t1/10-x.lua", "a table, not a function" } },
