@@ -46,6 +46,10 @@ static void load_secret(void *arg, const char *account, const char *name, struct
 		g->key = secret_ref(value);
 		return;
 	}
+	if (!*account && !strcmp(name, "enrolment_key")) {
+		g->new_key = secret_ref(value);
+		return;
+	}
 	if (!of) {
 		of = json_object();
 		json_object_set_new(g->secrets, account, of);

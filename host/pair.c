@@ -121,30 +121,24 @@ static void on_enrolled(void *arg, const char *uid, const char *cert_pem, const 
 		store_put_meta(b, "plane_ca", plane_ca);
 	}
 	store_put_secret(b, "", "client_key", g->key);
+	store_put_secret(b, "", "enrolment_key", NULL);
 	gateway_forget_code(g);
 	lifecycle_set_gateway_uid(g->lifecycle, uid);
 	store_batch_commit(b, identity_durable, g);
 }
 
-void gateway_pair(struct gateway *g)
+static void enrol(void *arg)
 {
-	const char *file = conf_str(g->conf, "plane.pairing_code_file");
+	struct gateway *g = arg;
 	AUTO_FREE char *ca = NULL, *csr = NULL;
 	struct link_enrol_spec spec = { 0 };
 	struct pcg_error err;
 	char host[256] = "";
 
-	if (!g->pairing_code && file && gateway_read_code(g, file, &err))
-		log_err("pairing_code_unreadable", &err);
-	if (!g->pairing_code) {
-		log_warn("unpaired", LS("remedy", "pcg-planectl pair makes a code; then: pcgd --pair "
-						  "FILE, or set plane.pairing_code_file"));
+	if (g->stopping)
 		return;
-	}
 	gethostname(host, sizeof(host) - 1);
-	/* The key of an attempt without an answer is kept: the code may be used up with it already. */
 	if (settings_pem(g->conf, "plane.ca_file", &ca, &err) ||
-	    (!g->new_key && pki_key_new(PKI_ECDSA_P256, &g->new_key, &err)) ||
 	    pki_csr_new(*host ? host : "pcgd", g->new_key, &csr, &err)) {
 		give_up(g, &err);
 		return;
@@ -156,8 +150,36 @@ void gateway_pair(struct gateway *g)
 	spec.pairing_code = g->pairing_code;
 	spec.csr_pem = csr;
 	spec.host_name = host;
-	g->enrolling = true;
 	link_enrol(&spec, on_enrolled, g);
+}
+
+/* The code may be used up with this key, and its answer lost: the key is durable before it is sent,
+ * and stays that of the next attempt. */
+void gateway_pair(struct gateway *g)
+{
+	const char *file = conf_str(g->conf, "plane.pairing_code_file");
+	struct store_batch *b;
+	struct pcg_error err;
+
+	if (!g->pairing_code && file && gateway_read_code(g, file, &err))
+		log_err("pairing_code_unreadable", &err);
+	if (!g->pairing_code) {
+		log_warn("unpaired", LS("remedy", "pcg-planectl pair makes a code; then: pcgd --pair "
+						  "FILE, or set plane.pairing_code_file"));
+		return;
+	}
+	g->enrolling = true;
+	if (g->new_key) {
+		enrol(g);
+		return;
+	}
+	if (pki_key_new(PKI_ECDSA_P256, &g->new_key, &err)) {
+		give_up(g, &err);
+		return;
+	}
+	b = store_batch_new(g->store);
+	store_put_secret(b, "", "enrolment_key", g->new_key);
+	store_batch_commit(b, enrol, g);
 }
 
 void gateway_pair_again(struct gateway *g)

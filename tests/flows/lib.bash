@@ -113,12 +113,12 @@ flow_check_ends() {
 
 # SECONDS WHAT COMMAND...: until the command succeeds
 flow_until() {
-	local s=$1 what=$2 end
+	local s=$1 what=$2 end pauses=(0.02 0.05 0.05 0.1 0.1 0.1 0.2 0.2 0.3) i=0
 	shift 2
 	end=$(($(flow_now_ms) + s * 1000))
 	until "$@" >/dev/null 2>&1; do
 		[ "$(flow_now_ms)" -lt $end ] || flow_fail "$what: not within $s s"
-		read -rt 0.05 <> <(:) || true
+		read -rt "${pauses[i < 8 ? i++ : 8]}" <> <(:) || true
 	done
 }
 
@@ -164,7 +164,7 @@ sim_empty() { [ "$(sim GET /v1/stats | json '[d["machines"], d["clusters"], d["k
 plane_start() {
 	rm -f "$FLOW_DIR/plane.ready"
 	flow_start plane "$PCG_BUILD/pcg-plane" --state "$FLOW_DIR/plane" --listen "127.0.0.1:${PLANE_PORT:-0}" \
-		--ready-file "$FLOW_DIR/plane.ready"
+		--force-delete-after 0 --ready-file "$FLOW_DIR/plane.ready"
 	flow_until 15 "the plane serves" test -s "$FLOW_DIR/plane.ready"
 	PLANE_URL=$(cat "$FLOW_DIR/plane.ready")
 	PLANE_KEY=$(cat "$FLOW_DIR/plane/api-key")
@@ -176,21 +176,23 @@ plane_start() {
 	fi
 }
 planectl() { "$PCG_BUILD/pcg-planectl" --state "$FLOW_DIR/plane" "$@"; }
-# METHOD PATH [BODY-FILE]: prints the answer; fails when there is none or it is a refusal
+# METHOD PATH [BODY-FILE]: prints the answer; fails when there is none or it is a refusal. What changes
+# nothing is asked again when the plane dies over it.
 api() {
-	curl -sS --fail-with-body --max-time 60 --cacert "$FLOW_DIR/plane/ca.crt" --config - -X "$1" "$PLANE_URL$2" \
-		${3:+--data-binary "@$3"} <<<"header = \"ApiKey: $PLANE_KEY\"
-header = \"Content-Type: application/json\""
+	local status i
+	for ((i = 0; i < 50; i++)); do
+		curl -sS --fail-with-body --max-time 60 --cacert "$FLOW_DIR/plane/ca.crt" --config - -X "$1" "$PLANE_URL$2" \
+			${3:+--data-binary "@$3"} <<-CURL
+			header = "ApiKey: $PLANE_KEY"
+			header = "Content-Type: application/json"
+		CURL
+		status=$?
+		case $status in 7 | 35 | 52 | 56) ;; *) return $status ;; esac
+		[ "$1" = GET ] || [ "$2" = /v1/dashboard/spectroclusters/search ] || return $status
+		read -rt 0.05 <> <(:)
+	done 2>/dev/null
+	return "$status"
 }
-# SECONDS METHOD PATH [BODY-FILE]: again until it is answered; for what can be asked twice
-api_until() {
-	local s=$1
-	shift
-	flow_until "$s" "$1 $2" api_kept "$@"
-	cat "$FLOW_DIR/api.$BASHPID"
-	rm -f "$FLOW_DIR/api.$BASHPID"
-}
-api_kept() { api "$@" >"$FLOW_DIR/api.$BASHPID"; }
 
 # --- gateway
 
@@ -207,16 +209,25 @@ gateway_conf() {
 	limits = { take_back_s = ${GATEWAY_TAKE_BACK_S:-120}; };
 	CONF
 }
+gateway_code() { planectl pair --cloud sim ${2:+--overlord "$2"} --output json >"$FLOW_DIR/$1.pair"; }
 # [NAME [UID of a gateway that is paired again]]
 gateway_pair() {
 	local gw=${1:-gw}
-	planectl pair --cloud sim ${2:+--overlord "$2"} --output json >"$FLOW_DIR/$gw.pair" ||
-		flow_fail "no pairing code"
+	flow_until 30 "a pairing code" gateway_code "$gw" "${2:-}"
 	(umask 077; json 'd["pairingCode"]' <"$FLOW_DIR/$gw.pair" >"$FLOW_DIR/$gw.code")
 	FLOW_SECRETS+=("$(cat "$FLOW_DIR/$gw.code")")
 	[ -e "$FLOW_DIR/$gw.conf" ] || gateway_conf "$gw"
-	"$PCG_BUILD/pcgd" --config "$FLOW_DIR/$gw.conf" --pair "$FLOW_DIR/$gw.code" >>"$FLOW_DIR/$gw.log" 2>&1 ||
-		flow_fail "gateway $gw cannot be paired"
+	gateway_enrol "$gw"
+}
+# [NAME]: with the code that gateway_pair left; an attempt that is cut short is made again
+gateway_enrol() {
+	local gw=${1:-gw}
+	flow_until 30 "gateway $gw is paired" gateway_enrol_once "$gw"
+}
+gateway_enrol_once() {
+	"$PCG_BUILD/pcgd" --config "$FLOW_DIR/$1.conf" --pair "$FLOW_DIR/$1.code" >>"$FLOW_DIR/$1.log" 2>&1 && return 0
+	echo $? >>"$FLOW_DIR/$1.ends"
+	return 1
 }
 gateway_start() {
 	local gw=${1:-gw}
@@ -226,6 +237,7 @@ gateway_start() {
 	flow_start "$gw" "$PCG_BUILD/pcgd" --config "$FLOW_DIR/$gw.conf"
 }
 pcgctl() { "$PCG_BUILD/pcgctl" "$@"; }
+# Of the first gateway
 gateway_active() { api GET /v1/overlords | json 'd["items"][0]["status"]["isActive"] or sys.exit(1)'; }
 gateway_uid() { api GET /v1/overlords | json 'd["items"][0]["metadata"]["uid"]'; }
 
@@ -248,9 +260,19 @@ print(json.dumps({"metadata": {"name": "lab", "annotations": {"overlordUid": sys
                   "spec": {"endpoint": sys.argv[2], "token": open(sys.argv[3]).readline().strip()}}))' \
 		"$overlord" "$SIM_URL" "${1:-$FLOW_DIR/token}"
 }
+# LIST-PATH POST-PATH BODY-FILE NAME: the uid of what is made, once, although answers may be lost
+api_ensure() {
+	local end uid
+	end=$(($(flow_now_ms) + 30000))
+	while :; do
+		api GET "$1" 2>/dev/null | json "next((i['metadata']['uid'] for i in d['items'] if i['metadata']['name'] == '$4'), None) or sys.exit(1)" 2>/dev/null && return 0
+		api POST "$2" "$3" 2>/dev/null | json 'd["uid"]' 2>/dev/null && return 0
+		[ "$(flow_now_ms)" -lt $end ] || { api POST "$2" "$3" >&9; return 1; }
+	done
+}
 account_add() {
 	account_body >"$FLOW_DIR/account.json"
-	ACCOUNT=$(api POST /v1/cloudaccounts/sim "$FLOW_DIR/account.json" | json 'd["uid"]') ||
+	ACCOUNT=$(api_ensure /v1/cloudaccounts/sim /v1/cloudaccounts/sim "$FLOW_DIR/account.json" lab) ||
 		flow_fail "no account"
 }
 # FILE with another token
@@ -265,9 +287,9 @@ profile_add() {
 	 {"name": "flannel", "type": "manifest", "layer": "cni", "manifests": [{"name": "cni", "content":
 	  "apiVersion: apps/v1\nkind: DaemonSet\nmetadata:\n  name: cni\n  namespace: kube-system\nspec:\n  selector: {matchLabels: {app: cni}}\n  template:\n    metadata: {labels: {app: cni}}\n    spec:\n      hostNetwork: true\n      tolerations: [{operator: Exists}]\n      containers: [{name: cni, image: cni:1}]\n"}]}]}}}
 	PROFILE
-	PROFILE=$(api POST /v1/clusterprofiles "$FLOW_DIR/profile.json" | json 'd["uid"]') ||
+	PROFILE=$(api_ensure /v1/dashboard/clusterprofiles/metadata /v1/clusterprofiles "$FLOW_DIR/profile.json" base) ||
 		flow_fail "no profile"
-	api PATCH "/v1/clusterprofiles/$PROFILE/publish" >/dev/null || flow_fail "no profile"
+	flow_until 30 "the profile is published" api PATCH "/v1/clusterprofiles/$PROFILE/publish"
 }
 
 # --- clusters
@@ -295,13 +317,17 @@ cluster_create() {
 }
 # A line for each cluster that the plane knows: name uid state phase
 clusters() {
-	api POST /v1/dashboard/spectroclusters/search <(echo '{}') | python3 -c 'import json, sys
+	[ -e "$FLOW_DIR/search.json" ] || echo '{}' >"$FLOW_DIR/search.json"
+	api POST /v1/dashboard/spectroclusters/search "$FLOW_DIR/search.json" | python3 -c 'import json, sys
 for c in json.load(sys.stdin)["items"]:
     s = c["status"]
     print(c["metadata"]["name"], c["metadata"]["uid"], s.get("state"), s.get("phase") or "-")'
 }
 cluster_uid() { clusters | awk -v n="$1" '$1 == n { print $2; found = 1 } END { exit !found }'; }
-cluster_delete() { api DELETE "/v1/spectroclusters/$1${2:+?forceDelete=$2}" >/dev/null; }
+# UID [true]: asked for until it is answered; true: forced
+cluster_delete() {
+	flow_until 30 "the delete of $1 is taken" api DELETE "/v1/spectroclusters/$1${2:+?forceDelete=$2}"
+}
 # NAME-or-UID: phase as the gateway sees it, "gone" when it is deleted or was never here
 cluster_phase() {
 	local doc
