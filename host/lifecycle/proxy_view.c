@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const url_fields[] = { "httpProxy", "httpsProxy" };
+static const char *const url_fields[] = {"httpProxy", "httpsProxy"};
 
 /* "a, b c" as NO_PROXY has it. */
 static json_t *list_of(const char *text)
@@ -27,8 +27,8 @@ static json_t *list_of(const char *text)
 	return list;
 }
 
-/* Without user and password, and without the slash that may end it. A proxy's URL has no path, so the
- * last @ ends the credentials whatever is in them. The caller frees. */
+/* Without user and password, and without the slash that may end it. A proxy's URL has no path, so
+ * the last @ ends the credentials whatever is in them. The caller frees. */
 static char *without_credentials(const char *url)
 {
 	const char *host = strstr(url, "://"), *at = strrchr(url, '@');
@@ -89,7 +89,8 @@ json_t *proxy_view_public(const json_t *settings)
 	return out;
 }
 
-/* The URL of the settings that is this one but for credentials, the same field's first; else the URL itself. */
+/* The URL of the settings that is this one but for credentials, the same field's first; else the
+ * URL itself. */
 static const char *with_credentials(const json_t *settings, size_t field, const char *url)
 {
 	AUTO_FREE char *asked = without_credentials(url);
@@ -97,7 +98,8 @@ static const char *with_credentials(const json_t *settings, size_t field, const 
 	if (strchr(url, '@'))
 		return url;
 	for (size_t i = 0; i < ARRAY_LEN(url_fields); i++) {
-		const char *kept = json_str(settings, url_fields[(field + i) % ARRAY_LEN(url_fields)]);
+		const char *kept =
+			json_str(settings, url_fields[(field + i) % ARRAY_LEN(url_fields)]);
 		AUTO_FREE char *bare = kept ? without_credentials(kept) : NULL;
 
 		if (bare && !strcasecmp(bare, asked))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host's side: the set in force, a worker for each tenant on need, one question at a time each. */
+/* The host's side: the set in force, a worker for each tenant on need, one question at a time. */
 #include "config.h"
 
 #include "host/policy/policy_impl.h"
@@ -16,9 +16,9 @@
 #define STARTS_MAX 2 /* workers that one question may lose before a script of it ran */
 
 /*
- * A question waits in its tenant's queue; once answered it waits in the policy's ready list, and the
- * loop tells it from there: no callback runs inside a function of this file that holds a tenant.
- * A tenant lives while it has questions or a worker.
+ * A question waits in its tenant's queue; once answered it waits in the policy's ready list, and
+ * the loop tells it from there: no callback runs inside a function of this file that holds a
+ * tenant. A tenant lives while it has questions or a worker.
  */
 struct question {
 	struct question *next;
@@ -184,7 +184,8 @@ static void take_reply(struct tenant *t, json_t *doc)
 		answer(t, NULL);
 	} else if (!result || policy_schema_check(hook, result, &err)) {
 		if (!result)
-			pcg_fail(&err, PCG_CLASS_PERMANENT, "", "its worker answered without a result");
+			pcg_fail(&err, PCG_CLASS_PERMANENT, "",
+				 "its worker answered without a result");
 		err.class = PCG_CLASS_PERMANENT;
 		pcg_fail_prefix(&err, "policy %s, hook %s", t->script, hook);
 		fail(t, &err);
@@ -224,12 +225,14 @@ static void why_ended(const struct tenant *t, struct worker *w, const char *reas
 	const char *hook = t->waiting.head->hook;
 
 	if (!*t->script || (!t->late && worker_killed_outside(w)))
-		pcg_fail(err, PCG_CLASS_RETRY, "look whether the machine is short of memory or processes",
-			 "policies of tenant %s, hook %s: the worker ended: %s", t->name, hook, reason);
+		pcg_fail(err, PCG_CLASS_RETRY,
+			 "look whether the machine is short of memory or processes",
+			 "policies of tenant %s, hook %s: the worker ended: %s", t->name, hook,
+			 reason);
 	else if (t->late)
 		pcg_fail(err, PCG_CLASS_PERMANENT, "look for a loop in it that does not end",
-			 "policy %s, hook %s: stopped after %u ms without a result", t->script, hook,
-			 t->policy->deadline_ms);
+			 "policy %s, hook %s: stopped after %u ms without a result", t->script,
+			 hook, t->policy->deadline_ms);
 	else
 		pcg_fail(err, PCG_CLASS_PERMANENT, "look for what uses that much memory in it",
 			 "policy %s, hook %s: its worker ended: %s", t->script, hook, reason);
@@ -246,7 +249,8 @@ static void on_end(void *arg, struct worker *w, const char *reason)
 		why_ended(t, w, reason, &err);
 		log_err("policy_worker_ended", &err, LS("tenant", t->name));
 		/* Not the script's doing and not ours: once more with another worker. */
-		if (err.class == PCG_CLASS_RETRY && !t->late && t->waiting.head->starts < STARTS_MAX) {
+		if (err.class == PCG_CLASS_RETRY && !t->late &&
+		    t->waiting.head->starts < STARTS_MAX) {
 			t->asked = false;
 			uv_timer_stop(t->timer);
 		} else {
@@ -270,10 +274,15 @@ static int start_worker(struct tenant *t, json_t *scripts, struct pcg_error *err
 {
 	struct policy *p = t->policy;
 	AUTO_JSON json_t *hello = policy_hello(scripts, p->memory_max);
-	struct worker_spec spec = { .exe = p->exe, .role = "policy", .name = t->name,
-				    .hello = hello, .memory_max = POLICY_PROCESS_MAX(p->memory_max),
-				    .max_files = 16, .on_frame = on_frame, .on_end = on_end,
-				    .arg = t };
+	struct worker_spec spec = {.exe = p->exe,
+				   .role = "policy",
+				   .name = t->name,
+				   .hello = hello,
+				   .memory_max = POLICY_PROCESS_MAX(p->memory_max),
+				   .max_files = 16,
+				   .on_frame = on_frame,
+				   .on_end = on_end,
+				   .arg = t};
 
 	json_decref(t->scripts);
 	t->scripts = json_incref(scripts);
@@ -369,8 +378,8 @@ static bool has_hook(const struct policy *p, const char *folder, const char *hoo
 
 	if (!scripts)
 		scripts = json_object_get(p->hooks, POLICY_ALL);
-	json_object_foreach(scripts, script, names)
-		json_array_foreach(names, i, name)
+	json_object_foreach (scripts, script, names)
+		json_array_foreach (names, i, name)
 			if (!strcmp(json_string_value(name), hook))
 				return true;
 	return false;
@@ -387,8 +396,8 @@ static int folder_of(const struct policy *p, const char *uid, const char *name, 
 	if (by_uid && by_name)
 		return pcg_fail(err, PCG_CLASS_PERMANENT,
 				"put the scripts of both into one, remove the other, pcgctl reload",
-				"tenant %s has two policy folders in %s: %s and %s", name, p->dir, uid,
-				name);
+				"tenant %s has two policy folders in %s: %s and %s", name, p->dir,
+				uid, name);
 	*folder = by_uid ? uid : by_name ? name : POLICY_ALL;
 	return 0;
 }
@@ -554,13 +563,13 @@ json_t *policy_list(const struct policy *p)
 	const char *tenant;
 
 	clock_rfc3339(p->since_ms, since);
-	json_object_foreach(p->hooks, tenant, scripts) {
+	json_object_foreach (p->hooks, tenant, scripts) {
 		json_t *names = json_array();
 		const char *script;
 
-		json_object_foreach(scripts, script, hooks)
-			json_array_append_new(names, json_pack("{s:s,s:O}", "name", script, "hooks",
-							       hooks));
+		json_object_foreach (scripts, script, hooks)
+			json_array_append_new(
+				names, json_pack("{s:s,s:O}", "name", script, "hooks", hooks));
 		json_array_append_new(tenants, json_pack("{s:s,s:o,s:s}", "tenant", tenant,
 							 "scripts", names, "since", since));
 	}

@@ -13,9 +13,9 @@
 #define STEPS_MAX 16
 
 /* What names a cluster, says who owns it and where it reports to, is not a policy's to change. */
-static const char *const fixed[] = { "uid",	"name",	      "tenant",	  "tenantName", "project",
-				     "projectName", "generation", "desired", "cloudType",
-				     "account", "problems",   "recovery", "planeUrl", "planeCa" };
+static const char *const fixed[] = {
+	"uid",     "name",      "tenant",  "tenantName", "project",  "projectName", "generation",
+	"desired", "cloudType", "account", "problems",   "recovery", "planeUrl",    "planeCa"};
 
 static bool is_below(const char *path, const char *above)
 {
@@ -65,7 +65,8 @@ static int check_path(const char *path, struct pcg_error *err)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
 		if (!strcmp(path, fixed[i]) || is_below(path, fixed[i]))
-			return refuse(err, path, "is not allowed: it names the cluster or its owner");
+			return refuse(err, path,
+				      "is not allowed: it names the cluster or its owner");
 	return 0;
 }
 
@@ -74,15 +75,16 @@ int policy_changes_check(const json_t *changes, struct pcg_error *err)
 	const char *path, *other;
 	json_t *v, *w;
 
-	json_object_foreach((json_t *)changes, path, v) {
+	json_object_foreach ((json_t *)changes, path, v) {
 		int r = check_path(path, err);
 
 		if (r)
 			return r;
-		json_object_foreach((json_t *)changes, other, w)
+		json_object_foreach ((json_t *)changes, other, w)
 			if (is_below(other, path))
-				return refuse(err, other, "lies below another change of the same "
-							  "result: give the whole of it once");
+				return refuse(err, other,
+					      "lies below another change of the same "
+					      "result: give the whole of it once");
 	}
 	return 0;
 }
@@ -129,16 +131,19 @@ static int set_last(json_t *at, const char *step, const char *path, const json_t
 		    struct pcg_error *err)
 {
 	size_t index = 0;
-	json_t *old = json_is_array(at) ? list_element(at, step, &index) : json_object_get(at, step);
+	json_t *old =
+		json_is_array(at) ? list_element(at, step, &index) : json_object_get(at, step);
 	json_t *copy;
 	char why[160];
 
 	if (json_is_array(at) && !old)
-		return refuse(err, path, "names no element of that list: lists are numbered from 0; "
-					 "to make one longer, give all of it");
+		return refuse(err, path,
+			      "names no element of that list: lists are numbered from 0; "
+			      "to make one longer, give all of it");
 	copy = shaped(old, value);
 	if (!copy) {
-		snprintf(why, sizeof(why), "puts %s where %s was", type_name(value), type_name(old));
+		snprintf(why, sizeof(why), "puts %s where %s was", type_name(value),
+			 type_name(old));
 		return refuse(err, path, why);
 	}
 	if (json_is_array(at))
@@ -160,8 +165,9 @@ static int apply_one(json_t *spec, const char *path, const json_t *value, struct
 	for (;;) {
 		rest = take_step(rest, step);
 		if (!json_is_object(at) && !json_is_array(at))
-			return refuse(err, path, "leads through what is neither a record nor an "
-						 "element of a list");
+			return refuse(err, path,
+				      "leads through what is neither a record nor an "
+				      "element of a list");
 		if (!rest)
 			return set_last(at, step, path, value, err);
 		at = step_into(at, step);
@@ -174,7 +180,7 @@ int policy_changes_apply(json_t *spec, const json_t *changes, struct pcg_error *
 	json_t *v;
 	int r;
 
-	json_object_foreach((json_t *)changes, path, v) {
+	json_object_foreach ((json_t *)changes, path, v) {
 		r = apply_one(spec, path, v, err);
 		if (r)
 			return r;
@@ -188,8 +194,8 @@ void policy_changes_join(json_t *total, const json_t *more)
 	json_t *v, *w;
 	void *next;
 
-	json_object_foreach((json_t *)more, path, v) {
-		json_object_foreach_safe(total, next, old, w)
+	json_object_foreach ((json_t *)more, path, v) {
+		json_object_foreach_safe (total, next, old, w)
 			if (!strcmp(old, path) || is_below(old, path))
 				json_object_del(total, old);
 		json_object_set(total, path, v);

@@ -38,11 +38,13 @@ static int visible(const struct dirent *d)
 static char *fail_text(const char *path, struct buf *report)
 {
 	buf_addf(report, "%s: cannot be read: %s\n", path,
-		 errno == ELOOP ? "it is a symbolic link; put the file itself there" : strerror(errno));
+		 errno == ELOOP ? "it is a symbolic link; put the file itself there"
+				: strerror(errno));
 	return NULL;
 }
 
-/* As many bytes as the file had when it was looked at; one that grows is noticed by the second reading. */
+/* As many bytes as the file had when it was looked at; one that grows is noticed by the second
+ * reading. */
 static char *read_all(int fd, size_t size, size_t *len)
 {
 	AUTO_FREE char *text = calloc(1, size + 1);
@@ -114,7 +116,8 @@ static int is_dir(const char *path, struct buf *report)
 	struct stat st;
 
 	if (lstat(path, &st) || S_ISLNK(st.st_mode)) {
-		buf_addf(report, "%s: a symbolic link, or it cannot be read; put the folder itself there\n",
+		buf_addf(report,
+			 "%s: a symbolic link, or it cannot be read; put the folder itself there\n",
 			 path);
 		return -1;
 	}
@@ -199,7 +202,8 @@ static void take_one_test(struct test_reader *t, const char *file, json_t *doc)
 		buf_addf(t->report,
 			 "%s: a test is {\"name\": text, \"hook\": admission, ca_bundle, proxy or "
 			 "node_bootstrap, \"input\": {...}, \"expect\": {...} or null, or "
-			 "\"expectError\": text}, or a list of such\n", file);
+			 "\"expectError\": text}, or a list of such\n",
+			 file);
 		t->result = -1;
 		return;
 	}
@@ -225,7 +229,7 @@ static void take_test(void *arg, const char *name, const char *text)
 	}
 	if (!json_is_array(doc))
 		take_one_test(t, name, doc);
-	json_array_foreach(doc, i, one)
+	json_array_foreach (doc, i, one)
 		take_one_test(t, name, one);
 }
 
@@ -246,7 +250,7 @@ static size_t bytes_of(const json_t *scripts)
 	size_t bytes = 0, i;
 	json_t *s;
 
-	json_array_foreach(scripts, i, s)
+	json_array_foreach (scripts, i, s)
 		bytes += strlen(json_str_or(s, "text", ""));
 	return bytes;
 }
@@ -270,7 +274,8 @@ static int take_tenant(const char *dir, const char *name, const json_t *all, str
 	} else if (!folder && ends_with(name, ".lua")) {
 		buf_addf(report,
 			 "%s: put it into a folder of the tenant's uid or name, or into %s for all "
-			 "tenants\n", path, POLICY_ALL);
+			 "tenants\n",
+			 path, POLICY_ALL);
 		r = -1;
 	}
 	return folder < 0 ? -1 : r;
@@ -328,7 +333,7 @@ int policy_dir_read(const char *dir, json_t **set, struct buf *report)
 
 int policy_dir_tests(const char *dir, json_t **tests, struct buf *report)
 {
-	struct test_reader t = { .report = report };
+	struct test_reader t = {.report = report};
 	struct dirent **list;
 	int n;
 

@@ -59,14 +59,15 @@ static int lua_log_text(lua_State *L)
 	return 0;
 }
 
-/* Other chunks, the collector, our standard output; and chance: the same input has the same answer. */
+/* Other chunks, the collector, our standard output; and chance: the same input has the same answer.
+ */
 static void remove_names(lua_State *L)
 {
 	static const char *const names[][2] = {
-		{ "_G", "dofile" }, { "_G", "loadfile" }, { "_G", "load" },
-		{ "_G", "require" }, { "_G", "collectgarbage" }, { "_G", "print" },
-		{ "_G", "warn" }, { "string", "dump" }, { "math", "random" },
-		{ "math", "randomseed" },
+		{"_G", "dofile"},       {"_G", "loadfile"},       {"_G", "load"},
+		{"_G", "require"},      {"_G", "collectgarbage"}, {"_G", "print"},
+		{"_G", "warn"},         {"string", "dump"},       {"math", "random"},
+		{"math", "randomseed"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -80,9 +81,9 @@ static void remove_names(lua_State *L)
 static void open_libraries(lua_State *L, const char *script)
 {
 	static const luaL_Reg libraries[] = {
-		{ LUA_GNAME, luaopen_base },	    { LUA_TABLIBNAME, luaopen_table },
-		{ LUA_STRLIBNAME, luaopen_string }, { LUA_MATHLIBNAME, luaopen_math },
-		{ LUA_UTF8LIBNAME, luaopen_utf8 },
+		{LUA_GNAME, luaopen_base},        {LUA_TABLIBNAME, luaopen_table},
+		{LUA_STRLIBNAME, luaopen_string}, {LUA_MATHLIBNAME, luaopen_math},
+		{LUA_UTF8LIBNAME, luaopen_utf8},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(libraries); i++) {
@@ -120,9 +121,9 @@ static bool get_hook(lua_State *L, const char *name)
 
 static void list_hooks(lua_State *L, json_t *hooks)
 {
-#define X(id, input, result)                                                                       \
-	if (get_hook(L, #id))                                                                      \
-		json_array_append_new(hooks, json_string(#id));                                    \
+#define X(id, input, result)                                    \
+	if (get_hook(L, #id))                                   \
+		json_array_append_new(hooks, json_string(#id)); \
 	lua_pop(L, 1);
 	POLICY_HOOKS(X)
 #undef X
@@ -138,8 +139,8 @@ static int evaluate(lua_State *L)
 
 	open_libraries(L, e->name);
 	/* Lua cuts long names in the middle of its messages; ours is said by lua_failed anyway. */
-	snprintf(chunk, sizeof(chunk), "@%s", strrchr(e->name, '/') ? strrchr(e->name, '/') + 1 :
-								       e->name);
+	snprintf(chunk, sizeof(chunk), "@%s",
+		 strrchr(e->name, '/') ? strrchr(e->name, '/') + 1 : e->name);
 	if (luaL_loadbufferx(L, e->text, strlen(e->text), chunk, "t"))
 		return lua_error(L);
 	lua_call(L, 0, 0);
@@ -157,7 +158,8 @@ static int evaluate(lua_State *L)
 	return 0;
 }
 
-/* Says which line it was where the message does not: error() takes any value, and C functions know no line. */
+/* Says which line it was where the message does not: error() takes any value, and C functions know
+ * no line. */
 static int add_line(lua_State *L)
 {
 	const char *said = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
@@ -182,7 +184,7 @@ static int add_line(lua_State *L)
 static int lua_failed(lua_State *L, int status, const struct evaluation *e, struct pcg_error *err)
 {
 	const char *said = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
-							   : "an error that is not a text";
+							  : "an error that is not a text";
 
 	if (status == LUA_ERRMEM)
 		said = "it needs more memory than is allowed";
@@ -194,7 +196,7 @@ static int lua_failed(lua_State *L, int status, const struct evaluation *e, stru
 
 static int run(struct evaluation *e, size_t memory_max, struct pcg_error *err)
 {
-	struct memory memory = { .max = memory_max };
+	struct memory memory = {.max = memory_max};
 	lua_State *L = lua_newstate(allocate, &memory);
 	int status, r = 0;
 
@@ -219,9 +221,9 @@ static int run(struct evaluation *e, size_t memory_max, struct pcg_error *err)
 
 int policy_lua_hooks(const json_t *script, size_t memory_max, json_t **hooks, struct pcg_error *err)
 {
-	struct evaluation e = { .name = json_str_or(script, "name", "?"),
-				.text = json_str_or(script, "text", ""),
-				.hooks = json_array() };
+	struct evaluation e = {.name = json_str_or(script, "name", "?"),
+			       .text = json_str_or(script, "text", ""),
+			       .hooks = json_array()};
 	int r = run(&e, memory_max, err);
 
 	if (r)
@@ -259,7 +261,7 @@ int policy_lua_eval(const json_t *scripts, const char *hook, const json_t *input
 
 	*result = NULL;
 	for (i = 0; i < json_array_size(scripts) && !refused; i++) {
-		struct evaluation e = { .hook = hook, .input = given };
+		struct evaluation e = {.hook = hook, .input = given};
 		int r;
 
 		script = json_array_get(scripts, i);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One worker for each question, waited for in a loop of its own: what check, test and reload use, so
- * that a hostile script is parsed where an evaluation would run. */
+/* One worker for each question, waited for in a loop of its own: what check, test and reload use,
+ * so that a hostile script is parsed where an evaluation would run. */
 #include "config.h"
 
 #include "host/policy/policy_impl.h"
@@ -81,7 +81,8 @@ static void on_end(void *arg, struct worker *w, const char *reason)
 	if (r->job->reply)
 		;
 	else if (!*r->script)
-		pcg_fail(err, PCG_CLASS_RETRY, "look whether the machine is short of memory or processes",
+		pcg_fail(err, PCG_CLASS_RETRY,
+			 "look whether the machine is short of memory or processes",
 			 "trying policies: the worker ended: %s", reason);
 	else if (r->late)
 		pcg_fail(err, PCG_CLASS_PERMANENT, "look for a loop in it that does not end",
@@ -97,9 +98,15 @@ static int start(struct run *r)
 {
 	struct crew *c = r->crew;
 	AUTO_JSON json_t *hello = policy_hello(r->job->scripts, c->memory_max);
-	struct worker_spec spec = { .exe = c->exe, .role = "policy", .name = "check", .hello = hello,
-				    .memory_max = POLICY_PROCESS_MAX(c->memory_max), .max_files = 16,
-				    .on_frame = on_frame, .on_end = on_end, .arg = r };
+	struct worker_spec spec = {.exe = c->exe,
+				   .role = "policy",
+				   .name = "check",
+				   .hello = hello,
+				   .memory_max = POLICY_PROCESS_MAX(c->memory_max),
+				   .max_files = 16,
+				   .on_frame = on_frame,
+				   .on_end = on_end,
+				   .arg = r};
 
 	r->late = false;
 	r->script[0] = '\0';
@@ -123,8 +130,11 @@ static void take_job(struct run *r)
 void policy_run_jobs(const char *exe, struct policy_job *jobs, size_t n, uint32_t deadline_ms,
 		     uint64_t memory_max)
 {
-	struct crew c = { .exe = exe, .jobs = jobs, .n = n, .deadline_ms = deadline_ms,
-			  .memory_max = memory_max ? memory_max : POLICY_MEMORY_MAX };
+	struct crew c = {.exe = exe,
+			 .jobs = jobs,
+			 .n = n,
+			 .deadline_ms = deadline_ms,
+			 .memory_max = memory_max ? memory_max : POLICY_MEMORY_MAX};
 
 	uv_loop_init(&c.loop);
 	for (size_t i = 0; i < AT_ONCE; i++) {

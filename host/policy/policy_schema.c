@@ -14,33 +14,33 @@
 enum empty { AS_IT_IS, LIST, RECORD }; /* what an empty Lua table is in that place */
 
 /* shape, an empty table, what it is called in errors; each has a function wrong_SHAPE */
-#define SHAPES(X)                                                                                  \
-	X(flag, AS_IT_IS, "true or false")                                                         \
-	X(text, AS_IT_IS, "a text")                                                                \
-	X(proxy_url, AS_IT_IS, "a text http://HOST[:PORT], or \"\" for none")                      \
-	X(no_proxy, LIST, "a list of host names, domains, addresses and networks")                 \
-	X(commands, LIST, "a list of texts")                                                       \
-	X(changes, RECORD, "a table of [\"path\"] = value")                                        \
-	X(certificates, LIST, "a list of {name = text, pem = text}")                               \
+#define SHAPES(X)                                                                  \
+	X(flag, AS_IT_IS, "true or false")                                         \
+	X(text, AS_IT_IS, "a text")                                                \
+	X(proxy_url, AS_IT_IS, "a text http://HOST[:PORT], or \"\" for none")      \
+	X(no_proxy, LIST, "a list of host names, domains, addresses and networks") \
+	X(commands, LIST, "a list of texts")                                       \
+	X(changes, RECORD, "a table of [\"path\"] = value")                        \
+	X(certificates, LIST, "a list of {name = text, pem = text}")               \
 	X(files, LIST, "a list of {path, content, owner, permissions}")
 
 /* hook, field, shape */
-#define FIELDS(X)                                                                                  \
-	X(admission, allow, flag)                                                                  \
-	X(admission, reason, text)                                                                 \
-	X(admission, change, changes)                                                              \
-	X(ca_bundle, certificates, certificates)                                                   \
-	X(proxy, httpProxy, proxy_url)                                                             \
-	X(proxy, httpsProxy, proxy_url)                                                            \
-	X(proxy, noProxy, no_proxy)                                                                \
-	X(node_bootstrap, files, files)                                                            \
-	X(node_bootstrap, preKubeadmCommands, commands)                                            \
+#define FIELDS(X)                                       \
+	X(admission, allow, flag)                       \
+	X(admission, reason, text)                      \
+	X(admission, change, changes)                   \
+	X(ca_bundle, certificates, certificates)        \
+	X(proxy, httpProxy, proxy_url)                  \
+	X(proxy, httpsProxy, proxy_url)                 \
+	X(proxy, noProxy, no_proxy)                     \
+	X(node_bootstrap, files, files)                 \
+	X(node_bootstrap, preKubeadmCommands, commands) \
 	X(node_bootstrap, postKubeadmCommands, commands)
 
 bool policy_hook_known(const char *hook)
 {
-#define X(id, input, result)                                                                       \
-	if (!strcmp(hook, #id))                                                                    \
+#define X(id, input, result)    \
+	if (!strcmp(hook, #id)) \
 		return true;
 	POLICY_HOOKS(X)
 #undef X
@@ -85,12 +85,13 @@ static bool wrong_no_proxy(const json_t *v, struct pcg_error *err)
 
 	if (!json_is_array(v))
 		return wrong(err, "it is something else");
-	json_array_foreach(v, i, e) {
+	json_array_foreach (v, i, e) {
 		const char *s = json_string_value(e);
 
 		if (!s || !*s || strpbrk(s, ", \t\r\n\"'\\$`"))
-			return wrong(err, "an entry is not the text of one host, domain, address or "
-					  "network");
+			return wrong(err,
+				     "an entry is not the text of one host, domain, address or "
+				     "network");
 		if (no_proxy_check(s, err))
 			return true;
 	}
@@ -104,7 +105,7 @@ static bool wrong_commands(const json_t *v, struct pcg_error *err)
 
 	if (!json_is_array(v))
 		return wrong(err, "it is something else");
-	json_array_foreach(v, i, e)
+	json_array_foreach (v, i, e)
 		if (wrong_text(e, err))
 			return wrong(err, "an entry is not a text, or empty");
 	return false;
@@ -128,7 +129,7 @@ static bool record_of_texts(const json_t *o, const char *const *names, size_t ne
 	for (i = 0; i < needed; i++)
 		if (!json_str(o, names[i]))
 			return false;
-	json_object_foreach((json_t *)o, key, v) {
+	json_object_foreach ((json_t *)o, key, v) {
 		for (i = 0; names[i] && strcmp(names[i], key); i++)
 			;
 		if (!names[i] || !json_is_string(v))
@@ -139,17 +140,18 @@ static bool record_of_texts(const json_t *o, const char *const *names, size_t ne
 
 static bool wrong_certificates(const json_t *v, struct pcg_error *err)
 {
-	static const char *const names[] = { "name", "pem", NULL };
+	static const char *const names[] = {"name", "pem", NULL};
 	size_t i, count;
 	json_t *c;
 
 	if (!json_is_array(v))
 		return wrong(err, "it is something else");
-	json_array_foreach(v, i, c) {
+	json_array_foreach (v, i, c) {
 		if (!record_of_texts(c, names, 2) || !*json_str(c, "name"))
 			return wrong(err, "an entry is not {name = text, pem = text}");
 		if (strstr(json_str(c, "pem"), "PRIVATE KEY"))
-			return wrong(err, "an entry holds a private key, which no node may be given");
+			return wrong(err,
+				     "an entry holds a private key, which no node may be given");
 		if (pki_bundle_check(json_str(c, "pem"), &count, err)) {
 			pcg_fail_prefix(err, "certificate \"%.60s\"", json_str(c, "name"));
 			return true;
@@ -186,13 +188,13 @@ static bool path_wrong(const char *s)
 
 static bool wrong_files(const json_t *v, struct pcg_error *err)
 {
-	static const char *const names[] = { "path", "content", "owner", "permissions", NULL };
+	static const char *const names[] = {"path", "content", "owner", "permissions", NULL};
 	size_t i;
 	json_t *f;
 
 	if (!json_is_array(v))
 		return wrong(err, "it is something else");
-	json_array_foreach(v, i, f) {
+	json_array_foreach (v, i, f) {
 		if (!record_of_texts(f, names, 2))
 			return wrong(err, "an entry needs path and content, may have owner and "
 					  "permissions, all of them texts");
@@ -212,7 +214,7 @@ struct shape {
 	bool (*wrong)(const json_t *v, struct pcg_error *err);
 };
 
-#define X(id, empty, doc) static const struct shape shape_##id = { empty, doc, wrong_##id };
+#define X(id, empty, doc) static const struct shape shape_##id = {empty, doc, wrong_##id};
 SHAPES(X)
 #undef X
 
@@ -220,7 +222,7 @@ static const struct field {
 	const char *hook, *name;
 	const struct shape *shape;
 } fields[] = {
-#define X(hook, field, shape) { #hook, #field, &shape_##shape },
+#define X(hook, field, shape) {#hook, #field, &shape_##shape},
 	FIELDS(X)
 #undef X
 };
@@ -269,9 +271,10 @@ static int check_field(const char *hook, const char *name, const json_t *v, stru
 static int check_decision(const json_t *result, struct pcg_error *err)
 {
 	if (!json_object_get(result, "allow"))
-		return pcg_fail(err, PCG_CLASS_PERMANENT,
-				"return {allow = true} or {allow = false, reason = \"...\"}, or nothing",
-				"the result has no field \"allow\"");
+		return pcg_fail(
+			err, PCG_CLASS_PERMANENT,
+			"return {allow = true} or {allow = false, reason = \"...\"}, or nothing",
+			"the result has no field \"allow\"");
 	if (json_is_false(json_object_get(result, "allow")) && !json_object_get(result, "reason"))
 		return pcg_fail(err, PCG_CLASS_PERMANENT,
 				"return {allow = false, reason = \"...\"}: the reason is shown to "
@@ -287,10 +290,11 @@ int policy_schema_check(const char *hook, json_t *result, struct pcg_error *err)
 	int r;
 
 	if (!json_is_object(result))
-		return pcg_fail(err, PCG_CLASS_PERMANENT, "return a table, or nothing",
-				"the result is not a table of the fields that docs/policy.md lists");
+		return pcg_fail(
+			err, PCG_CLASS_PERMANENT, "return a table, or nothing",
+			"the result is not a table of the fields that docs/policy.md lists");
 	settle_empty(hook, result);
-	json_object_foreach(result, key, v) {
+	json_object_foreach (result, key, v) {
 		r = check_field(hook, key, v, err);
 		if (r)
 			return r;
@@ -346,7 +350,7 @@ int policy_merge(const char *hook, json_t *total, json_t *result, json_t *input,
 
 	if (!strcmp(hook, "admission"))
 		return merge_admission(total, result, input, err);
-	json_object_foreach(result, key, v) {
+	json_object_foreach (result, key, v) {
 		if (!strcmp(hook, "node_bootstrap"))
 			extend(total, key, v);
 		else

@@ -28,11 +28,11 @@ static int take_check(const struct policy_job *job, struct buf *report, const ch
 	size_t i;
 
 	if (!json_is_array(problems) || !json_is_object(found)) {
-		add_problem(report, job->reply ? "a policy worker gave no answer to a check" :
-						 job->err.text);
+		add_problem(report, job->reply ? "a policy worker gave no answer to a check"
+					       : job->err.text);
 		return -1;
 	}
-	json_array_foreach(problems, i, p)
+	json_array_foreach (problems, i, p)
 		add_problem(report, json_is_string(p) ? json_string_value(p) : "?");
 	json_object_set(hooks, tenant, found);
 	return json_array_size(problems) ? -1 : 0;
@@ -50,7 +50,7 @@ int policy_set_check(const char *exe, const json_t *set, const json_t *before,
 	int r = 0;
 
 	assert(jobs && names);
-	json_object_foreach((json_t *)set, tenant, scripts) {
+	json_object_foreach ((json_t *)set, tenant, scripts) {
 		json_t *known = json_object_get(hooks_before, tenant);
 
 		if (!json_array_size(scripts)) {
@@ -59,7 +59,7 @@ int policy_set_check(const char *exe, const json_t *set, const json_t *before,
 			json_object_set(found, tenant, known);
 		} else {
 			names[n] = tenant;
-			jobs[n++] = (struct policy_job){ .scripts = scripts, .request = req };
+			jobs[n++] = (struct policy_job){.scripts = scripts, .request = req};
 		}
 	}
 	if (n)
@@ -90,12 +90,12 @@ static void list_hooks(const json_t *hooks, struct buf *out)
 	json_t *scripts, *names, *name;
 	size_t i;
 
-	json_object_foreach((json_t *)hooks, tenant, scripts)
-		json_object_foreach(scripts, script, names) {
+	json_object_foreach ((json_t *)hooks, tenant, scripts)
+		json_object_foreach (scripts, script, names) {
 			if (strcmp(tenant, POLICY_ALL) && !strncmp(script, POLICY_ALL "/", 5))
 				continue;
 			buf_addf(out, "%s:", script);
-			json_array_foreach(names, i, name)
+			json_array_foreach (names, i, name)
 				buf_addf(out, " %s", json_string_value(name));
 			buf_adds(out, "\n");
 		}
@@ -122,7 +122,7 @@ static bool contains(const json_t *result, const json_t *expect)
 
 	if (!json_is_object(expect) || !json_is_object(result))
 		return json_equal(result, expect);
-	json_object_foreach((json_t *)expect, key, v)
+	json_object_foreach ((json_t *)expect, key, v)
 		if (!contains(json_object_get(result, key), v))
 			return false;
 	return true;
@@ -145,14 +145,15 @@ static bool test_passes(const json_t *test, const struct policy_job *job, struct
 }
 
 /* One tenant's tests; how many passed. */
-static size_t run_tests(const char *exe, const json_t *scripts, const json_t *tests, struct buf *out)
+static size_t run_tests(const char *exe, const json_t *scripts, const json_t *tests,
+			struct buf *out)
 {
 	size_t n = json_array_size(tests), passed = 0, i;
 	struct policy_job *jobs = calloc(n + 1, sizeof(*jobs));
 	json_t *test;
 
 	assert(jobs);
-	json_array_foreach(tests, i, test)
+	json_array_foreach (tests, i, test)
 		jobs[i] = (struct policy_job){
 			.scripts = scripts,
 			.request = json_pack("{s:s,s:i,s:s,s:O}", "op", "eval", "id", 1, "hook",
@@ -161,7 +162,7 @@ static size_t run_tests(const char *exe, const json_t *scripts, const json_t *te
 		};
 	if (n)
 		policy_run_jobs(exe, jobs, n, POLICY_DEADLINE_MS, 0);
-	json_array_foreach(tests, i, test) {
+	json_array_foreach (tests, i, test) {
 		if (test_passes(test, &jobs[i], out)) {
 			buf_addf(out, "ok   %s\n", json_str_or(test, "file", ""));
 			passed++;
@@ -181,9 +182,10 @@ int policy_test_dir(const char *exe, const char *dir, struct buf *out)
 	json_t *list;
 
 	if (need_dir(dir, out) || policy_dir_read(dir, &set, out) ||
-	    policy_set_check(exe, set, NULL, NULL, out, &hooks) || policy_dir_tests(dir, &tests, out))
+	    policy_set_check(exe, set, NULL, NULL, out, &hooks) ||
+	    policy_dir_tests(dir, &tests, out))
 		return -1;
-	json_object_foreach(tests, tenant, list) {
+	json_object_foreach (tests, tenant, list) {
 		passed += run_tests(exe, json_object_get(set, tenant), list, out);
 		all += json_array_size(list);
 	}

@@ -13,7 +13,8 @@
 
 #define DEPTH_MAX 32
 #define ITEMS_MAX 20000
-#define TEXTS_MAX (1u << 20) /* bytes of all texts: a frame holds them also when each byte is escaped */
+#define TEXTS_MAX \
+	(1u << 20) /* bytes of all texts: a frame holds them also when each byte is escaped */
 #define LIST_MARK "pcg.list"
 #define FLOAT_INT_MAX 9007199254740992.0
 
@@ -48,14 +49,14 @@ void policy_lua_push(lua_State *L, const json_t *value)
 	switch (value ? json_typeof(value) : JSON_NULL) {
 	case JSON_OBJECT:
 		lua_createtable(L, 0, (int)json_object_size(value));
-		json_object_foreach((json_t *)value, key, v) {
+		json_object_foreach ((json_t *)value, key, v) {
 			policy_lua_push(L, v);
 			lua_setfield(L, -2, key);
 		}
 		return;
 	case JSON_ARRAY:
 		lua_createtable(L, (int)json_array_size(value), 0);
-		json_array_foreach(value, i, v) {
+		json_array_foreach (value, i, v) {
 			policy_lua_push(L, v);
 			lua_rawseti(L, -2, (lua_Integer)i + 1);
 		}
@@ -176,8 +177,8 @@ static int read_table(lua_State *L, int index, unsigned depth, struct reading *r
 		return not_allowed(r, "more values than are allowed");
 	list = others || (!texts && marked_list(L, index));
 	*out = list ? json_array() : json_object();
-	e = list ? read_list(L, index, others, depth, r, *out) :
-		   read_record(L, index, depth, r, *out);
+	e = list ? read_list(L, index, others, depth, r, *out)
+		 : read_record(L, index, depth, r, *out);
 	if (e) {
 		json_decref(*out);
 		*out = NULL;
@@ -219,7 +220,9 @@ static int read_value(lua_State *L, int index, unsigned depth, struct reading *r
 {
 	*out = NULL;
 	if (depth > DEPTH_MAX)
-		return not_allowed(r, "tables in tables, deeper than is allowed, or a table that holds itself");
+		return not_allowed(
+			r,
+			"tables in tables, deeper than is allowed, or a table that holds itself");
 	if (++r->items > ITEMS_MAX)
 		return not_allowed(r, "more values than are allowed");
 	switch (lua_type(L, index)) {
@@ -239,7 +242,7 @@ static int read_value(lua_State *L, int index, unsigned depth, struct reading *r
 
 int policy_lua_read(lua_State *L, int index, json_t **value, struct pcg_error *err)
 {
-	struct reading r = { .err = err };
+	struct reading r = {.err = err};
 	int top = lua_gettop(L), e;
 
 	index = lua_absindex(L, index);

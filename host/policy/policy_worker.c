@@ -36,7 +36,7 @@ static void on_begin(void *arg, const char *script)
 
 static json_t *answer_eval(const json_t *scripts, const json_t *req, size_t memory_max)
 {
-	struct asked a = { .id = json_int_or(req, "id", 0) };
+	struct asked a = {.id = json_int_or(req, "id", 0)};
 	struct pcg_error err;
 	json_t *result;
 
@@ -60,10 +60,10 @@ static json_t *answer_check(const json_t *scripts, size_t memory_max)
 	struct pcg_error err;
 	size_t i;
 
-	json_array_foreach(scripts, i, script) {
+	json_array_foreach (scripts, i, script) {
 		const char *name = json_str_or(script, "name", "?");
 
-		on_begin(&(struct asked){ 0 }, name);
+		on_begin(&(struct asked){0}, name);
 		if (policy_lua_hooks(script, memory_max, &list, &err))
 			json_array_append_new(problems, any_text(err.text));
 		else
@@ -80,7 +80,8 @@ int policy_worker_main(json_t *hello)
 	struct pcg_error err;
 
 	frame_reader_init(&in, FRAME_MAX);
-	/* Not before this may the host send: what follows the hello at once would be lost with its reader. */
+	/* Not before this may the host send: what follows the hello at once would be lost with its
+	 * reader. */
 	send_doc(json_pack("{s:b}", "ready", 1));
 	for (;;) {
 		json_t *req, *reply;

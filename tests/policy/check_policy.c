@@ -312,6 +312,7 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
 		return worker_child_main(argv[2], roles, 1);
 	rig_exe[n > 0 ? n : 0] = 0;
+	signal(SIGPIPE, SIG_IGN); /* as pcgd does */
 	s = suite_create("policy");
 	suite_add_tcase(s, language_cases());
 	suite_add_tcase(s, folder_cases());
