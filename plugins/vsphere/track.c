@@ -15,7 +15,7 @@
 
 #define POLL_FIRST_MS 1000u
 #define POLL_MAX_MS 10000u
-#define POLL_WATCHED_MS 10000u /* the watch tells; this finds what it cannot */
+#define POLL_WATCHED_MS 5000u /* the watch tells; this finds what it cannot */
 #define ASK_MS 1000u
 
 struct track_table *track_table_new(void)
@@ -417,6 +417,7 @@ static size_t poll_write_locked(struct vsphere *v, struct soap *s)
 			continue;
 		t->want_poll = false;
 		t->polled = true;
+		t->polled_vm = t->vm.value[0] != 0;
 		object_set(s, &t->vm);
 		object_set(s, &t->task);
 		n += (t->vm.value[0] != 0) + (t->task.value[0] != 0);
@@ -448,9 +449,10 @@ static void poll_apply_locked(struct vsphere *v, const struct poll *p, bool good
 			t->next_poll = now + t->poll_step;
 		if (!good)
 			continue;
-		if (t->vm.value[0] && !seen(p, &t->vm) && t->known)
+		/* A machine that a task has just named was not asked for. */
+		if (t->polled_vm && !seen(p, &t->vm) && t->known)
 			t->gone = true;
-		else if (t->vm.value[0] && !seen(p, &t->vm))
+		else if (t->polled_vm && !seen(p, &t->vm))
 			memset(&t->vm, 0, sizeof(t->vm));
 		if (t->kind == TASK_CLONE && t->task_done && !t->task_failed && !t->known)
 			t->next_poll = 0;

@@ -17,7 +17,7 @@ struct track {
 	char subject[64];       /* machine uid, or the id of a machine that others made */
 	char uuid[37];          /* instance uuid, "" when only the machine itself is known */
 	bool active;            /* an op waits for it */
-	bool want_poll, polled;
+	bool want_poll, polled, polled_vm;
 	struct vs_ref vm, folder, task;
 	enum track_task kind;   /* of task */
 	bool task_done, task_failed;

@@ -318,9 +318,11 @@ static const char *const points[] = { "vsphere.before_login", "vsphere.after_log
 				      "vsphere.after_power_off", "vsphere.before_destroy", "vsphere.after_destroy",
 				      "vsphere.before_destroy_folder", "vsphere.after_destroy_folder" };
 
-START_TEST(makes_exactly_one_machine_though_the_worker_is_killed)
+static const char *const power_points[] = { "vsphere.before_power_on", "vsphere.after_power_on" };
+
+/* From now on the first worker that passes the point dies there. Without fault points in the build nobody does. */
+static void arm(const char *point)
 {
-#ifdef PCG_FAULT_POINTS
 	char path[256];
 	FILE *f;
 
@@ -329,16 +331,61 @@ START_TEST(makes_exactly_one_machine_though_the_worker_is_killed)
 	setenv("PCG_FAULT_DIR", path, 1);
 	snprintf(path, sizeof(path), "%s/fault/arm", rig.dir);
 	f = fopen(path, "w");
-	fprintf(f, "%s 1\n", points[_i]);
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%s 1\n", point);
 	fclose(f);
+}
+
+static void fired(const char *point)
+{
+#ifdef PCG_FAULT_POINTS
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/fault/fired.%s", rig.dir, point);
+	ck_assert_msg(access(path, F_OK) == 0, "%s has not fired", point);
+#endif
+}
+
+START_TEST(makes_exactly_one_machine_though_the_worker_is_killed)
+{
+	arm(points[_i]);
 	live("c1", CLUSTER_UID, machine_uid, nothing);
-	snprintf(path, sizeof(path), "%s/fault/fired.%s", rig.dir, points[_i]);
-	ck_assert_msg(access(path, F_OK) == 0, "%s has not fired", points[_i]);
+	fired(points[_i]);
+#ifdef PCG_FAULT_POINTS
 	rig_pool_close(&rig);
 	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
 	/* A login whose cookie nobody ever saw cannot be taken back. */
 	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), strcmp(points[_i], "vsphere.after_login") == 0);
 #endif
+}
+END_TEST
+
+START_TEST(powers_on_a_machine_that_is_off_though_the_worker_is_killed)
+{
+	json_t *cluster, *machine, *infra, *observed, *inventory;
+	char path[160];
+
+	make_machine(&cluster, &machine, &infra, &observed, CLUSTER_UID, "c1", machine_uid);
+	snprintf(path, sizeof(path), "/power-off?uuid=%s", json_str(observed, "id"));
+	json_decref(rig_admin(&rig, "POST", path, ""));
+	run_free(&rig);
+	rig_pool_close(&rig);
+	arm(power_points[_i]);
+	rig_pool_open(&rig);
+	rig_ok(&rig, "machine_ensure", machine_uid, rig_doc(cluster, machine, infra));
+	fired(power_points[_i]);
+	inventory = rig_vmread(&rig);
+	ck_assert_uint_eq(machines_in(inventory), 1);
+	ck_assert_str_eq(json_str_or(rig_vm(inventory, "c1-cp-bcdfg"), "powerState", ""), "poweredOn");
+	json_decref(inventory);
+	rig_ok(&rig, "machine_power_off", machine_uid, rig_doc(cluster, machine, observed));
+	inventory = rig_vmread(&rig);
+	ck_assert_str_eq(json_str_or(rig_vm(inventory, "c1-cp-bcdfg"), "powerState", ""), "poweredOff");
+	json_decref(inventory);
+	json_decref(cluster);
+	json_decref(machine);
+	json_decref(infra);
+	json_decref(observed);
 }
 END_TEST
 
@@ -612,6 +659,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, goes_on_when_its_session_has_expired_before_any_op);
 	tcase_add_loop_test(tc, makes_exactly_one_machine_whatever_reply_is_lost, 0, 3 * ARRAY_LEN(methods));
 	tcase_add_loop_test(tc, makes_exactly_one_machine_though_the_worker_is_killed, 0, ARRAY_LEN(points));
+	tcase_add_loop_test(tc, powers_on_a_machine_that_is_off_though_the_worker_is_killed, 0, ARRAY_LEN(power_points));
 	tcase_add_test(tc, uses_the_session_of_a_killed_worker_again);
 	tcase_add_test(tc, tries_a_wrong_password_once);
 	tcase_add_test(tc, validates_an_account_by_using_it);

@@ -284,6 +284,12 @@ void rig_end_all(struct rig *r)
 	while (!all_ended(r) && !r->timed_out)
 		uv_run(&r->loop, UV_RUN_ONCE);
 	uv_timer_stop(&r->limit);
+	if (r->timed_out) {
+		AUTO_JSON json_t *calls = rig_admin(r, "GET", "/calls", NULL), *vms = rig_vmread(r);
+		AUTO_FREE char *c = json_dumps(calls, 0), *m = json_dumps(vms, 0);
+
+		fprintf(stderr, "calls: %s\nmachines: %s\n", c, m);
+	}
 	for (struct run *run = r->runs; run; run = run->next)
 		ck_assert_msg(run->ended, "%s of %s has not ended after %d ms, asked %u times", run->op, run->subject, WAIT_MS,
 			      run->asked);
