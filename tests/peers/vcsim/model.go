@@ -15,6 +15,7 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/units"
 	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -136,6 +137,7 @@ func describe(model *simulator.Model, template string) (*placement, error) {
 		return where, nil
 	}
 	where.Template = template
+	model.Map().AddHandler(ownDisks{})
 	pool, err := cluster.ResourcePool(ctx)
 	if err != nil {
 		return nil, err
@@ -229,4 +231,44 @@ func makeTemplate(ctx context.Context, finder *find.Finder, dc *object.Datacente
 		return fmt.Errorf("snapshot of %s: %w", inventoryPath, err)
 	}
 	return vm.MarkAsTemplate(ctx)
+}
+
+// ownDisks mends what the simulator does with a clone whose disk is edited on the way, as vCenter allows: it
+// leaves the clone with the template's file, deletes that with the clone, and from then on skips the device
+// changes of every clone without a word.
+type ownDisks struct{}
+
+// Reference makes it a handler of the simulator's registry.
+func (ownDisks) Reference() types.ManagedObjectReference {
+	return types.ManagedObjectReference{Type: "PcgTestOwnDisks", Value: "pcg-test-own-disks"}
+}
+
+// PutObject is not of interest: the devices come by an update.
+func (ownDisks) PutObject(*simulator.Context, mo.Reference) {}
+
+// RemoveObject is not of interest.
+func (ownDisks) RemoveObject(*simulator.Context, types.ManagedObjectReference) {}
+
+// UpdateObject gives a machine's disks names in the machine's own folder.
+func (ownDisks) UpdateObject(_ *simulator.Context, obj mo.Reference, changes []types.PropertyChange) {
+	vm, ok := obj.(*mo.VirtualMachine)
+	if !ok || vm.Config == nil || vm.Config.Template {
+		return
+	}
+	home := path.Dir(vm.Config.Files.VmPathName)
+	for _, change := range changes {
+		if change.Name != "config.hardware.device" {
+			continue
+		}
+		for _, device := range vm.Config.Hardware.Device {
+			disk, ok := device.(*types.VirtualDisk)
+			if !ok {
+				continue
+			}
+			backing, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+			if ok && backing.FileName != "" && path.Dir(backing.FileName) != home {
+				backing.FileName = fmt.Sprintf("%s/own-%d.vmdk", home, disk.Key)
+			}
+		}
+	}
 }

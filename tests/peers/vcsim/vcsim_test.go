@@ -140,6 +140,13 @@ func (w *world) startClone(name string, extra map[string]string) (*object.Task, 
 		Location: types.VirtualMachineRelocateSpec{Pool: &ref},
 		Config:   &types.VirtualMachineConfigSpec{NumCPUs: 4, MemoryMB: 8192},
 	}
+	devices, err := source.Device(w.ctx)
+	w.ok(err)
+	disk := devices.SelectByType((*types.VirtualDisk)(nil))[0].(*types.VirtualDisk)
+	disk.CapacityInKB, disk.CapacityInBytes = 40<<20, 40<<30
+	spec.Config.DeviceChange = []types.BaseVirtualDeviceConfigSpec{&types.VirtualDeviceConfigSpec{
+		Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: disk,
+	}}
 	for key, value := range extra {
 		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &types.OptionValue{Key: key, Value: value})
 	}
@@ -270,6 +277,20 @@ func TestMachineWithUserDataGetsAPIAndAddress(t *testing.T) {
 	w.until("forgotten", func() bool { return len(w.ask("GET", "/kubeapis", "")["items"].([]any)) == 0 })
 	if got := cloud.list(); strings.Join(got, ",") != strings.Join(want, ",") {
 		t.Fatalf("requests %q, not %q", got, want)
+	}
+}
+
+func TestClonesAreTheSameWhenAnotherWasDestroyed(t *testing.T) {
+	w := newWorld(t, "")
+	for _, name := range []string{"n1", "n2", "n3"} {
+		vm := w.clone(name, nil)
+		devices, err := vm.Device(w.ctx)
+		w.ok(err)
+		disks := devices.SelectByType((*types.VirtualDisk)(nil))
+		if len(disks) != 1 || disks[0].(*types.VirtualDisk).CapacityInKB != 40<<20 {
+			t.Errorf("%s: %d disks", name, len(disks))
+		}
+		w.done(vm.Destroy(w.ctx))
 	}
 }
 
