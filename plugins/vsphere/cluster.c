@@ -206,50 +206,6 @@ void vs_cluster_ensure(void *plugin, struct pcg_call *call, const char *text)
 	json_decref(doc);
 }
 
-struct folder_read {
-	bool seen;
-	size_t children;
-	char name[128];
-};
-
-static void on_folder(void *arg, const struct xn *object)
-{
-	struct folder_read *f = arg;
-	const struct xn *list = xn_prop(object, "childEntity");
-
-	if (!xn_child(object, "propSet"))
-		return;
-	f->seen = true;
-	snprintf(f->name, sizeof(f->name), "%s", xn_text(xn_prop(object, "name")));
-	for (const struct xn *c = list ? list->child : NULL; c; c = c->next)
-		f->children++;
-}
-
-static int folder_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *folder, struct folder_read *out,
-		       struct vs_err *err)
-{
-	struct soap s;
-	unsigned generation;
-
-	memset(out, 0, sizeof(*out));
-	if (vs_session_open(&v->session, call, &generation, err))
-		return -1;
-	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
-	soap_open(&s, "specSet");
-	soap_open(&s, "propSet");
-	soap_text(&s, "type", "Folder");
-	soap_text(&s, "pathSet", "name");
-	soap_text(&s, "pathSet", "childEntity");
-	soap_close(&s);
-	soap_open(&s, "objectSet");
-	soap_ref(&s, "obj", folder);
-	soap_bool(&s, "skip", false);
-	soap_close(&s);
-	soap_bool(&s, "reportMissingObjectsInResults", true);
-	soap_close(&s);
-	return vs_retrieve(&v->session, call, &s, 0, 0, on_folder, out, err);
-}
-
 /* By its id, or by name below the placement when this installation never knew it. */
 static int folder_find(struct vsphere *v, struct pcg_call *call, const json_t *doc, struct vs_ref *folder, struct vs_err *err)
 {
@@ -297,7 +253,7 @@ static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const cha
 	} else if (t.task_done && t.task_failed && strcmp(t.task_err.fault, "ManagedObjectNotFound") != 0) {
 		track_drop(v, key);
 		vs_error(v, call, &t.task_err);
-	} else if (t.task_done || !t.task.value[0]) {
+	} else if (t.task_done || t.gone || !t.task.value[0]) {
 		track_drop(v, key);
 		vs_done(v, call, json_pack("{s:[]}", "left"));
 	} else {
@@ -324,16 +280,43 @@ static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char 
 	}
 	v->svc->fault_point(v->host, "vsphere.after_destroy_folder");
 	track_set_task(v, key, "", TASK_DESTROY, &task, NULL, WAIT_TASK_MS);
-	track_idle(v, key); /* the watch has nothing to do with it */
+	track_idle(v, key);
 	v->svc->wait(v->host, call, WAIT_TASK_MS);
 	folder_destroyed(v, call, key, folder, name);
+}
+
+/* Read together with the folders of other clusters that go at the same time. */
+static void folder_judge(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder,
+			 const char *name)
+{
+	struct vs_err err;
+	struct track t;
+
+	track_set_vm(v, key, "", folder);
+	track_idle(v, key); /* the watch has nothing to do with it */
+	if (track_poll(v, call, key, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
+	track_get(v, key, &t);
+	if (t.gone || !t.known)
+		vs_done(v, call, json_pack("{s:[]}", "left"));
+	else if (t.children)
+		vs_done(v, call, left_over(folder, t.name, "the folder holds something that is not the cluster's"));
+	else if (strcmp(t.name, name) != 0)
+		vs_done(v, call, left_over(folder, t.name, "the folder was renamed"));
+	else
+		folder_destroy(v, call, key, folder, name);
+	if (t.gone || !t.known || t.children || strcmp(t.name, name) != 0)
+		track_drop(v, key);
+	track_copy_free(&t);
 }
 
 void vs_cluster_delete(void *plugin, struct pcg_call *call, const char *text)
 {
 	struct vsphere *v = plugin;
 	json_t *doc = vs_doc(v, call, text);
-	struct folder_read f;
+	const char *name;
 	struct vs_ref folder;
 	struct vs_err err;
 	struct track t;
@@ -341,24 +324,17 @@ void vs_cluster_delete(void *plugin, struct pcg_call *call, const char *text)
 
 	if (!doc)
 		return;
+	name = vs_at(doc, "cluster", "name");
 	snprintf(key, sizeof(key), "folder:%s", vs_at(doc, "cluster", "uid"));
 	track_get(v, key, &t);
-	if (folder_find(v, call, doc, &folder, &err)) {
+	if (folder_find(v, call, doc, &folder, &err))
 		vs_error(v, call, &err);
-	} else if (!folder.value[0]) {
+	else if (!folder.value[0])
 		vs_done(v, call, json_pack("{s:[]}", "left"));
-	} else if (t.kind == TASK_DESTROY) {
-		folder_destroyed(v, call, key, &folder, vs_at(doc, "cluster", "name"));
-	} else if (folder_read(v, call, &folder, &f, &err)) {
-		vs_error(v, call, &err);
-	} else if (!f.seen) {
-		vs_done(v, call, json_pack("{s:[]}", "left"));
-	} else if (f.children || strcmp(f.name, vs_at(doc, "cluster", "name")) != 0) {
-		vs_done(v, call, left_over(&folder, f.name, f.children ? "the folder holds something that is not the cluster's" :
-					   "the folder was renamed"));
-	} else {
-		folder_destroy(v, call, key, &folder, f.name);
-	}
+	else if (t.kind == TASK_DESTROY)
+		folder_destroyed(v, call, key, &folder, name);
+	else
+		folder_judge(v, call, key, &folder, name);
 	track_copy_free(&t);
 	json_decref(doc);
 }

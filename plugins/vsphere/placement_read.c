@@ -235,7 +235,7 @@ int placement_read(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
 		qsort(p->places, p->n, sizeof(*p->places), by_ref);
 	for (size_t i = 0; i < p->n; i++)
 		path_of(p, &p->places[i]);
-	p->at = v->svc->mono_ms(v->host) | 1;
+	p->at = v->svc->mono_ms(v->host);
 	return 0;
 }
 

@@ -179,7 +179,7 @@ static int template_add(struct vsphere *v, struct pcg_call *call, const char *pa
 	t->ref = *ref;
 	t->snapshot = r.snapshot;
 	t->devices = r.devices;
-	t->at = v->svc->mono_ms(v->host) | 1;
+	t->at = v->svc->mono_ms(v->host);
 	/* In front: what was found last is what counts; older ones may still be in use by a clone. */
 	t->next = v->placement->templates;
 	v->placement->templates = t;

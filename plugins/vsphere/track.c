@@ -307,10 +307,24 @@ static bool same(const struct vs_ref *a, const struct vs_ref *b)
 	return *a->value && strcmp(a->value, b->value) == 0 && strcmp(a->type, b->type) == 0;
 }
 
+static bool observe_folder(struct track *t, const struct xn *object)
+{
+	const struct xn *list = xn_prop(object, "childEntity");
+
+	t->known = true;
+	copy_prop(object, "name", t->name, sizeof(t->name));
+	t->children = 0;
+	for (const struct xn *c = list ? list->child : NULL; c; c = c->next)
+		t->children++;
+	return true;
+}
+
 static bool observe_one(struct track *t, const struct xn *object, const struct vs_ref *ref, const char *uuid, bool left)
 {
 	if (same(&t->task, ref))
 		return !left && observe_task(t, object);
+	if (strcmp(ref->type, "Folder") == 0)
+		return same(&t->vm, ref) && !left && observe_folder(t, object);
 	if (strcmp(ref->type, "VirtualMachine") != 0)
 		return false;
 	if (!same(&t->vm, ref) && !(*uuid && strcasecmp(uuid, t->uuid) == 0 && !t->vm.value[0]))
@@ -391,6 +405,13 @@ void track_vm_paths(struct soap *s, bool marks)
 	soap_text(s, "pathSet", "info.state");
 	soap_text(s, "pathSet", "info.error");
 	soap_text(s, "pathSet", "info.result");
+	soap_close(s);
+	if (!marks)
+		return;
+	soap_open(s, "propSet");
+	soap_text(s, "type", "Folder");
+	soap_text(s, "pathSet", "name");
+	soap_text(s, "pathSet", "childEntity");
 	soap_close(s);
 }
 

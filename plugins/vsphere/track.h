@@ -26,6 +26,7 @@ struct track {
 	bool on, gone;
 	char name[128], bios[37], mac[18];
 	char cluster[64], machine[64]; /* mark, when it was read */
+	size_t children;        /* of a folder, which stands in vm */
 	json_t *addresses;      /* texts */
 	uint64_t next_poll, poll_step;
 };

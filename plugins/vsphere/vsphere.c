@@ -131,7 +131,7 @@ static void vs_stop(void *plugin, uint32_t final)
 
 static const char settings[] =
 	"[{\"name\":\"maxConnections\",\"type\":\"int\",\"default\":\"4\",\"doc\":\"connections to the vCenter at once, "
-	"beside the one that waits for changes\",\"secret\":false},"
+	"the one that waits for changes among them\",\"secret\":false},"
 	"{\"name\":\"cloneMode\",\"type\":\"string\",\"default\":\"fullClone\",\"doc\":\"fullClone; linkedClone needs a "
 	"snapshot of the template and keeps the size of its disk\",\"secret\":false}]";
 

@@ -194,7 +194,7 @@ START_TEST(needs_few_calls)
 		say_calls(&rig, n == 1 ? "one machine" : "20 machines", calls, made);
 		ck_assert_int_le(calls, loads[l].most);
 		json_t *all = rig_admin(&rig, "GET", "/calls", NULL);
-		ck_assert_int_le(json_int_or(all, "connections.maxSinceReset", 99), 5);
+		ck_assert_int_le(json_int_or(all, "connections.maxSinceReset", 99), 4);
 		ck_assert_int_le(json_int_or(all, "sessions.maxSinceReset", 99), 1);
 		ck_assert_int_eq(json_int_or(all, "sessions.open", 99), 0);
 		json_decref(all);
