@@ -80,6 +80,11 @@ static struct pcg_call *call_new(struct pcg_host *h, enum job_kind kind)
 	return call;
 }
 
+static bool has_watch(const struct pcg_provider *t)
+{
+	return (t->caps_optional | t->caps_required) & PCG_CAP_WATCH;
+}
+
 static void send_ready(struct pcg_host *h)
 {
 	const struct pcg_provider *t = &h->plugin.table;
@@ -88,8 +93,7 @@ static void send_ready(struct pcg_host *h)
 
 	snprintf(abi, sizeof(abi), "%u.%u", t->abi_major, t->abi_minor);
 	doc = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b}", "t", "ready", "name", t->name, "version",
-			t->version, "abi", abi, "maxParallel", (int)t->max_parallel, "watch",
-			((t->caps_optional | t->caps_required) & PCG_CAP_WATCH) != 0);
+			t->version, "abi", abi, "maxParallel", (int)t->max_parallel, "watch", has_watch(t));
 	assert(doc);
 	account_send(h, doc);
 	json_decref(doc);
@@ -462,6 +466,9 @@ static int host_load(struct pcg_host *h, json_t *hello, struct pcg_error *err)
 		return r;
 	h->max_threads = h->plugin.table.max_parallel + 2; /* watch and, at the end, stop */
 	connections = read_account(h, hello);
+	/* The long wait has one of them to itself. */
+	if (has_watch(&h->plugin.table) && connections > 1)
+		connections--;
 	return make_http(h, hello, connections, err);
 }
 

@@ -67,6 +67,7 @@ static void account_free(struct account *a)
 	free(a->uid);
 	free(a->provider);
 	free(a->pending);
+	pool_projects_free(a);
 	free(a);
 }
 

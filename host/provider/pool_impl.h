@@ -36,6 +36,7 @@ struct provider_call {
 	struct pool_worker *worker;    /* in flight */
 	struct provider_call *next;
 	char *cluster;                 /* whose turn it takes */
+	char *project;                 /* tenant/project: the turn before that */
 	char *op, *subject;
 	uint64_t key;                  /* hash of op and subject */
 	uint64_t id;
@@ -47,8 +48,16 @@ struct provider_call {
 	struct pcg_error err;          /* deferred */
 };
 
+/* A tenant's project: its turn is the time, in served calls, at which it was last served. */
+struct project_turn {
+	struct project_turn *next;
+	char *name;
+	uint64_t turn;
+};
+
 struct cluster_queue {
 	struct cluster_queue *next;
+	struct project_turn *project;
 	char *uid;
 	struct provider_call *head, **tail;
 };
@@ -87,6 +96,8 @@ struct account {
 	char *uid, *provider;
 	json_t *doc;                   /* NULL: removed */
 	struct cluster_queue *clusters, **clusters_end;
+	struct project_turn *projects; /* few, kept with the account */
+	uint64_t turns;
 	size_t queued, inflight;
 	struct pool_worker *workers, *current;
 	int64_t crashes[POOL_CRASHES]; /* newest last */
@@ -153,5 +164,7 @@ void pool_worker_settle(struct pool_worker *w); /* after an answer: watch, idle,
 /* What is due at this worker now; returns when to look again, UINT64_MAX: never. May free w. */
 uint64_t pool_worker_tick(struct pool_worker *w, uint64_t now);
 void pool_worker_unref(struct pool_worker *w);
+
+void pool_projects_free(struct account *a);
 
 #endif

@@ -6,6 +6,7 @@
 #include "pcg/provider.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ static uint64_t hash_of(const char *op, const char *subject)
 static void call_free(struct provider_call *c)
 {
 	free(c->cluster);
+	free(c->project);
 	free(c->op);
 	free(c->subject);
 	json_decref(c->doc);
@@ -34,7 +36,35 @@ static void call_free(struct provider_call *c)
 	free(c);
 }
 
-static struct cluster_queue *cluster_get(struct account *a, const char *uid)
+static struct project_turn *project_get(struct account *a, const char *name)
+{
+	struct project_turn *p = a->projects;
+
+	while (p && strcmp(p->name, name) != 0)
+		p = p->next;
+	if (p)
+		return p;
+	p = calloc(1, sizeof(*p));
+	assert(p);
+	p->name = strdup(name);
+	assert(p->name);
+	p->next = a->projects;
+	a->projects = p;
+	return p;
+}
+
+void pool_projects_free(struct account *a)
+{
+	while (a->projects) {
+		struct project_turn *next = a->projects->next;
+
+		free(a->projects->name);
+		free(a->projects);
+		a->projects = next;
+	}
+}
+
+static struct cluster_queue *cluster_get(struct account *a, const char *uid, const char *project)
 {
 	struct cluster_queue *q = a->clusters;
 
@@ -46,6 +76,7 @@ static struct cluster_queue *cluster_get(struct account *a, const char *uid)
 	assert(q);
 	q->uid = strdup(uid);
 	assert(q->uid);
+	q->project = project_get(a, project);
 	q->tail = &q->head;
 	*a->clusters_end = q;
 	a->clusters_end = &q->next;
@@ -66,7 +97,7 @@ static void cluster_unlink(struct account *a, struct cluster_queue *q)
 
 static void queue_put(struct account *a, struct provider_call *c)
 {
-	struct cluster_queue *q = cluster_get(a, c->cluster);
+	struct cluster_queue *q = cluster_get(a, c->cluster, c->project);
 
 	c->state = CALL_QUEUED;
 	c->next = NULL;
@@ -103,20 +134,39 @@ static bool overlaps(const struct account *a, const struct provider_call *c)
 	return false;
 }
 
-/* The next call that may run, from the cluster whose turn it is; that one goes to the end of the line. */
+static struct provider_call **runnable(const struct account *a, struct cluster_queue *q)
+{
+	for (struct provider_call **at = &q->head; *at; at = &(*at)->next)
+		if (!overlaps(a, *at))
+			return at;
+	return NULL;
+}
+
+/* The next call that may run: from the project that was served the longest time ago, in it from the
+ * cluster whose turn it is; that one goes to the end of the line. */
 static struct provider_call *queue_next(struct account *a)
 {
+	struct provider_call **best_at = NULL;
+	struct cluster_queue *best = NULL;
+
 	for (struct cluster_queue *q = a->clusters; q; q = q->next) {
-		for (struct provider_call **at = &q->head; *at; at = &(*at)->next) {
-			if (overlaps(a, *at))
-				continue;
-			cluster_unlink(a, q);
-			*a->clusters_end = q;
-			a->clusters_end = &q->next;
-			return queue_take(a, q, at);
-		}
+		struct provider_call **at;
+
+		if (best && q->project->turn >= best->project->turn)
+			continue;
+		at = runnable(a, q);
+		if (!at)
+			continue;
+		best = q;
+		best_at = at;
 	}
-	return NULL;
+	if (!best)
+		return NULL;
+	best->project->turn = ++a->turns;
+	cluster_unlink(a, best);
+	*a->clusters_end = best;
+	a->clusters_end = &best->next;
+	return queue_take(a, best, best_at);
 }
 
 struct provider_call *pool_inflight_find(struct pool_worker *w, uint64_t id)
@@ -330,6 +380,17 @@ static const char *cluster_of(const json_t *doc, const char *subject)
 	return uid ? uid : subject;
 }
 
+/* Calls that belong to no project share one. */
+static char *project_of(const json_t *doc)
+{
+	char *name;
+
+	if (asprintf(&name, "%s/%s", json_str_or(doc, "cluster.tenant", ""),
+		     json_str_or(doc, "cluster.project", "")) < 0)
+		abort();
+	return name;
+}
+
 static struct provider_call *call_new(struct provider_pool *p, const char *op, const char *subject,
 				      json_t *doc, uint32_t timeout_ms, provider_cb cb, void *arg)
 {
@@ -343,6 +404,7 @@ static struct provider_call *call_new(struct provider_pool *p, const char *op, c
 	assert(c->op && c->subject);
 	c->cluster = strdup(cluster_of(doc, c->subject));
 	assert(c->cluster);
+	c->project = project_of(doc);
 	c->key = hash_of(c->op, c->subject);
 	c->id = ++p->next_id;
 	c->doc = doc ? json_incref(doc) : json_object();

@@ -67,7 +67,7 @@ int provider_known(struct provider_pool *p, const char *cloud_type, struct pcg_e
 
 /* timeout_ms counts from the moment at which the call goes to the worker; 0: no deadline. cb is never called from inside.
  * op: the member's name in struct pcg_provider ("machine_ensure"). doc: borrowed, the pool takes a reference of its own. Calls for one subject never overlap, cancelled ones that still run included.
- * Waiting calls of an account are taken in order of arrival, fair between clusters. A worker's death answers RETRY. */
+ * Waiting calls of an account are taken in order of arrival, fair between (tenant, project), in each between clusters. A worker's death answers RETRY. */
 struct provider_call *provider_call(struct provider_pool *p, const char *account, const char *op, const char *subject,
 				    json_t *doc, uint32_t timeout_ms, provider_cb cb, void *arg);
 void provider_call_cancel(struct provider_call *c); /* no callback any more */

@@ -8,6 +8,7 @@
 #include "net/http_server.h"
 #include "pcg/provider.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -114,6 +115,44 @@ START_TEST(calls_of_one_subject_never_overlap_and_others_do)
 
 	ck_assert_int_eq(most_inside(one, 4), 1);
 	ck_assert_int_gt(most_inside(four, 4), 1);
+}
+END_TEST
+
+static json_t *exclusive_doc(const char *cluster, const char *tenant, const char *project)
+{
+	return json_pack("{s:s, s:{s:s, s:s, s:s}}", "do", "exclusive", "cluster", "uid", cluster, "tenant", tenant,
+			 "project", project);
+}
+
+/* Sixty clusters of one project, one of another: it has half of the turns. */
+START_TEST(a_project_with_few_clusters_does_not_wait_for_one_with_many)
+{
+	struct rig r;
+	struct got many[60], few[4];
+
+	open_good(&r, 0);
+	for (size_t i = 0; i < ARRAY_LEN(many); i++) {
+		char uid[16];
+
+		snprintf(uid, sizeof(uid), "m%zu", i);
+		rig_call(&r, &many[i], "a1", "machine_ensure", uid, exclusive_doc(uid, "t1", "p1"), CALL_MS);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(few); i++) {
+		char subject[16];
+
+		snprintf(subject, sizeof(subject), "f%zu", i);
+		rig_call(&r, &few[i], "a1", "machine_ensure", subject, exclusive_doc("few", "t2", "p1"), CALL_MS);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(many); i++) {
+		rig_wait(&r, &many[i].done);
+		got_free(&many[i]);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(few); i++) {
+		ck_assert(few[i].done);
+		ck_assert_int_lt(few[i].order, 26); /* every second turn, after what was running already */
+		got_free(&few[i]);
+	}
+	rig_close(&r);
 }
 END_TEST
 
@@ -367,6 +406,7 @@ static TCase *provider_cases(void)
 	tcase_add_test(c, gives_the_plugin_its_account_with_the_defaults_of_its_settings);
 	tcase_add_test(c, calls_of_one_subject_never_overlap_and_others_do);
 	tcase_add_test(c, a_small_cluster_does_not_wait_for_a_large_one);
+	tcase_add_test(c, a_project_with_few_clusters_does_not_wait_for_one_with_many);
 	tcase_add_test(c, a_checkpoint_returns_when_the_host_has_kept_it);
 	tcase_add_test(c, an_ack_that_comes_after_the_workers_death_does_no_harm);
 	tcase_add_test(c, watches_while_calls_are_pending_and_no_longer);
@@ -385,6 +425,7 @@ int main(int argc, char **argv)
 	SRunner *r;
 	int failed;
 
+	signal(SIGPIPE, SIG_IGN); /* as pcgd does */
 	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
 		return worker_child_main(argv[2], roles, 1);
 	rig_exe[n > 0 ? n : 0] = 0;
