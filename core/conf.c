@@ -174,6 +174,21 @@ static void unknown(struct load *l, const config_setting_t *at, const char *name
 	l->bad = true;
 }
 
+static void not_group(struct load *l, const config_setting_t *at, const char *name)
+{
+	AUTO_FREE char *prefix = NULL;
+	unsigned line;
+	const char *file = conf_text_where(l->text, config_setting_source_line(at), &line);
+
+	if (asprintf(&prefix, "%s.", name) < 0)
+		abort();
+	buf_addf(l->report, "%s:%u: setting %s: is a group; allowed: %s = { ... }; with ", file, line, name,
+		 name);
+	add_names(l->report, l->conf, prefix);
+	buf_adds(l->report, "\n");
+	l->bad = true;
+}
+
 /* NULL, or what is wrong. The text itself is not told: it may hold a password. */
 static const char *check_url(const char *url)
 {
@@ -359,7 +374,7 @@ static void walk(struct load *l, const config_setting_t *group, const char *pref
 			if (config_setting_is_group(at))
 				walk(l, at, name);
 			else
-				unknown(l, at, name);
+				not_group(l, at, name);
 			break;
 		default:
 			unknown(l, at, name);

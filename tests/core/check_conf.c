@@ -81,7 +81,8 @@ static const struct {
 	  "%F:2: setting plane.urll: unknown, is plane.url meant?; allowed: plane.url, plane.ca_file\n" },
 	{ OK "zzzzzzzzz = 1;", "%F:2: setting zzzzzzzzz: unknown; allowed: plane.url, plane.ca_file, state_dir, "
 	  "log_level, limits.connections, limits.fair, proxy.no_proxy, proxy.password\n" },
-	{ OK "limits = 5;", "%F:2: setting limits: unknown; allowed: plane.url, " },
+	{ OK "limits = 5;",
+	  "%F:2: setting limits: is a group; allowed: limits = { ... }; with limits.connections, limits.fair\n" },
 	{ OK "loglevel = \"info\";", "%F:2: setting loglevel: unknown, is log_level meant?; allowed: " },
 	{ "\n\nplane = { url = 5; };",
 	  "%F:3: setting plane.url: is not a text in quotes; allowed: an address like \"https://plane.example.org:8443\"\n" },
