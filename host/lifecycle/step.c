@@ -206,6 +206,20 @@ static void on_recovered(struct lc_state *s, const struct lc_event *e, struct lc
 		enter(s, LC_TASK_MACHINES_GONE, e->now_ms, a);
 }
 
+/* What refused the objects refuses them again at once: the next try waits, and says why. */
+static void after_rollback(struct lc_state *s, const struct lc_event *e, struct lc_actions *a)
+{
+	struct lc_condition why = s->condition;
+
+	enter(s, LC_TASK_WRITE, e->now_ms, a);
+	s->condition = why;
+	s->rollbacks++;
+	s->busy = false;
+	s->next_try_ms = e->now_ms + lc_backoff_ms(why.set ? why.class : PCG_CLASS_RETRY,
+						   s->rollbacks);
+	a->what = (a->what & ~LC_ACT_START) | LC_ACT_TIMER;
+}
+
 static void on_done(struct lc_state *s, const struct lc_event *e, struct lc_actions *a)
 {
 	enum lc_task next = lc_task_next(s->task);
@@ -220,6 +234,12 @@ static void on_done(struct lc_state *s, const struct lc_event *e, struct lc_acti
 		note(a, "handed_over");
 	if (s->task == LC_TASK_TAKE_BACK)
 		note(a, "taken_back");
+	if (s->task == LC_TASK_ROLLBACK) {
+		after_rollback(s, e, a);
+		return;
+	}
+	if (s->task == LC_TASK_WRITE)
+		s->rollbacks = 0;
 	enter(s, next, e->now_ms, a);
 }
 

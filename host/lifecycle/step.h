@@ -33,6 +33,7 @@ struct lc_state {
 	int64_t phase_since_ms, task_since_ms;
 	int64_t next_try_ms; /* 0: not waiting for a time */
 	uint32_t attempts;   /* of this task, in a row, that failed */
+	uint32_t rollbacks;  /* of this pivot, in a row */
 	bool touched;        /* something of it may exist in the infrastructure */
 	bool forced;         /* the cluster's own API is not part of the delete any more */
 	bool busy;           /* a task runs; not durable */

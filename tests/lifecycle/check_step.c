@@ -226,6 +226,31 @@ START_TEST(a_pivot_that_is_refused_is_rolled_back_and_tried_again)
 }
 END_TEST
 
+START_TEST(a_pivot_that_is_refused_again_and_again_waits_longer_each_time)
+{
+	int64_t waits[3];
+
+	go_to(LC_TASK_WRITE);
+	for (int i = 0; i < 3; i++) {
+		go_wrong(PCG_CLASS_AUTH, "wrong password");
+		ck_assert_int_eq(s.task, LC_TASK_ROLLBACK);
+		done();
+		ck_assert_int_eq(s.task, LC_TASK_WRITE);
+		ck_assert(!s.busy && (a.what & LC_ACT_TIMER) && !(a.what & LC_ACT_START));
+		ck_assert_str_eq(s.condition.cause, "wrong password");
+		waits[i] = s.next_try_ms - now;
+		event(LC_EV_TIMER);
+		ck_assert(a.what & LC_ACT_START);
+	}
+	ck_assert_int_ge(waits[0], 1000);
+	ck_assert_int_gt(waits[1], waits[0]);
+	ck_assert_int_gt(waits[2], waits[1]);
+	done();
+	ck_assert(!s.condition.set);
+	ck_assert_int_eq(s.rollbacks, 0);
+}
+END_TEST
+
 START_TEST(a_recovered_cluster_goes_on_where_it_is_safe)
 {
 	static const struct {
@@ -341,6 +366,7 @@ int main(void)
 	tcase_add_test(t, new_credentials_try_again_at_once);
 	tcase_add_test(t, a_changed_request_counts_until_something_was_made);
 	tcase_add_test(t, a_pivot_that_is_refused_is_rolled_back_and_tried_again);
+	tcase_add_test(t, a_pivot_that_is_refused_again_and_again_waits_longer_each_time);
 	tcase_add_test(t, a_recovered_cluster_goes_on_where_it_is_safe);
 	tcase_add_loop_test(t, random_events_never_leave_the_table, 0, 300);
 	tcase_add_test(t, names_are_unique_and_can_be_read_back);
