@@ -7,13 +7,14 @@
 #include <string.h>
 
 #define RESTARTS_MAX 3
+#define PAGES_MAX 400 /* of 500 */
 
 struct list {
 	struct kube_op op;
 	struct kube_op *page;
 	char *path, *selector, *next;
 	json_t *whole;
-	int restarts;
+	int restarts, pages;
 	kube_cb cb;
 	void *arg;
 };
@@ -61,6 +62,7 @@ static void ask(struct list *l)
 
 static void restart(struct list *l)
 {
+	l->pages = 0;
 	free(l->next);
 	l->next = NULL;
 	json_decref(l->whole);
@@ -77,10 +79,36 @@ static void take_page(struct list *l, const json_t *body)
 		l->whole = json_pack("{s:s, s:s, s:{}, s:[]}", "apiVersion",
 				     json_str_or(body, "apiVersion", "v1"), "kind",
 				     json_str_or(body, "kind", "List"), "metadata", "items");
+	l->pages++;
 	json_array_extend(json_at(l->whole, "items"), items);
 	json_put_str(l->whole, "metadata.resourceVersion", json_str(meta, "resourceVersion"));
 	free(l->next);
 	l->next = next && *next ? strdup(next) : NULL;
+}
+
+static bool all_objects(const json_t *items)
+{
+	size_t i;
+	json_t *item;
+
+	json_array_foreach((json_t *)items, i, item)
+		if (!json_is_object(item))
+			return false;
+	return json_is_array(items);
+}
+
+/* The other end may be anybody's: what callers look into is objects, and a list has an end. */
+static int check_page(const struct list *l, const json_t *body, struct pcg_error *err)
+{
+	if (!all_objects(json_at(body, "items")))
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "see what answers at this address",
+				"GET %s%s: the API server's answer is not a list", l->op.k->server,
+				l->path);
+	if (l->pages >= PAGES_MAX)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "see what answers at this address",
+				"GET %s%s: the list does not end after %d pages", l->op.k->server,
+				l->path, l->pages);
+	return 0;
 }
 
 static void on_page(void *arg, const struct kube_reply *reply)
@@ -94,10 +122,7 @@ static void on_page(void *arg, const struct kube_reply *reply)
 		restart(l);
 		return;
 	}
-	if (reply->status == 200 && !json_is_array(json_at(reply->body, "items"))) {
-		pcg_fail(&bad.err, PCG_CLASS_PERMANENT, "see what answers at this address",
-			 "GET %s%s: the API server's answer is not a list", l->op.k->server,
-			 l->path);
+	if (reply->status == 200 && check_page(l, reply->body, &bad.err)) {
 		finish(l, &bad);
 		return;
 	}

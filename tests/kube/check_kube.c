@@ -503,15 +503,35 @@ START_TEST(a_list_has_every_page_once)
 }
 END_TEST
 
+static const char *const no_lists[] = {
+	"{\"kind\":\"Secret\"}",
+	"{\"items\":[{},7]}",
+	"{\"items\":[null]}",
+	"[]",
+};
+
 START_TEST(a_list_that_is_none_is_an_error)
 {
 	struct answer a = {0};
 
-	api_script("GET", "/api/v1/secrets", 200, "{\"kind\":\"Secret\"}", 1);
+	api_script("GET", "/api/v1/secrets", 200, no_lists[_i], 1);
 	kube_list(kube, "/api/v1/secrets", NULL, on_reply, &a);
 	RIG_UNTIL(a.done);
 	ck_assert_int_eq(a.status, 0);
 	ck_assert_ptr_nonnull(strstr(a.err.text, "not a list"));
+}
+END_TEST
+
+START_TEST(a_list_that_does_not_end_is_given_up)
+{
+	struct answer a = {0};
+
+	api_script("GET", "/api/v1/secrets", 200,
+		   "{\"items\":[],\"metadata\":{\"continue\":\"on\"}}", 100000);
+	kube_list(kube, "/api/v1/secrets", NULL, on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 0);
+	ck_assert_ptr_nonnull(strstr(a.err.text, "does not end"));
 }
 END_TEST
 
@@ -807,7 +827,8 @@ int main(void)
 	tcase_add_test(t, three_hundred_objects_go_over_few_connections);
 	tcase_add_test(t, an_apply_that_is_cancelled_or_freed_says_nothing_more);
 	LOOP(a_list_has_every_page_once, lists);
-	tcase_add_test(t, a_list_that_is_none_is_an_error);
+	tcase_add_loop_test(t, a_list_that_is_none_is_an_error, 0, ARRAY_LEN(no_lists));
+	tcase_add_test(t, a_list_that_does_not_end_is_given_up);
 	tcase_add_test(t, a_watch_gives_events_whole_however_they_are_cut);
 	LOOP(a_watch_says_why_it_ended, endings);
 	tcase_add_test(t, a_watch_that_is_refused_has_the_servers_reason);
