@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/fault.h"
+#include "plugins/vsphere/track_impl.h"
+
+#include "core/attr.h"
+#include "core/base64.h"
+#include "core/id.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+/* Replies that govmomi's simulator 0.24.2 gave, and a table of services that hands them out. */
+
+static char *sample(const char *name, size_t *len)
+{
+	char path[4096], *text = calloc(1, 65536);
+	FILE *f;
+
+	snprintf(path, sizeof(path), TEST_SAMPLES "/%s.xml", name);
+	f = fopen(path, "r");
+	ck_assert_msg(f != NULL, "%s", path);
+	*len = fread(text, 1, 65535, f);
+	fclose(f);
+	return text;
+}
+
+static struct xn *parsed(const char *name)
+{
+	size_t len;
+	AUTO_FREE char *text = sample(name, &len);
+	struct vs_err err;
+	struct xn *n = NULL;
+
+	ck_assert_msg(xn_parse(text, len, &n, &err) == 0, "%s: %s", name, err.text);
+	return n;
+}
+
+START_TEST(reads_references_whatever_prefix_their_types_have)
+{
+	struct xn *n = parsed("RetrieveServiceContent");
+	const struct xn *content = xn_child(vs_result(n), "returnval");
+	struct vs_ref ref;
+
+	ck_assert(xn_ref(xn_child(content, "rootFolder"), &ref));
+	ck_assert_str_eq(ref.type, "Folder");
+	ck_assert_str_eq(ref.value, "group-d1");
+	ck_assert_str_eq(xn_get(xn_child(content, "about"), "apiType"), "VirtualCenter");
+	xn_free(n);
+	n = parsed("RetrievePropertiesEx-maxObjects1");
+	content = xn_at(vs_result(n), "returnval", "objects");
+	ck_assert_str_eq(xn_text(xn_prop(content, "name")), "DC0_C0_RP0_VM0");
+	ck_assert_str_eq(xn_text(xn_prop(xn_next(content, "objects"), "name")), "DC0_C0_RP0_VM1");
+	ck_assert_ptr_null(xn_prop(content, "nothing"));
+	xn_free(n);
+	n = parsed("FindByInventoryPath-absent");
+	ck_assert(!xn_ref(xn_child(vs_result(n), "returnval"), &ref));
+	xn_free(n);
+	n = parsed("WaitForUpdatesEx-first");
+	content = xn_at(xn_child(vs_result(n), "returnval"), "filterSet", "objectSet");
+	ck_assert_str_eq(xn_get(content, "kind"), "enter");
+	ck_assert_str_eq(xn_text(xn_prop(content, "guest.ipAddress")), "10.9.8.7");
+	xn_free(n);
+}
+END_TEST
+
+START_TEST(refuses_what_is_no_reply)
+{
+	static const char head[] = "<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\">";
+	char deep[4096] = "";
+	const char *const bad[] = {
+		"", "not xml", "<html/>", "<Envelope><Body/></Envelope>",
+		"<!DOCTYPE a [<!ENTITY b \"c\">]><Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body>&b;</Body></Envelope>",
+		"<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body/></Envelope>",
+		"<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Header/></Envelope>",
+		"<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body><a>", deep,
+	};
+
+	strcat(deep, head);
+	strcat(deep, "<Body>");
+	for (int i = 0; i < 100; i++)
+		strcat(deep, "<a>");
+	for (int i = 0; i < 100; i++)
+		strcat(deep, "</a>");
+	strcat(deep, "</Body></Envelope>");
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		struct xn *n = NULL;
+		struct vs_err err;
+
+		ck_assert_msg(xn_parse(bad[i], strlen(bad[i]), &n, &err) == -1, "%s", bad[i]);
+		ck_assert_ptr_null(n);
+		ck_assert_str_ne(err.text, "");
+	}
+}
+END_TEST
+
+START_TEST(classes_faults_and_keeps_the_name_of_unknown_ones)
+{
+	static const struct { const char *type; uint32_t class; } table[] = {
+		{ "InvalidLogin", PCG_ERR_AUTH }, { "NoPermission", PCG_ERR_AUTH }, { "DuplicateName", PCG_ERR_CONFLICT },
+		{ "NoDiskSpace", PCG_ERR_QUOTA }, { "ManagedObjectNotFound", PCG_ERR_NOT_FOUND },
+		{ "TaskInProgress", PCG_ERR_RETRY }, { "InvalidArgument", PCG_ERR_PERMANENT },
+		{ "SomethingNewFault", PCG_ERR_RETRY },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct vs_err err;
+
+		vs_fault(&err, "CloneVM_Task", table[i].type, "what the server said");
+		ck_assert_uint_eq(err.class, table[i].class);
+		ck_assert_ptr_nonnull(strstr(err.text, table[i].type));
+		ck_assert_ptr_nonnull(strstr(err.text, "what the server said"));
+		ck_assert_str_ne(err.remedy, "");
+	}
+}
+END_TEST
+
+/* The other end: which sample answers a method, and what was asked. */
+static struct {
+	pthread_mutex_t lock;
+	int logins, calls, refuse_next;
+	bool bad_password;
+	char last_cookie[128], kept[4096];
+	int cookies_to_login;
+	uint64_t now;
+} end = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct pcg_http_request *req,
+			 struct pcg_http_response *resp)
+{
+	static const struct pcg_http_header cookie[] = { { "set-cookie", "vmware_soap_session=abc-1; Path=/; HttpOnly; Secure" } };
+	const char *name = "CloneVM_Task", *sent = NULL;
+	size_t len;
+
+	pthread_mutex_lock(&end.lock);
+	end.calls++;
+	for (size_t i = 0; i < req->n_headers; i++)
+		if (strcmp(req->headers[i].name, "cookie") == 0)
+			sent = req->headers[i].value;
+	resp->status = 200;
+	if (memmem(req->body, req->body_len, "<RetrieveServiceContent", 23)) {
+		name = "RetrieveServiceContent";
+	} else if (memmem(req->body, req->body_len, "<Login", 6)) {
+		end.logins++;
+		end.cookies_to_login += sent != NULL;
+		name = end.bad_password ? "Login-badpassword" : "Login";
+		resp->status = end.bad_password ? 500 : 200;
+		resp->headers = cookie;
+		resp->n_headers = !end.bad_password;
+	} else if (end.refuse_next) {
+		end.refuse_next--;
+		name = "NotAuthenticated";
+		resp->status = 500;
+	}
+	snprintf(end.last_cookie, sizeof(end.last_cookie), "%s", sent ? sent : "");
+	pthread_mutex_unlock(&end.lock);
+	resp->body = sample(name, &len);
+	resp->body_len = len;
+	return 0;
+}
+
+static void fake_free(struct pcg_host *h, struct pcg_http_response *resp)
+{
+	free((void *)(uintptr_t)resp->body);
+}
+
+static uint64_t fake_remaining(struct pcg_call *call)
+{
+	return 10000;
+}
+
+static int32_t fake_put(struct pcg_host *h, const char *name, const char *value)
+{
+	snprintf(end.kept, sizeof(end.kept), "%s", value ? value : "");
+	return 0;
+}
+
+static const char *fake_get(struct pcg_host *h, const char *name)
+{
+	return *end.kept ? end.kept : NULL;
+}
+
+static uint64_t fake_now(struct pcg_host *h)
+{
+	return end.now;
+}
+
+static void fake_fault(struct pcg_host *h, const char *name)
+{
+}
+
+static const struct pcg_services services = {
+	.struct_size = sizeof(services), .http = fake_http, .http_free = fake_free, .remaining_ms = fake_remaining,
+	.secret_put = fake_put, .secret_get = fake_get, .mono_ms = fake_now, .fault_point = fake_fault,
+};
+
+static void session_open(struct vs_session *ss, const char *server)
+{
+	AUTO_JSON json_t *spec = json_pack("{s:s, s:s, s:s}", "vcenterServer", server, "username", "u", "password", "p&<1");
+	struct vs_err err;
+
+	ck_assert_int_eq(vs_session_init(ss, &services, NULL, spec, true, &err), 0);
+}
+
+static int call_something(struct vs_session *ss, unsigned flags, unsigned generation, struct vs_err *err)
+{
+	struct vs_ref vm = { "VirtualMachine", "vm-1" };
+	struct xn *reply;
+	struct soap s;
+	int r;
+
+	soap_begin(&s, "CloneVM_Task", &vm);
+	soap_finish(&s);
+	r = vs_call(ss, NULL, &s, flags, generation, 0, &reply, err);
+	xn_free(reply);
+	return r;
+}
+
+static void *caller(void *arg)
+{
+	struct vs_err err;
+
+	ck_assert_int_eq(call_something(arg, 0, 0, &err), 0);
+	return NULL;
+}
+
+START_TEST(logs_in_once_for_all_threads)
+{
+	struct vs_session ss;
+	pthread_t threads[10];
+
+	session_open(&ss, "vc.example.com");
+	for (int i = 0; i < 10; i++)
+		pthread_create(&threads[i], NULL, caller, &ss);
+	for (int i = 0; i < 10; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_int_eq(end.logins, 1);
+	ck_assert_int_eq(end.calls, 12);
+	ck_assert_int_eq(end.cookies_to_login, 0);
+	ck_assert_str_eq(end.last_cookie, "vmware_soap_session=abc-1");
+	vs_session_fini(&ss);
+}
+END_TEST
+
+START_TEST(logs_in_again_when_the_session_is_over_and_repeats_what_was_refused)
+{
+	struct vs_session ss;
+	struct vs_err err;
+	unsigned generation;
+
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(vs_session_open(&ss, NULL, &generation, &err), 0);
+	end.refuse_next = 1;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	ck_assert_int_eq(end.logins, 2);
+	ck_assert_int_eq(end.cookies_to_login, 0);
+	/* Twice refused is told; a third login would not help. */
+	end.refuse_next = 2;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), -1);
+	ck_assert_str_eq(err.fault, "NotAuthenticated");
+	/* What belongs to the session that is over is not asked for in the new one. */
+	end.refuse_next = 0;
+	ck_assert_int_eq(call_something(&ss, VS_SESSION, generation, &err), -1);
+	ck_assert_str_eq(err.fault, "NotAuthenticated");
+	vs_session_fini(&ss);
+}
+END_TEST
+
+START_TEST(remembers_a_refused_password_for_a_while)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	session_open(&ss, "vc.example.com");
+	end.bad_password = true;
+	for (int i = 0; i < 5; i++) {
+		ck_assert_int_eq(call_something(&ss, 0, 0, &err), -1);
+		ck_assert_uint_eq(err.class, PCG_ERR_AUTH);
+	}
+	ck_assert_int_eq(end.logins, 1);
+	end.now += 31000;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), -1);
+	end.now += 31000;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), -1);
+	ck_assert_int_eq(end.logins, 2);
+	end.bad_password = false;
+	end.now += 31000;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	vs_session_fini(&ss);
+}
+END_TEST
+
+START_TEST(gives_a_kept_cookie_to_its_own_server_only)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	vs_session_fini(&ss);
+	ck_assert_ptr_nonnull(strstr(end.kept, "abc-1"));
+	session_open(&ss, "https://vc.example.com/sdk");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	ck_assert_int_eq(end.logins, 1);
+	vs_session_fini(&ss);
+	session_open(&ss, "other.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	ck_assert_int_eq(end.logins, 2);
+	vs_session_close(&ss, NULL);
+	ck_assert_str_eq(end.kept, "");
+	vs_session_fini(&ss);
+}
+END_TEST
+
+START_TEST(refuses_servers_that_are_none)
+{
+	static const char *const bad[] = { "", "http://vc", "user@vc", "vc/other", "vc?x", "v c", "https://" };
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		AUTO_JSON json_t *spec = json_pack("{s:s}", "vcenterServer", bad[i]);
+		struct vs_session ss;
+		struct vs_err err;
+
+		ck_assert_msg(vs_session_init(&ss, &services, NULL, spec, false, &err) == -1, "%s", bad[i]);
+		ck_assert_str_ne(err.remedy, "");
+		vs_session_fini(&ss);
+	}
+}
+END_TEST
+
+START_TEST(packs_large_user_data_and_refuses_what_guestinfo_does_not_take)
+{
+	const char *encoding;
+	struct vs_err err;
+	char *text = calloc(1, (1u << 20) + 1), *out, back[100001] = "";
+	AUTO_FREE uint8_t *packed = NULL;
+	size_t len;
+	z_stream z = { 0 };
+
+	memset(text, 'a', 100000);
+	out = vs_user_data("#cloud-config\n", &encoding, &err);
+	ck_assert_str_eq(out, "I2Nsb3VkLWNvbmZpZwo=");
+	ck_assert_str_eq(encoding, "base64");
+	free(out);
+	out = vs_user_data(text, &encoding, &err);
+	ck_assert_str_eq(encoding, "gzip+base64");
+	packed = base64_decode(out, strlen(out), &len);
+	ck_assert_int_eq(inflateInit2(&z, 15 + 16), Z_OK);
+	z.next_in = packed;
+	z.avail_in = (unsigned)len;
+	z.next_out = (unsigned char *)back;
+	z.avail_out = 100000;
+	ck_assert_int_eq(inflate(&z, Z_FINISH), Z_STREAM_END);
+	inflateEnd(&z);
+	ck_assert_str_eq(back, text);
+	free(out);
+	id_random(text, 1u << 20);
+	for (size_t i = 0; i < 1u << 20; i++)
+		text[i] = (char)('!' + (unsigned char)text[i] % 90);
+	ck_assert_ptr_null(vs_user_data(text, &encoding, &err));
+	ck_assert_uint_eq(err.class, PCG_ERR_PERMANENT);
+	ck_assert_ptr_nonnull(strstr(err.text, "524288"));
+	free(text);
+}
+END_TEST
+
+START_TEST(names_machines_the_same_way_every_time)
+{
+	static const uint8_t ns[16] = { 0x3f, 0x9d, 0x52, 0x6b, 0x1c, 0x7e, 0x4a, 0x0f,
+					0x9a, 0x64, 0x8e, 0x21, 0xd5, 0x0b, 0x77, 0xc3 };
+	char ours[37], theirs[37], mac[18], other[18];
+	unsigned first;
+
+	vs_instance_uuid("11111111-2222-4333-8444-555555555555", ours);
+	id_uuid5(ns, "11111111-2222-4333-8444-555555555555", theirs);
+	ck_assert_str_eq(ours, theirs);
+	vs_mac("a", mac);
+	vs_mac("b", other);
+	ck_assert_str_ne(mac, other);
+	ck_assert_int_eq(sscanf(mac, "%x:", &first), 1);
+	ck_assert_uint_eq(first & 3, 2);
+}
+END_TEST
+
+static void fresh(void)
+{
+	memset(end.kept, 0, sizeof(end.kept));
+	end.logins = end.calls = end.refuse_next = end.cookies_to_login = 0;
+	end.bad_password = false;
+	end.now = 1000;
+}
+
+int main(void)
+{
+	TCase *tc = tcase_create("session");
+	Suite *s = suite_create("vsphere");
+	SRunner *r;
+	int failed;
+
+	tcase_add_checked_fixture(tc, fresh, NULL);
+	tcase_add_test(tc, reads_references_whatever_prefix_their_types_have);
+	tcase_add_test(tc, refuses_what_is_no_reply);
+	tcase_add_test(tc, classes_faults_and_keeps_the_name_of_unknown_ones);
+	tcase_add_test(tc, logs_in_once_for_all_threads);
+	tcase_add_test(tc, logs_in_again_when_the_session_is_over_and_repeats_what_was_refused);
+	tcase_add_test(tc, remembers_a_refused_password_for_a_while);
+	tcase_add_test(tc, gives_a_kept_cookie_to_its_own_server_only);
+	tcase_add_test(tc, refuses_servers_that_are_none);
+	tcase_add_test(tc, packs_large_user_data_and_refuses_what_guestinfo_does_not_take);
+	tcase_add_test(tc, names_machines_the_same_way_every_time);
+	suite_add_tcase(s, tc);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
