@@ -83,7 +83,8 @@ struct pcg_http_request {
 	uint32_t reserved0;
 };
 
-/* Not counted in the account's limit of connections: one long wait for each account. */
+/* The one long wait of an account: it has one of the account's connections to itself, the others are for what
+ * is asked meanwhile. */
 #define PCG_HTTP_LONG_WAIT 1u
 
 /* What came back. status 0: no HTTP answer; then error_class, error and remedy are set. */

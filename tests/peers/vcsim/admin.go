@@ -129,12 +129,12 @@ func (a *admin) fault(r *http.Request) (any, error) {
 			return nil, errors.New(`"status" must be an HTTP status, for example 503`)
 		}
 		fallthrough
-	case "drop-before", "drop-after":
+	case "drop-before", "drop-after", "expire":
 		a.front.mu.Lock()
 		a.front.faults = append(a.front.faults, &req.frontFault)
 		a.front.mu.Unlock()
 	default:
-		return nil, fmt.Errorf("mode %q is none of fault, status, drop-before, drop-after", req.Mode)
+		return nil, fmt.Errorf("mode %q is none of fault, status, drop-before, drop-after, expire", req.Mode)
 	}
 	return struct{}{}, nil
 }

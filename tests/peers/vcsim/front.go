@@ -44,7 +44,8 @@ type front struct {
 }
 
 // frontFault makes the next Times calls of Method fail. Mode is "status" (answer Status, do nothing),
-// "drop-before" (close the connection, do nothing) or "drop-after" (carry it out, lose the reply).
+// "drop-before" (close the connection, do nothing), "drop-after" (carry it out, lose the reply) or "expire" (all
+// sessions end just before it).
 type frontFault struct {
 	Method string `json:"method"`
 	Mode   string `json:"mode"`
@@ -153,6 +154,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case fault.Mode == "drop-after":
 		f.next.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
+	case fault.Mode == "expire":
+		f.expireSessions()
+		f.next.ServeHTTP(w, r)
 	}
 	if name == "Login" {
 		f.noteSessions()

@@ -339,6 +339,17 @@ func TestExpiredSessionIsNotAuthenticated(t *testing.T) {
 	}
 }
 
+func TestSessionsCanEndJustBeforeACall(t *testing.T) {
+	w := newWorld(t, "")
+	w.ask("POST", "/fault", `{"method":"CurrentTime","mode":"expire","skip":1}`)
+	if _, err := methods.GetCurrentTime(w.ctx, w.client); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := methods.GetCurrentTime(w.ctx, w.client); err == nil || !strings.Contains(err.Error(), "NotAuthenticated") {
+		t.Fatalf("%v", err)
+	}
+}
+
 func TestReplyCanBeLostAfterTheCallWasCarriedOut(t *testing.T) {
 	w := newWorld(t, "")
 	w.ask("POST", "/fault", `{"method":"CloneVM_Task","mode":"drop-after"}`)
