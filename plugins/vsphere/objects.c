@@ -51,13 +51,19 @@ static json_t *condition(void)
 	return json_pack("{s:s, s:s, s:s, s:s}", "type", "Ready", "status", "True", "reason", "Ready", "message", "");
 }
 
-/* AA:BB:.. of what the account says, in whatever form it was given. */
+/* AA:BB:.. of what the account says, in whatever form it was given, else of what the host saw. */
 static void thumbprint_read(struct export *e)
 {
 	const char *given = vs_str(vs_spec(e->v), "thumbprint");
+	char seen[sizeof(e->v->session.thumbprint)];
 	char *to = e->thumbprint;
 	size_t n = 0;
 
+	pthread_mutex_lock(&e->v->session.lock);
+	snprintf(seen, sizeof(seen), "%s", e->v->session.thumbprint);
+	pthread_mutex_unlock(&e->v->session.lock);
+	if (!*given)
+		given = seen;
 	if (strncasecmp(given, "sha256:", 7) == 0)
 		given += 7;
 	for (; *given && n < 64; given++) {

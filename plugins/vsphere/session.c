@@ -155,6 +155,15 @@ static int read_reply(const char *what, const struct pcg_http_response *resp, st
 	return -1;
 }
 
+static void note_peer(struct vs_session *ss, const struct pcg_http_response *resp)
+{
+	if (!resp->peer_sha256)
+		return;
+	pthread_mutex_lock(&ss->lock);
+	snprintf(ss->thumbprint, sizeof(ss->thumbprint), "%s", resp->peer_sha256);
+	pthread_mutex_unlock(&ss->lock);
+}
+
 /* One request and its answer; the body stays the caller's. cookie_out may be NULL. */
 static int exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, const char *cookie, unsigned flags,
 		    uint32_t timeout_ms, struct xn **reply, char **cookie_out, struct vs_err *err)
@@ -181,6 +190,7 @@ static int exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s
 			"Check vcenterServer of the cloud account, the network and the proxy.", "%s: %s", what,
 			resp.error ? resp.error : "no answer");
 	} else {
+		note_peer(ss, &resp);
 		r = read_reply(what, &resp, reply, err);
 		if (!r && cookie_out)
 			*cookie_out = cookie_of(&resp);

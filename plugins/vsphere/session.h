@@ -28,6 +28,7 @@ struct vs_session {
 	char *cookie;
 	struct vs_ref session_manager, collector, search, views, root, tasks;
 	char version[128];      /* of the product, "" when it is not known */
+	char thumbprint[65];    /* SHA-256 of the server's certificate when the host told it, hex */
 	uint64_t refused_until; /* monotonic */
 	unsigned refusals;
 	struct vs_err refusal;

@@ -651,6 +651,10 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
 		return worker_child_main(argv[2], roles, 1);
 	rig_exe[n > 0 ? n : 0] = 0;
+	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread >/dev/null") != 0) {
+		printf("skipped: vcsim and vmread cannot be built (tests/peers/build-peers says why)\n");
+		return 77;
+	}
 	s = suite_create("vsphere");
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
