@@ -219,7 +219,7 @@ char *json_text_secret(const json_t *j, size_t *len)
 	int r;
 
 	buf_init_secret(&b, SIZE_MAX / 8);
-	r = json_dump_callback(j, add_piece, &b, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+	r = json_dump_callback(j, add_piece, &b, JSON_COMPACT | JSON_ENCODE_ANY);
 	assert(r == 0);
 	if (len)
 		*len = b.len;

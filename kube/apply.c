@@ -146,8 +146,17 @@ static void on_path(void *arg, char *path, const struct pcg_error *err)
 	free(path);
 	kube_query_add(&b, "fieldManager", k->field_manager);
 	kube_query_add(&b, "force", "true");
-	l->step = kube_request(k, "PATCH", b.data, "application/apply-patch+yaml", l->object,
-			       time_left(l->a), on_applied, l);
+	/* The object that comes back is not read. */
+	l->step = kube_request_start(k,
+				     &(struct kube_request_spec){
+					     .method = "PATCH",
+					     .path = b.data,
+					     .content_type = "application/apply-patch+yaml",
+					     .body = l->object,
+					     .timeout_ms = time_left(l->a),
+					     .raw = true,
+				     },
+				     on_applied, l);
 	buf_free(&b);
 }
 

@@ -19,6 +19,8 @@
 #define KUBE_MAGIC 0x6b756265
 #define KUBE_OP_MAGIC 0x6b6f7070
 #define KUBE_RESPONSE_MAX (256ull << 20)
+/* Each costs a handshake on both sides, more than what a cluster's few calls gain by it. */
+#define KUBE_CONNECTIONS 2
 
 struct kube_op {
 	unsigned magic;
@@ -65,6 +67,8 @@ struct kube_request_spec {
 	const char *method, *path, *content_type;
 	const json_t *body;
 	uint32_t timeout_ms;
+	const char *text; /* a body that is JSON already, instead of body; copied */
+	size_t text_len;
 	bool raw; /* the answer is no JSON */
 };
 struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spec *spec, kube_cb cb,

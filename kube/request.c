@@ -173,6 +173,7 @@ static int send_request(struct request *r, const struct kube_request_spec *spec)
 		.proxy = k->proxy,
 		.timeout_ms = spec->timeout_ms ? spec->timeout_ms : 30000,
 		.max_response = KUBE_RESPONSE_MAX,
+		.host_connections = KUBE_CONNECTIONS,
 	};
 	char *body = NULL;
 	int ret;
@@ -180,13 +181,17 @@ static int send_request(struct request *r, const struct kube_request_spec *spec)
 	ret = kube_tls(k, &req.tls, &r->err);
 	if (ret)
 		return ret;
-	if (spec->body) {
+	if (spec->text) {
+		req.body = spec->text;
+		req.body_len = spec->text_len;
+	} else if (spec->body) {
 		body = json_text_secret(spec->body, &req.body_len);
 		req.body = body;
+	}
+	if (req.body)
 		headers[req.n_headers++] = (struct http_header){
 			"Content-Type",
 			spec->content_type ? spec->content_type : "application/json"};
-	}
 	r->call = http_submit(k->http, &req, on_done, r);
 	if (body)
 		secret_wipe(body, req.body_len);

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define POLL_FIRST_MS 100
+#define POLL_FIRST_MS 10
 #define POLL_LAST_MS 1000
 
 static const json_t *condition(const json_t *o, const char *type)
@@ -249,6 +249,7 @@ struct kube_op *kube_wait_available(struct kube *k, const json_t *object, uint32
 	w->poll_ms = POLL_FIRST_MS;
 	w->cb = cb;
 	w->arg = arg;
-	look(w);
+	/* What was applied just now is not there at once. */
+	w->timer = kube_timer_start(k, POLL_FIRST_MS, look, w);
 	return &w->op;
 }

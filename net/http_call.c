@@ -189,6 +189,7 @@ struct http_call *http_call_new(struct http_client *c, const struct http_request
 	call->deadline = uv_now(c->loop) + (req->timeout_ms ? req->timeout_ms : 60000);
 	call->max_response = req->max_response ? req->max_response : 8u << 20;
 	call->own_connection = req->own_connection;
+	call->host_connections = req->host_connections ? req->host_connections : c->limits.max_host;
 	call->on_data = req->on_data;
 	buf_init_secret(&call->body, req->body_len + 1);
 	buf_init_secret(&call->in, (size_t)call->max_response);
@@ -471,6 +472,7 @@ void http_call_finish(struct http_call *call, CURLcode code)
 {
 	struct http_client *c = call->client;
 	struct http_header *headers = headers_list(call);
+	struct http_host *host = call->host;
 	struct http_response resp;
 	long status = 0;
 
@@ -493,8 +495,10 @@ void http_call_finish(struct http_call *call, CURLcode code)
 		call_tell(call, &resp);
 	}
 	free(headers);
+	host->refs++;
 	http_call_free(call);
-	http_client_pump(c);
+	http_client_pump_host(c, host);
+	host_put(host);
 }
 
 void http_call_fail(struct http_call *call)

@@ -33,15 +33,20 @@ static void on_kick(uv_timer_t *timer)
 
 void http_client_kick(struct http_client *c)
 {
+	c->pump_all = true;
 	if (!c->closing && !uv_is_active((uv_handle_t *)&c->kick))
 		uv_timer_start(&c->kick, on_kick, 0, 0);
 }
 
-static bool host_may_start(const struct http_client *c, const struct http_host *h,
+static bool host_may_start(struct http_client *c, const struct http_host *h,
 			   const struct http_call *call)
 {
-	return call->own_connection ||
-	       (c->active < c->limits.max_total && h->active < c->limits.max_host);
+	if (call->own_connection)
+		return true;
+	if (h->active >= call->host_connections)
+		return false;
+	c->full |= c->active >= c->limits.max_total;
+	return c->active < c->limits.max_total;
 }
 
 static void host_pump(struct http_client *c, struct http_host *h)
@@ -144,7 +149,16 @@ void http_client_pump(struct http_client *c)
 
 	if (c->closing)
 		return;
+	c->full = c->pump_all = false;
 	LIST_FOREACH(h, &c->hosts, link)
+		host_pump(c, h);
+}
+
+void http_client_pump_host(struct http_client *c, struct http_host *h)
+{
+	if (c->full)
+		http_client_pump(c);
+	else if (!c->closing)
 		host_pump(c, h);
 }
 
@@ -182,7 +196,8 @@ void http_client_settle(struct http_client *c)
 		if (call->cancelled)
 			http_call_fail(call);
 	}
-	http_client_pump(c);
+	if (c->pump_all || c->full)
+		http_client_pump(c);
 	c->in_done++;
 	while ((call = TAILQ_FIRST(&c->failed))) {
 		TAILQ_REMOVE(&c->failed, call, link);

@@ -54,6 +54,7 @@ struct http_request {
 	uint32_t timeout_ms;               /* 0: 60 s; whole call */
 	uint64_t max_response;             /* 0: 8 MiB */
 	bool own_connection;               /* long waits: a connection of its own, not counted in the host limit */
+	uint32_t host_connections;         /* 0: the client's max_host; else this host gets no more for such calls */
 	/* When set, body bytes go here as they come (watch, long poll) and the response has none. Return nonzero to end. */
 	int (*on_data)(void *arg, const char *data, size_t len);
 };

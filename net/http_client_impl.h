@@ -89,6 +89,7 @@ struct http_call {
 	uint64_t deadline; /* uv_now */
 	uint64_t max_response;
 	bool own_connection;
+	uint32_t host_connections;
 	int (*on_data)(void *arg, const char *data, size_t len);
 
 	bool cancelled; /* inside a callback of libcurl: removed by the kick */
@@ -122,6 +123,8 @@ struct http_client {
 	struct http_call_list failed;
 	unsigned active;
 	unsigned in_curl, in_done;
+	bool full;    /* a call had to wait for the client's total, not for its host */
+	bool pump_all; /* calls came or ended where nothing could be started */
 	unsigned cancelled; /* calls that the kick must remove */
 	unsigned handles;
 	bool closing;
@@ -154,6 +157,8 @@ void http_call_free(struct http_call *call);
 /* http_client.c */
 void http_client_kick(struct http_client *c);
 void http_client_pump(struct http_client *c);
+/* After a connection to this host became free. */
+void http_client_pump_host(struct http_client *c, struct http_host *h);
 void http_client_handle_gone(struct http_client *c);
 void http_client_sweep_later(struct http_client *c);
 /* After callbacks of the user: does what they could not do inside. */

@@ -313,7 +313,7 @@ void op_call(struct capi_op *op, const char *method, const char *path, const cha
 	t->method = copy_text(method);
 	t->path = copy_text(path);
 	t->content_type = copy_text(content_type);
-	t->body = json_deep_copy(body);
+	t->body = json_incref((json_t *)body);
 	t->flags = flags;
 	t->retry_until_ms = clock_mono_ms() + RETRY_FOR_MS;
 	send_task(t);

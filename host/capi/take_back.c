@@ -19,7 +19,8 @@
 
 #define OBSERVE_MS 30000
 #define STOP_MS 180000
-#define LOOK_AGAIN_MS 300
+#define LOOK_FIRST_MS 20
+#define LOOK_LAST_MS 320
 
 struct take_back {
 	json_t *input;
@@ -27,6 +28,7 @@ struct take_back {
 	struct graph graph;
 	json_t *deployments; /* of controllers */
 	int64_t deadline_ms;
+	uint32_t look_ms; /* until the next look at what controllers do */
 	bool left; /* in the round under way: something still runs */
 	char left_name[256];
 };
@@ -59,6 +61,15 @@ static enum authority_verdict decide_take_back(struct capi_op *op, const json_t 
 		return AUTHORITY_REFUSED;
 	}
 	return AUTHORITY_CHANGE;
+}
+
+static void look_later(struct capi_op *op, void (*look)(struct capi_op *op, void *arg))
+{
+	struct take_back *t = op_state(op);
+
+	op_after(op, t->look_ms, look, NULL);
+	if (t->look_ms < LOOK_LAST_MS)
+		t->look_ms *= 2;
 }
 
 static void fail(struct capi_op *op, const struct kube_reply *r, const char *what)
@@ -153,7 +164,7 @@ static void end_pods(struct capi_op *op, void *arg)
 			 json_str(t->input, "name"), t->left_name, STOP_MS / 1000);
 		op_fail(op, &err);
 	} else {
-		op_after(op, LOOK_AGAIN_MS, check_stopped, NULL);
+		look_later(op, check_stopped);
 	}
 }
 
@@ -261,7 +272,8 @@ static void end_scale(struct capi_op *op, void *arg)
 	struct take_back *t = arg;
 
 	t->deadline_ms = clock_mono_ms() + STOP_MS;
-	check_stopped(op, NULL);
+	t->look_ms = LOOK_FIRST_MS;
+	look_later(op, check_stopped);
 }
 
 static void stop_controllers(struct capi_op *op)
@@ -302,8 +314,9 @@ static void on_deployments(struct capi_op *op, void *arg, const struct kube_repl
 	json_array_foreach (json_object_get(r->body, "items"), i, d)
 		if (is_controller(t, d))
 			json_array_append_new(t->deployments, json_deep_copy(d));
+	t->look_ms = LOOK_FIRST_MS;
 	if (anyone_runs(t))
-		observe(op, NULL);
+		look_later(op, observe);
 	else
 		stop_controllers(op);
 }
@@ -352,7 +365,7 @@ static void on_observed_graph(struct capi_op *op, struct graph *g)
 		op_progress(op, "not observed in time", "pause");
 		stop_controllers(op);
 	} else {
-		op_after(op, LOOK_AGAIN_MS, observe, NULL);
+		look_later(op, observe);
 	}
 }
 

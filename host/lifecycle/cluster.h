@@ -63,6 +63,8 @@ struct lifecycle {
 	struct proxy_set *proxy;
 	struct cluster *buckets[1024];
 	size_t n_clusters;
+	struct store_batch *notes; /* lines of history that wait for the next transaction; NULL: none */
+	uv_timer_t *notes_timer;
 	json_t *accounts; /* uid -> document; secret */
 	json_t *reports;  /* array in order of seq; secret */
 	int64_t report_seq;
@@ -107,6 +109,7 @@ void cluster_failed(struct cluster *c, const struct pcg_error *err);
 void cluster_nudge(struct cluster *c);
 /* A line of history that belongs to no change of phase (an object was created). fields is stolen. */
 void cluster_note(struct cluster *c, const char *event, json_t *fields);
+void lifecycle_flush_notes(struct lifecycle *l);
 void cluster_save(struct cluster *c, store_cb cb, void *arg); /* rows as they are now */
 void cluster_save_into(struct cluster *c, struct store_batch *b);
 void cluster_cancel(struct cluster *c);

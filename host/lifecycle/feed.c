@@ -12,6 +12,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define NOTES_MS 50
+
 struct saved {
 	struct saved *next;
 	struct lifecycle *l;
@@ -131,13 +133,37 @@ static json_t *history_fields(const struct cluster *c, const char *event, enum l
 	return f;
 }
 
+/* A cluster tells of dozens of objects within a second: a transaction for each would be most of the
+ * store's work. They become durable with the next change of any cluster, or soon. */
+void lifecycle_flush_notes(struct lifecycle *l)
+{
+	if (l->notes)
+		store_batch_commit(TAKE(l->notes), NULL, NULL);
+	if (l->notes_timer)
+		uv_timer_stop(l->notes_timer);
+}
+
+static void on_notes_due(uv_timer_t *t)
+{
+	lifecycle_flush_notes(t->data);
+}
+
 void cluster_note(struct cluster *c, const char *event, json_t *fields)
 {
-	struct store_batch *b = store_batch_new(c->l->spec.store);
+	struct lifecycle *l = c->l;
 
-	store_add_history(b, c->uid, c->name, clock_wall_ms(), event, fields);
+	if (!l->notes)
+		l->notes = store_batch_new(l->spec.store);
+	store_add_history(l->notes, c->uid, c->name, clock_wall_ms(), event, fields);
 	json_decref(fields);
-	store_batch_commit(b, NULL, NULL);
+	if (!l->notes_timer) {
+		l->notes_timer = calloc(1, sizeof(*l->notes_timer));
+		assert(l->notes_timer);
+		uv_timer_init(l->spec.loop, l->notes_timer);
+		l->notes_timer->data = l;
+	}
+	if (!uv_is_active((uv_handle_t *)l->notes_timer))
+		uv_timer_start(l->notes_timer, on_notes_due, NOTES_MS, 0);
 }
 
 static void on_timer(uv_timer_t *t)
@@ -181,7 +207,9 @@ static void act(struct cluster *c, uint32_t what)
 		if (c->timer)
 			uv_timer_stop(c->timer);
 	}
-	if (what & LC_ACT_START)
+	if (c->l->held)
+		c->lc.busy = false;
+	else if (what & LC_ACT_START)
 		task_start(c);
 	else if (what & LC_ACT_TIMER)
 		set_timer(c);
@@ -225,6 +253,7 @@ static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase be
 	struct saved *s = calloc(1, sizeof(*s));
 
 	assert(s);
+	lifecycle_flush_notes(c->l);
 	for (unsigned i = 0; i < ARRAY_LEN(a->history) && a->history[i]; i++) {
 		json_t *f = history_fields(c, a->history[i], before);
 

@@ -35,9 +35,17 @@ struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec)
 	return l;
 }
 
+static void notes_timer_closed(uv_handle_t *h)
+{
+	free(h);
+}
+
 void lifecycle_close(struct lifecycle *l)
 {
 	l->closing = true;
+	lifecycle_flush_notes(l);
+	if (l->notes_timer)
+		uv_close((uv_handle_t *)l->notes_timer, notes_timer_closed);
 	audit_end_all(l);
 	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++) {
 		while (l->buckets[i]) {

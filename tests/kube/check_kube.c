@@ -337,7 +337,7 @@ static const struct {
 	 "{\"message\":\"failed calling webhook \\\"x\\\": no endpoints\"}"},
 	{"PATCH", "/configmaps/", 503, "busy"},
 	{"PATCH", "/configmaps/", 404, "{\"message\":\"namespaces \\\"default\\\" not found\"}"},
-	{"PATCH", "/configmaps/", 200, "{\"cut"},
+	{"GET", "/api/v1", 200, "{\"cut"},
 	{"GET", "/api/v1", 503, "{}"},
 };
 
