@@ -16,6 +16,8 @@
 #define BACKOFF_MAX_MS 30000
 #define REFUSED_MS 60000
 #define SLACK_MS 15000
+#define EARLY_MS 1000
+#define EARLY_MAX 3
 
 static const char *const state_names[] = { "connecting", "connected", "offline", "refused", "unpaired" };
 
@@ -140,6 +142,23 @@ static void give_queries(struct link *l, const json_t *doc)
 			l->hooks.query(l->hooks.arg, query);
 }
 
+/* The plane ends a request when a newer one comes with the same certificate: two installations that
+ * are copies of each other would end each other's without a pause. */
+static bool ended_early(struct link *l, const json_t *doc)
+{
+	if (!l->asked_ms || uv_now(l->loop) - l->asked_ms >= EARLY_MS ||
+	    json_array_size(json_object_get(doc, "queries"))) {
+		l->early = 0;
+		return false;
+	}
+	if (++l->early == EARLY_MAX)
+		log_warn("plane_request_ended_early", LS("plane", l->url), LS("gateway", l->gateway_uid),
+			 LS("cause", "the plane ends requests at once, as when another installation asks with this "
+				     "gateway's certificate"),
+			 LS("remedy", "stop the other copy of this gateway, or pair this one again"));
+	return l->early >= EARLY_MAX;
+}
+
 static void take_answer(struct link *l, json_t *doc)
 {
 	const char *plane_id = json_str_or(doc, "planeId", "");
@@ -158,9 +177,15 @@ static void take_answer(struct link *l, json_t *doc)
 	if (l->closing)
 		return;
 	if (!any) {
-		link_poll_start(l);
+		if (ended_early(l, doc)) {
+			l->poll.failures = l->early - EARLY_MAX;
+			link_again(&l->poll, 0, on_poll_timer);
+		} else {
+			link_poll_start(l);
+		}
 		return;
 	}
+	l->early = 0;
 	FAULT_POINT("link.after_instructions_received");
 	json_object_del(doc, "queries");
 	l->batch_pending = true;
@@ -198,6 +223,8 @@ void link_poll_start(struct link *l)
 	if (l->closing || l->poll.call || l->batch_pending)
 		return;
 	uv_timer_stop(&l->poll.timer);
+	uv_update_time(l->loop);
+	l->asked_ms = wait_s ? uv_now(l->loop) : 0;
 	snprintf(path, sizeof(path), "/gateway/v1/instructions?cursor=%lld&wait=%d&plane=%.64s",
 		 (long long)l->cursor, wait_s, l->plane_id ? l->plane_id : "");
 	l->poll.call = link_request(l, "GET", path, NULL, 0, LINK_WAIT_S * 1000 + SLACK_MS, true, on_poll_done,

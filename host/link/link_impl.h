@@ -36,6 +36,8 @@ struct link {
 	int64_t cursor;
 
 	struct link_lane poll, post, renew;
+	uint64_t asked_ms;     /* when the request that waits was sent, by the loop's clock; 0: it does not wait */
+	unsigned int early;    /* requests in a row that ended with nothing before their time */
 	bool batch_pending;    /* given to the receiver, not durable yet */
 	size_t post_max;       /* shrinks when a batch is refused as a whole */
 	json_t *post_seqs;     /* of the batch under way */

@@ -52,6 +52,18 @@ static void post_failed(struct link *l, const struct http_response *resp, const 
 	link_again(&l->post, resp->status == 401 || resp->status == 403 ? 60000 : 0, on_post_timer);
 }
 
+static bool names_one(const json_t *sent, const json_t *acked)
+{
+	json_t *seq, *other;
+	size_t i, k;
+
+	json_array_foreach((json_t *)acked, i, seq)
+		json_array_foreach((json_t *)sent, k, other)
+			if (json_equal(seq, other))
+				return true;
+	return false;
+}
+
 static void on_post_done(void *arg, const struct http_response *resp)
 {
 	struct link *l = arg;
@@ -62,8 +74,9 @@ static void on_post_done(void *arg, const struct http_response *resp)
 	if (resp->status != 200)
 		link_response_error(resp, "sending reports to the plane", &err);
 	else if (json_parse(resp->body, resp->body_len, "the plane's acknowledgement", &doc, &err) == 0 &&
-		 !json_is_array(json_object_get(doc, "acked")))
-		pcg_fail(&err, PCG_CLASS_RETRY, "", "the plane's acknowledgement names no report");
+		 !names_one(l->post_seqs, json_object_get(doc, "acked")))
+		pcg_fail(&err, PCG_CLASS_RETRY, "see that plane.url names a pcg-plane of this version",
+			 "the plane's acknowledgement names no report");
 	if (err.text[0]) {
 		post_failed(l, resp, &err);
 		return;

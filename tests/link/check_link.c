@@ -31,6 +31,8 @@ static struct world {
 	int batches, items, queries, certificates;
 	json_t *last_batch, *state, *reports;
 	size_t acked;
+	int requests;      /* that came to the plane */
+	bool acks_nothing; /* a plane that forgets to acknowledge */
 	bool hold_batches;
 	int64_t cursor;
 } w;
@@ -38,6 +40,15 @@ static struct world {
 static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *f)
 {
 	return remove(path);
+}
+
+static void count(void *arg, struct http_exchange *x, const struct http_server_request *req)
+{
+	w.requests++;
+	if (w.acks_nothing && strstr(req->raw_target, "/reports"))
+		http_exchange_reply(x, 200, "application/json", "{\"acked\":[]}", 12);
+	else
+		api_handle(arg, x, req);
 }
 
 static void start_plane(void)
@@ -55,7 +66,7 @@ static void start_plane(void)
 	w.plane.gateways = gateways_new(&w.plane);
 	tls = (struct http_server_tls){ .cert_pem = w.plane.server_pem, .key_pem = w.plane.server_key,
 					.client_ca_pem = w.plane.ca_pem };
-	ck_assert_msg(http_server_new(&w.loop, "127.0.0.1", w.port, &tls, NULL, api_handle, &w.plane,
+	ck_assert_msg(http_server_new(&w.loop, "127.0.0.1", w.port, &tls, NULL, count, &w.plane,
 				      &w.plane.server, &err) == 0, "%s", err.text);
 	w.port = http_server_port(w.plane.server);
 	snprintf(w.url, sizeof(w.url), "https://127.0.0.1:%u", w.port);
@@ -477,6 +488,51 @@ START_TEST(reports_are_acknowledged_in_batches_and_a_refused_one_does_not_block_
 }
 END_TEST
 
+static void run_for(int64_t ms)
+{
+	int64_t end = clock_mono_ms() + ms;
+
+	while (clock_mono_ms() < end) {
+		uv_run(&w.loop, UV_RUN_NOWAIT);
+		uv_sleep(1);
+	}
+}
+
+START_TEST(two_copies_of_a_gateway_do_not_chase_each_other)
+{
+	struct link *first;
+
+	enrol(NULL);
+	start_link(NULL);
+	UNTIL(strcmp(state(), "connected") == 0);
+	first = TAKE(w.link);
+	w.requests = 0;
+	start_link(NULL);
+	run_for(1000);
+	ck_assert_int_lt(w.requests, 40);
+	closed_flag = false;
+	link_close(first, on_closed, NULL);
+	run_until(&closed_flag);
+	w.requests = 0;
+	instruct("account", "a1");
+	UNTIL(w.batches == 1);
+}
+END_TEST
+
+START_TEST(reports_that_are_never_acknowledged_are_sent_again_with_pauses)
+{
+	enrol(NULL);
+	w.acks_nothing = true;
+	start_link(NULL);
+	add_report(1, "gateway.status", json_object());
+	run_for(700);
+	ck_assert_int_gt(w.requests, 1);
+	ck_assert_int_lt(w.requests, 20);
+	w.acks_nothing = false;
+	UNTIL(w.acked == 1);
+}
+END_TEST
+
 START_TEST(an_outage_ends_by_itself_and_nothing_is_lost)
 {
 	enrol(NULL);
@@ -595,6 +651,8 @@ int main(void)
 	tcase_add_test(t, more_than_one_batch_of_instructions_comes_in_order);
 	tcase_add_test(t, a_query_is_answered_while_the_request_waits);
 	tcase_add_test(t, reports_are_acknowledged_in_batches_and_a_refused_one_does_not_block_the_rest);
+	tcase_add_test(t, two_copies_of_a_gateway_do_not_chase_each_other);
+	tcase_add_test(t, reports_that_are_never_acknowledged_are_sent_again_with_pauses);
 	tcase_add_test(t, an_outage_ends_by_itself_and_nothing_is_lost);
 	tcase_add_test(t, a_certificate_is_refused_once_the_gateway_was_paired_again);
 	tcase_add_test(t, a_certificate_is_renewed_at_two_thirds_of_its_life_and_the_old_one_is_then_refused);
