@@ -166,6 +166,8 @@ static void on_removed(void *arg, const struct provider_reply *reply)
 
 	r->call = NULL;
 	if (reply->status == PCG_STEP_PENDING) {
+		if (reply->checkpoint)
+			json_object_set(r->doc, "checkpoint", reply->checkpoint);
 		removal_later(r, reply->after_ms);
 		return;
 	}

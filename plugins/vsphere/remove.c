@@ -140,26 +140,22 @@ static void destroy(struct vsphere *v, struct pcg_call *call, const struct subje
 	v->svc->fault_point(v->host, "vsphere.after_destroy");
 }
 
-/* Clones that run somewhere on the template: one of them may be the machine's, of a worker that was killed. */
-struct running {
-	size_t n;
-};
-
+/* Clones that run now, by the ids of their tasks: one of them may be the machine's, of a worker that was
+ * killed before it had the answer. */
 static void on_task(void *arg, const struct xn *object)
 {
-	struct running *r = arg;
 	const char *state = xn_text(xn_prop(object, "info.state"));
 	const char *what = xn_text(xn_prop(object, "info.descriptionId"));
+	struct vs_ref task;
 
-	if ((strcmp(state, "running") == 0 || strcmp(state, "queued") == 0) && strcasestr(what, "clone"))
-		r->n++;
+	if ((strcmp(state, "running") == 0 || strcmp(state, "queued") == 0) && strcasestr(what, "clone") &&
+	    xn_ref(xn_child(object, "obj"), &task))
+		json_array_append_new(arg, json_string(task.value));
 }
 
-static int clones_running(struct vsphere *v, struct pcg_call *call, size_t *n, struct vs_err *err)
+static int clones_running(struct vsphere *v, struct pcg_call *call, json_t *ids, struct vs_err *err)
 {
-	struct running r = { 0 };
 	struct soap s;
-	int result;
 
 	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
 	soap_open(&s, "specSet");
@@ -179,29 +175,60 @@ static int clones_running(struct vsphere *v, struct pcg_call *call, size_t *n, s
 	soap_close(&s);
 	soap_bool(&s, "reportMissingObjectsInResults", true);
 	soap_close(&s);
-	result = vs_retrieve(&v->session, call, &s, 0, 0, on_task, &r, err);
-	*n = r.n;
-	return result;
+	return vs_retrieve(&v->session, call, &s, 0, 0, on_task, ids, err);
 }
 
-/* A machine that was never seen may still be on its way: a clone that runs is waited for, and looked at after it. */
+static bool holds(const json_t *ids, const char *id)
+{
+	size_t i;
+	json_t *one;
+
+	json_array_foreach(ids, i, one)
+		if (strcmp(json_string_value(one), id) == 0)
+			return true;
+	return false;
+}
+
+/* Of those that ran at the first look, the ones that still do. Clones that others begin later are none
+ * of ours, and never hold up a delete. */
+static json_t *still_running(const json_t *first, json_t *now)
+{
+	json_t *left = json_array(), *one;
+	size_t i;
+
+	json_array_foreach(now, i, one)
+		if (!json_is_array(first) || holds(first, json_string_value(one)))
+			json_array_append(left, one);
+	return left;
+}
+
+/* A machine that was never seen may still be on its way: the clones that run are waited for, and it is
+ * looked for once more after the last of them. */
 static void absent(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s, const struct track *t)
 {
-	const json_t *checkpoint = json_object_get(doc, "checkpoint");
-	bool had_waited = json_is_true(json_object_get(checkpoint, "waited"));
+	const json_t *first = json_object_get(json_object_get(doc, "checkpoint"), "clones");
+	json_t *now, *left;
 	struct vs_err err;
-	size_t n = 0;
 
-	if (!t->gone && *s->uid && !*vs_str(s->observed, "providerID") && !had_waited) {
-		if (clones_running(v, call, &n, &err)) {
-			vs_error(v, call, &err);
-			return;
-		}
-		if (n) {
-			vs_pending(v, call, 500, NULL);
-			return;
-		}
+	if (t->gone || !*s->uid || *vs_str(s->observed, "providerID") ||
+	    (json_is_array(first) && json_array_size(first) == 0)) {
+		track_drop(v, s->key);
+		vs_done(v, call, json_object());
+		return;
 	}
+	now = json_array();
+	if (clones_running(v, call, now, &err)) {
+		json_decref(now);
+		vs_error(v, call, &err);
+		return;
+	}
+	left = still_running(first, now);
+	json_decref(now);
+	if (json_array_size(left) || json_array_size(first)) {
+		vs_pending(v, call, json_array_size(left) ? 500 : 1, json_pack("{s:o}", "clones", left));
+		return;
+	}
+	json_decref(left);
 	track_drop(v, s->key);
 	vs_done(v, call, json_object());
 }
