@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FIRST_CONTACT_MS 10000
+
 static void keep(char **field, const char *value)
 {
 	free(*field);
@@ -209,7 +211,8 @@ int gateway_open(struct gateway *g, const char *config_file, struct conf *conf,
 	for (unsigned i = 0; i < ARRAY_LEN(g->signals); i++)
 		uv_signal_init(&g->loop, &g->signals[i]);
 	uv_timer_init(&g->loop, &g->pair_timer);
-	g->pair_timer.data = g;
+	uv_timer_init(&g->loop, &g->contact_timer);
+	g->pair_timer.data = g->contact_timer.data = g;
 	g->config_file = strdup(config_file);
 	g->conf = conf_ref(conf);
 	g->secrets = json_object();
@@ -279,6 +282,27 @@ static void report_gateway(struct gateway *g)
 				   "insecureAccounts", lifecycle_insecure_accounts(g->lifecycle)));
 }
 
+static void on_first_contact(uv_timer_t *t)
+{
+	gateway_work(t->data, true);
+}
+
+/* A store that was copied, or left behind by an installation that was paired anew, must touch nothing:
+ * so the plane is asked first, and only one that refuses stops the work, not one that is away. */
+void gateway_work(struct gateway *g, bool ours)
+{
+	if (g->stopping)
+		return;
+	uv_timer_stop(&g->contact_timer);
+	if (!ours)
+		log_warn("work_held", LS("uid", g->uid),
+			 LS("remedy", "another installation is paired under this uid; end this one"));
+	if (ours)
+		lifecycle_begin(g->lifecycle);
+	else
+		lifecycle_hold(g->lifecycle);
+}
+
 void gateway_begin(struct gateway *g)
 {
 	struct pcg_error err;
@@ -289,7 +313,7 @@ void gateway_begin(struct gateway *g)
 		gateway_stop(g);
 		return;
 	}
-	lifecycle_begin(g->lifecycle);
+	uv_timer_start(&g->contact_timer, on_first_contact, FIRST_CONTACT_MS, 0);
 	report_gateway(g);
 	log_info("gateway_started", LS("uid", g->uid), LS("version", PACKAGE_VERSION),
 		 LS("plane", conf_str(g->conf, "plane.url")), LI("cursor", g->cursor));
@@ -304,6 +328,7 @@ static void part_closed(void *arg)
 	for (unsigned i = 0; i < ARRAY_LEN(g->signals); i++)
 		uv_close((uv_handle_t *)&g->signals[i], NULL);
 	uv_close((uv_handle_t *)&g->pair_timer, NULL);
+	uv_close((uv_handle_t *)&g->contact_timer, NULL);
 	if (g->store)
 		store_close(g->store, NULL, NULL);
 }
@@ -319,6 +344,7 @@ void gateway_stop(struct gateway *g)
 	log_info("gateway_stopping", LS("uid", g->uid ? g->uid : ""));
 	g->closing = 1;
 	uv_timer_stop(&g->pair_timer);
+	uv_timer_stop(&g->contact_timer);
 	if (g->control) {
 		g->closing++;
 		control_close(TAKE(g->control), part_closed, g);

@@ -47,6 +47,7 @@ struct gateway {
 	struct secret *new_key;
 	bool enrolling;
 	uv_timer_t pair_timer;
+	uv_timer_t contact_timer; /* work begins without the plane when it is away */
 };
 
 /* Opens everything; says what is wrong. *g is zero but for pair_only and pairing_code. */
@@ -69,6 +70,8 @@ void gateway_forget_code(struct gateway *g);
 int gateway_read_code(struct gateway *g, const char *path, struct pcg_error *err);
 /* Starts the link by the identity that is there. */
 int gateway_start_link(struct gateway *g, struct pcg_error *err);
+/* What the plane says about this identity: work goes on, or nothing is touched. */
+void gateway_work(struct gateway *g, bool ours);
 void gateway_begin(struct gateway *g);
 
 /* hooks.c */

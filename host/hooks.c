@@ -158,8 +158,15 @@ static void on_certificate(void *arg, const char *cert_pem, struct secret *key_p
 
 static void on_state(void *arg, const json_t *state)
 {
-	log_debug("link_state", LS("state", json_str_or(state, "state", "")),
-		  LS("cause", json_str_or(state, "cause", "")));
+	const char *name = json_str_or(state, "state", "");
+
+	log_debug("link_state", LS("state", name), LS("cause", json_str_or(state, "cause", "")));
+	if (!strcmp(name, "connected"))
+		gateway_work(arg, true);
+	else if (!strcmp(name, "refused"))
+		gateway_work(arg, false);
+	else if (!strcmp(name, "offline") && uv_is_active((uv_handle_t *)&((struct gateway *)arg)->contact_timer))
+		gateway_work(arg, true);
 }
 
 void gateway_link_hooks(struct gateway *g, struct link_hooks *h)

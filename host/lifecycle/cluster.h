@@ -70,7 +70,7 @@ struct lifecycle {
 	int64_t report_seq;
 	struct lc_settings settings;
 	struct audit *audits; /* under way */
-	bool begun, closing;
+	bool held, closing;
 };
 
 /* cluster.c */

@@ -29,6 +29,7 @@ struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec)
 	l->gateway_uid = strdup(spec->gateway_uid ? spec->gateway_uid : "");
 	l->bundle_dir = strdup(spec->bundle_dir ? spec->bundle_dir : "");
 	l->proxy = spec->proxy ? proxy_set_ref(spec->proxy) : NULL;
+	l->held = true;
 	l->accounts = json_object();
 	l->reports = json_array();
 	l->settings.take_back_ms = spec->take_back_ms ? spec->take_back_ms : TAKE_BACK_MS;
@@ -158,12 +159,28 @@ void lifecycle_load_machine(struct lifecycle *l, const struct store_machine_row 
 
 void lifecycle_begin(struct lifecycle *l)
 {
-	l->begun = true;
+	if (!l->held)
+		return;
+	l->held = false;
 	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
 		for (struct cluster *c = l->buckets[i]; c; c = c->next) {
 			struct lc_event e = { .type = LC_EV_STARTED, .now_ms = clock_wall_ms() };
 
 			cluster_feed(c, &e, NULL);
+		}
+}
+
+void lifecycle_hold(struct lifecycle *l)
+{
+	if (l->held || l->closing)
+		return;
+	l->held = true;
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next) {
+			if (c->timer)
+				uv_timer_stop(c->timer);
+			cluster_cancel(c);
+			c->lc.busy = false;
 		}
 }
 

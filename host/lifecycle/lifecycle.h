@@ -48,8 +48,10 @@ void lifecycle_load_machine(struct lifecycle *l, const struct store_machine_row 
 void lifecycle_load_report(struct lifecycle *l, int64_t seq, const char *kind, const char *key,
 			   json_t *doc);
 void lifecycle_load_report_seq(struct lifecycle *l, int64_t seq);
-/* Goes on with every cluster where it was. */
+/* A new lifecycle is held: it learns and remembers, and has no side effect. Begin lets every cluster
+ * go on where it was; hold stops all of them there, as a kill would. Both may be repeated. */
 void lifecycle_begin(struct lifecycle *l);
+void lifecycle_hold(struct lifecycle *l);
 
 /* A batch of instructions (docs/protocol.md): everything of it and the cursor become durable in one
  * transaction, then stored is called, then it is acted upon. */

@@ -157,6 +157,9 @@ sim_machines() {
 		python3 -c 'import json, sys
 for m in json.load(sys.stdin)["items"]: print(m["uid"], m["name"], m["role"], m["state"])'
 }
+sim_has_machines() { [ "$(sim_machines "$1" | wc -l)" = "$2" ]; }
+# CLUSTER STATE: one of its machines is in this state
+sim_has_state() { sim_machines "$1" | grep -q " $2\$"; }
 sim_empty() { [ "$(sim GET /v1/stats | json '[d["machines"], d["clusters"], d["kubeAPIs"]]')" = '[0, 0, 0]' ]; }
 
 # --- plane
