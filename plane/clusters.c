@@ -138,6 +138,15 @@ static bool uses(const json_t *cluster, const char *kind, const char *uid)
 	return false;
 }
 
+/* Nothing was made of its document yet, which may be what holds it up. */
+static bool not_begun(const json_t *status)
+{
+	const char *phase = json_str_or(status, "phase", "Pending");
+
+	return strcmp(phase, "Pending") == 0 ||
+	       (strcmp(phase, "Preparing") == 0 && !json_array_size(json_object_get(status, "machines")));
+}
+
 int clusters_refresh_users(struct plane *p, const char *kind, const char *uid, struct pcg_error *err)
 {
 	AUTO_JSON json_t *clusters = NULL;
@@ -153,7 +162,7 @@ int clusters_refresh_users(struct plane *p, const char *kind, const char *uid, s
 		if (json_object_get(cluster, "deletingSince") || !uses(cluster, kind, uid))
 			continue;
 		r = rows_get(p, ROWS_STATUS, json_str_or(cluster, "uid", ""), &status, err);
-		if (r >= 0 && strcmp(json_str_or(status, "phase", "Pending"), "Pending") == 0)
+		if (r >= 0 && not_begun(status))
 			r = clusters_refresh(p, cluster, err);
 	}
 	return r < 0 ? r : 0;
