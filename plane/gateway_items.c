@@ -134,22 +134,30 @@ int gateway_items(struct plane *p, const char *gateway, int64_t *cursor, json_t 
 	return 0;
 }
 
-static int raise_generation(struct plane *p, const char *uid, struct pcg_error *err)
+/* Above whatever the lost database had counted to. */
+static void raise_document(json_t *doc)
 {
+	int64_t next = json_int_or(doc, "generation", 0) + 1, now_s = clock_wall_ms() / 1000;
+
+	json_object_set_new(doc, "generation", json_integer(next < now_s ? now_s : next));
+}
+
+static int raise_generation(struct plane *p, const char *kind, const char *uid, struct pcg_error *err)
+{
+	bool cluster = strcmp(kind, "cluster") == 0;
 	AUTO_JSON json_t *doc = NULL;
-	int64_t next, now_s = clock_wall_ms() / 1000;
-	int r = rows_get(p, ROWS_DOCUMENT, uid, &doc, err);
+	int r = rows_get(p, cluster ? ROWS_DOCUMENT : ROWS_ACCOUNT, uid, &doc, err);
 
 	if (r <= 0)
 		return r;
-	next = json_int_or(doc, "generation", 0) + 1;
-	if (next < now_s)
-		next = now_s;
-	json_object_set_new(doc, "generation", json_integer(next));
-	return rows_put(p, ROWS_DOCUMENT, uid, "", "", doc, err);
+	raise_document(doc);
+	if (cluster)
+		return rows_put(p, ROWS_DOCUMENT, uid, "", "", doc, err);
+	return rows_put(p, ROWS_ACCOUNT, uid, json_str_or(doc, "metadata.name", ""),
+			json_str_or(doc, "overlord", ""), doc, err);
 }
 
-int gateway_resequence(struct plane *p, const char *gateway, bool raise, struct pcg_error *err)
+int gateway_resequence(struct plane *p, const char *gateway, bool raised, struct pcg_error *err)
 {
 	AUTO_FREE struct item *items = NULL;
 	size_t n = 0;
@@ -161,8 +169,8 @@ int gateway_resequence(struct plane *p, const char *gateway, bool raise, struct 
 
 			if (cluster != (pass == 1) || items[i].released)
 				continue;
-			if (raise && cluster)
-				r = raise_generation(p, items[i].uid, err);
+			if (raised)
+				r = raise_generation(p, items[i].kind, items[i].uid, err);
 			if (!r)
 				r = gateways_instruct(p, gateway, items[i].kind, items[i].uid, err);
 		}

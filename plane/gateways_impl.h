@@ -24,7 +24,7 @@ int gateway_reports(struct plane *p, struct http_exchange *x, const struct gatew
 /* The newest instructions after cursor, at most what one answer may hold. *cursor is moved to the last one's. */
 int gateway_items(struct plane *p, const char *gateway, int64_t *cursor, json_t **items,
 		  struct pcg_error *err);
-/* Gives everything that is for the gateway new numbers, accounts first; raise: and clusters new generations. */
-int gateway_resequence(struct plane *p, const char *gateway, bool raise, struct pcg_error *err);
+/* Gives everything that is for the gateway new numbers, accounts first; raised: and new generations. */
+int gateway_resequence(struct plane *p, const char *gateway, bool raised, struct pcg_error *err);
 
 #endif

@@ -410,6 +410,7 @@ START_TEST(a_cursor_that_the_plane_never_gave_leads_to_a_resync_with_raised_gene
 	ck_assert(json_bool_or(w.last_batch, "resync", false));
 	ck_assert_str_eq(json_str_or(w.last_batch, "items.0.kind", ""), "account");
 	ck_assert_str_eq(json_str_or(w.last_batch, "items.1.kind", ""), "cluster");
+	ck_assert_int_gt(json_int_or(w.last_batch, "items.0.document.generation", 0), 1);
 	ck_assert_int_gt(json_int_or(w.last_batch, "items.1.generation", 0), 1);
 	ck_assert_int_eq(json_int_or(w.last_batch, "items.1.generation", 0),
 			 json_int_or(w.last_batch, "items.1.document.generation", 0));
