@@ -69,7 +69,7 @@ int ctl_ask(const struct ctl *c, json_t *request, json_t **result, int *exit_sta
 {
 	AUTO_JSON json_t *req = request, *doc = NULL;
 	struct frame_reader in;
-	struct pcg_error err;
+	struct pcg_error err, other;
 	AUTO_CLOSE int fd = -1;
 	int r;
 
@@ -78,8 +78,11 @@ int ctl_ask(const struct ctl *c, json_t *request, json_t **result, int *exit_sta
 		return -1;
 	frame_reader_init(&in, FRAME_MAX);
 	r = frame_send_fd(fd, req, &err);
-	if (!r)
-		r = frame_recv_fd(fd, &in, ANSWER_MS, &doc, &err);
+	/* A gateway that takes no more clients has said so before it hung up. */
+	if (!frame_recv_fd(fd, &in, ANSWER_MS, &doc, r ? &other : &err))
+		r = doc ? 0 : r;
+	else
+		r = -1;
 	frame_reader_free(&in);
 	if (r || !doc) {
 		*exit_status = gone(r ? &err : NULL);
@@ -103,8 +106,8 @@ int ctl_follow(const struct ctl *c, json_t *request, int (*on_event)(void *arg, 
 	if (status)
 		return status;
 	frame_reader_init(&in, FRAME_MAX);
-	r = frame_send_fd(fd, req, &err);
-	while (!r) {
+	frame_send_fd(fd, req, &err);
+	for (;;) {
 		AUTO_JSON json_t *doc = NULL;
 
 		r = frame_recv_fd(fd, &in, 0, &doc, &err);

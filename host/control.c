@@ -540,7 +540,7 @@ int control_open(struct gateway *g, const char *path, struct control **out, stru
 	c->handles = 2;
 	r = uv_pipe_open(&c->pipe, fd);
 	if (!r)
-		r = uv_listen((uv_stream_t *)&c->pipe, 16, on_connection);
+		r = uv_listen((uv_stream_t *)&c->pipe, 128, on_connection);
 	if (r) {
 		control_close(c, NULL, NULL);
 		return pcg_fail(err, PCG_CLASS_RETRY, "", "listening on %s: %s", path,

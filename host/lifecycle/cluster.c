@@ -173,8 +173,7 @@ static void put_time(json_t *o, const char *key, int64_t ms)
 {
 	char text[CLOCK_RFC3339_SIZE];
 
-	if (ms)
-		json_object_set_new(o, key, json_string(clock_rfc3339(ms, text)));
+	json_object_set_new(o, key, ms ? json_string(clock_rfc3339(ms, text)) : json_null());
 }
 
 /* One condition says whether it goes on, and if not, why and what to do. */
@@ -188,11 +187,10 @@ static json_t *condition_view(const struct cluster *c)
 	json_object_set_new(o, "waitingFor", json_string(lc_task_waits(c->lc.task)));
 	put_time(o, "since", k->set ? k->since_ms : c->lc.task_since_ms);
 	put_time(o, "nextTry", c->lc.next_try_ms);
-	if (k->set) {
+	json_object_set_new(o, "cause", k->set ? json_string(k->cause) : json_null());
+	json_object_set_new(o, "remedy", k->set ? json_string(k->remedy) : json_null());
+	if (k->set)
 		json_object_set_new(o, "class", json_string(pcg_class_name(k->class)));
-		json_object_set_new(o, "cause", json_string(k->cause));
-		json_object_set_new(o, "remedy", json_string(k->remedy));
-	}
 	return o;
 }
 
@@ -204,9 +202,9 @@ static json_t *conditions_view(const struct cluster *c)
 		json_array_append_new(list, condition_view(c));
 	if (health && c->lc.phase == LC_RUNNING)
 		json_array_append_new(
-			list, json_pack("{s:s,s:s,s:O?,s:s}", "type", "Healthy", "status", "True",
-					"since", json_object_get(health, "at"), "cause",
-					"as the gateway saw it when the cluster took over"));
+			list, json_pack("{s:s,s:s,s:O?,s:n,s:s,s:n}", "type", "Healthy", "status", "True",
+					"since", json_object_get(health, "at"), "nextTry", "cause",
+					"as the gateway saw it when the cluster took over", "remedy"));
 	return list;
 }
 
