@@ -93,10 +93,13 @@ need_packages()
 		return
 	fi
 	if ((EUID != 0)) && ! command -v sudo >/dev/null; then
-		die "packages are missing, and neither root nor sudo is here; as root: apt-get update &&" \
-			"apt-get install ${missing[*]%%|*}"
+		for entry in "${missing[@]}"; do
+			names+=("$(choose_package "$entry" 2>/dev/null || echo "${entry%%|*}")")
+		done
+		die "packages are missing, and this is neither root nor is sudo here; as root:" \
+			"apt-get update && apt-get install --no-install-recommends ${names[*]}"
 	fi
-	say "packages: installing ${missing[*]%%|*}"
+	say "packages: installing ${missing[*]//|/ or }"
 	mkdir -p "$build/logs"
 	{ apt_locked update || apt_locked update; } >"$build/logs/apt.log" 2>&1 ||
 		die "apt-get update failed; see $build/logs/apt.log"
