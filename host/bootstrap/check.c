@@ -222,16 +222,113 @@ static void check_access(json_t *list, const json_t *spec)
 	}
 }
 
+#define ALPHANUMERIC "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+/* Kubernetes' rule for what names a label and for its value. */
+static bool label_text(const char *s, size_t n)
+{
+	return n && n <= 63 && strspn(s, ALPHANUMERIC "-_.") >= n && strchr(ALPHANUMERIC, s[0]) &&
+	       strchr(ALPHANUMERIC, s[n - 1]);
+}
+
+static bool label_key(const char *s)
+{
+	const char *slash = strchr(s, '/'), *name = slash ? slash + 1 : s;
+	size_t prefix = slash ? (size_t)(slash - s) : 0;
+
+	if (slash && (!prefix || prefix > 253 ||
+		      strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-.") < prefix))
+		return false;
+	return label_text(name, strlen(name));
+}
+
+static bool label_value(const char *s)
+{
+	return s && (!*s || label_text(s, strlen(s)));
+}
+
+static void check_labels(json_t *list, const char *pool_field, const json_t *pool)
+{
+	char field[96];
+	const char *key;
+	json_t *value;
+
+	snprintf(field, sizeof(field), "%s.labels", pool_field);
+	json_object_foreach (json_at(pool, "labels"), key, value)
+		if (!label_key(key) || !label_value(json_string_value(value)))
+			problem(list, field,
+				"use letters, digits, '-', '_' and '.', at most 63 characters, as "
+				"Kubernetes does",
+				"\"%.128s\": \"%.128s\" is not a label of a node", key,
+				json_is_string(value) ? json_string_value(value) : "(no text)");
+}
+
+static bool taint_ok(const json_t *taint)
+{
+	static const char *const effects[] = {"NoSchedule", "PreferNoSchedule", "NoExecute"};
+
+	if (!label_key(json_str_or(taint, "key", "")) ||
+	    !label_value(json_str_or(taint, "value", "")))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(effects); i++)
+		if (strcmp(json_str_or(taint, "effect", ""), effects[i]) == 0)
+			return true;
+	return false;
+}
+
+static void check_taints(json_t *list, const char *pool_field, const json_t *pool)
+{
+	char field[96];
+	json_t *taint;
+	size_t i;
+
+	json_array_foreach (json_at(pool, "taints"), i, taint) {
+		snprintf(field, sizeof(field), "%s.taints.%zu", pool_field, i);
+		if (!taint_ok(taint))
+			problem(list, field,
+				"give key and value like those of a label, and the effect "
+				"NoSchedule, PreferNoSchedule or NoExecute",
+				"\"%.128s=%.128s:%.64s\" is not a taint",
+				json_str_or(taint, "key", ""), json_str_or(taint, "value", ""),
+				json_str_or(taint, "effect", ""));
+	}
+}
+
+/* The objects of a worker pool are CLUSTER-POOL, and that name is the value of a label; the control
+ * plane's are CLUSTER-cp. */
+static void check_pool_name(json_t *list, const char *field, const json_t *spec, const json_t *pool)
+{
+	const char *name = json_str_or(pool, "name", ""), *cluster = json_str_or(spec, "name", "");
+
+	if (json_bool_or(pool, "controlPlane", false))
+		return;
+	if (strcmp(name, "cp") == 0)
+		problem(list, field, "give the pool another name",
+			"a worker pool cannot be named \"cp\": its objects would be those of the "
+			"control plane");
+	else if (strlen(cluster) + 1 + strlen(name) > 63)
+		problem(list, field, "shorten one of the names",
+			"\"%.64s-%.64s\", the names of cluster and pool, is longer than the 63 "
+			"characters that Kubernetes takes",
+			cluster, name);
+}
+
 static void check_pools(json_t *list, const json_t *spec)
 {
 	const json_t *pools = json_at(spec, "pools");
 	size_t i, control_planes = 0;
+	char field[48];
 	json_t *p;
 
 	if (!pools)
 		return;
-	json_array_foreach (pools, i, p)
+	json_array_foreach (pools, i, p) {
+		snprintf(field, sizeof(field), "pools.%zu", i);
 		control_planes += json_bool_or(p, "controlPlane", false);
+		check_pool_name(list, field, spec, p);
+		check_labels(list, field, p);
+		check_taints(list, field, p);
+	}
 	if (control_planes != 1)
 		problem(list, "pools", "mark exactly one pool as the control plane",
 			"%zu pools are control planes", control_planes);

@@ -201,6 +201,30 @@ static const struct {
 	{"sshKeys", "[\"-----BEGIN OPENSSH PRIVATE KEY-----\"]", "sshKeys.0"},
 	{"ntpServers", "[\"ntp.corp\", \"a b\"]", "ntpServers.1"},
 	{"pools", "[]", "pools"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"cp\"}]",
+	 "pools.1"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}]",
+	 "pools.1"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"a.b/c\":\"D_1.e\",\"f\":\"\"}}]",
+	 NULL},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"a\":\"b,c=d\"}}]",
+	 "pools.1.labels"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"a b\":\"c\"}}]",
+	 "pools.1.labels"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"taints\":[{\"key\":\"a\",\"value\":\"b\",\"effect\":\"NoExecute\"}]}]",
+	 NULL},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"taints\":[{\"key\":\"a\",\"effect\":\"Never\"}]}]",
+	 "pools.1.taints.0"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"taints\":[{\"key\":\"a\\n\",\"effect\":\"NoSchedule\"}]}]",
+	 "pools.1.taints.0"},
 };
 
 START_TEST(a_wrong_spec_is_told_by_field_with_a_remedy)
