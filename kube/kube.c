@@ -4,7 +4,6 @@
 
 #include "core/attr.h"
 #include "core/clock.h"
-#include "net/pki.h"
 
 #include <assert.h>
 #include <string.h>
@@ -144,13 +143,10 @@ static int mint(struct kube *k, struct pcg_error *err)
 	AUTO_FREE char *cert = NULL;
 	struct secret *key = NULL;
 	struct http_tls_ctx *fresh = NULL;
-	int64_t now = clock_wall_ms();
-	struct pki_info info;
+	int64_t now = clock_wall_ms(), not_after;
 	int r;
 
 	r = k->mint(k->mint_arg, &cert, &key, err);
-	if (!r)
-		r = pki_cert_info(cert, &info, err);
 	if (!r) {
 		struct http_tls spec = {
 			.ca_pem = k->ca_pem, .client_cert_pem = cert, .client_key_pem = key};
@@ -162,7 +158,8 @@ static int mint(struct kube *k, struct pcg_error *err)
 		return pcg_fail_prefix(err, "preparing a connection to %s", k->server);
 	http_tls_unref(k->tls);
 	k->tls = fresh;
-	k->renew_at_ms = info.not_after_ms - (info.not_after_ms - now) / 3;
+	not_after = http_tls_not_after_ms(fresh);
+	k->renew_at_ms = not_after - (not_after - now) / 3;
 	return 0;
 }
 

@@ -19,8 +19,8 @@
 #define KUBE_MAGIC 0x6b756265
 #define KUBE_OP_MAGIC 0x6b6f7070
 #define KUBE_RESPONSE_MAX (256ull << 20)
-/* Each costs a handshake on both sides, more than what a cluster's few calls gain by it. */
-#define KUBE_CONNECTIONS 2
+/* Beside watches. Another one costs a handshake on both sides, as much as twenty calls. */
+#define KUBE_CONNECTIONS 1
 
 struct kube_op {
 	unsigned magic;

@@ -35,6 +35,8 @@ struct http_tls_ctx; /* prepared form */
 int http_tls_new(const struct http_tls *spec, struct http_tls_ctx **out, struct pcg_error *err);
 struct http_tls_ctx *http_tls_ref(struct http_tls_ctx *t);
 void http_tls_unref(struct http_tls_ctx *t);
+/* When the client certificate ends; 0: there is none. */
+int64_t http_tls_not_after_ms(const struct http_tls_ctx *t);
 
 struct http_header {
 	const char *name;

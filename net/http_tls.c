@@ -15,21 +15,18 @@
 
 static int slot_index = -1;
 
+static void store_add(void *store, X509 *cert)
+{
+	X509_STORE_add_cert(store, cert);
+}
+
 static int store_add_pem(X509_STORE *store, const char *pem, const char *what,
 			 struct pcg_error *err)
 {
-	BIO *bio;
-	X509 *cert;
 	size_t n;
 
-	if (pki_bundle_check(pem, &n, err))
+	if (pki_bundle_each(pem, store_add, store, &n, err))
 		return pcg_fail_prefix(err, "%s", what);
-	bio = BIO_new_mem_buf(pem, -1);
-	while (bio && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-		X509_STORE_add_cert(store, cert);
-		X509_free(cert);
-	}
-	BIO_free(bio);
 	ERR_clear_error();
 	return 0;
 }
@@ -74,27 +71,37 @@ static int thumb_set(struct http_tls_ctx *t, const char *text, struct pcg_error 
 	return 0;
 }
 
+/* The first is the client's own, the others lead to its CA. */
+static void client_cert_add(void *arg, X509 *cert)
+{
+	struct http_tls_ctx *t = arg;
+
+	X509_up_ref(cert);
+	if (!t->cert)
+		t->cert = cert;
+	else if (!sk_X509_push(t->chain, cert))
+		abort();
+}
+
 static int client_cert_set(struct http_tls_ctx *t, const struct http_tls *spec,
 			   struct pcg_error *err)
 {
-	BIO *bio;
-	X509 *cert;
-	int r;
+	size_t n;
 
 	if (!spec->client_key_pem)
 		return pcg_fail(err, PCG_CLASS_BUG, "", "a client certificate without its key");
-	r = pki_match(spec->client_cert_pem, spec->client_key_pem, err);
-	if (r)
+	t->chain = sk_X509_new_null();
+	if (!t->chain)
+		abort();
+	if (pki_bundle_each(spec->client_cert_pem, client_cert_add, t, &n, err))
 		return pcg_fail_prefix(err, "the client certificate");
 	t->key = pki_load_key(spec->client_key_pem, "the client certificate's key", err);
-	bio = BIO_new_mem_buf(spec->client_cert_pem, -1);
-	t->chain = sk_X509_new_null();
-	if (!t->key || !bio || !t->chain)
-		abort();
-	t->cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	while ((cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
-		sk_X509_push(t->chain, cert);
-	BIO_free(bio);
+	if (!t->key)
+		return pcg_error_code(err);
+	if (!pki_same_key(t->cert, t->key))
+		return pcg_fail(err, PCG_CLASS_PERMANENT,
+				"give the key that the certificate was made for",
+				"the client certificate and its private key do not belong together");
 	ERR_clear_error();
 	return 0;
 }
@@ -152,6 +159,11 @@ void http_tls_unref(struct http_tls_ctx *t)
 	free(t->server_name);
 	t->magic = 0;
 	free(t);
+}
+
+int64_t http_tls_not_after_ms(const struct http_tls_ctx *t)
+{
+	return t->cert ? pki_time_ms(X509_get0_notAfter(t->cert)) : 0;
 }
 
 static void name_text(const X509_NAME *name, char *out, size_t size)

@@ -18,7 +18,7 @@ static void hex_write(char *out, const unsigned char *data, size_t len)
 	out[2 * len] = '\0';
 }
 
-static int64_t asn1_ms(const ASN1_TIME *t)
+int64_t pki_time_ms(const ASN1_TIME *t)
 {
 	struct tm tm;
 
@@ -70,8 +70,8 @@ int pki_cert_info(const char *cert_pem, struct pki_info *out, struct pcg_error *
 	if (n > 0 && EVP_Digest(spki, (size_t)n, md, &len, EVP_sha256(), NULL))
 		hex_write(out->spki_sha256, md, len);
 	OPENSSL_free(spki);
-	out->not_before_ms = asn1_ms(X509_get0_notBefore(cert));
-	out->not_after_ms = asn1_ms(X509_get0_notAfter(cert));
+	out->not_before_ms = pki_time_ms(X509_get0_notBefore(cert));
+	out->not_after_ms = pki_time_ms(X509_get0_notAfter(cert));
 	out->is_ca = X509_check_ca(cert) == 1;
 	ERR_clear_error();
 	X509_free(cert);
@@ -107,7 +107,8 @@ int pki_verify(const char *cert_pem, const char *ca_cert_pem, int64_t at_ms, str
 	return r;
 }
 
-int pki_bundle_check(const char *pem, size_t *n, struct pcg_error *err)
+int pki_bundle_each(const char *pem, void (*fn)(void *arg, X509 *cert), void *arg, size_t *n,
+		    struct pcg_error *err)
 {
 	static const char remedy[] = "give one or more PEM blocks -----BEGIN CERTIFICATE-----";
 	BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -126,6 +127,8 @@ int pki_bundle_check(const char *pem, size_t *n, struct pcg_error *err)
 			r = pcg_fail(err, PCG_CLASS_PERMANENT, remedy,
 				     "block %zu of the PEM bundle is %s \"%.40s\"", *n + 1,
 				     strcmp(name, PEM_STRING_X509) ? "a" : "a damaged", name);
+		else if (fn)
+			fn(arg, cert);
 		X509_free(cert);
 		(*n)++;
 		OPENSSL_clear_free(der, (size_t)len);
@@ -139,6 +142,11 @@ int pki_bundle_check(const char *pem, size_t *n, struct pcg_error *err)
 	if (!r && !*n)
 		r = pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "the PEM bundle holds no certificate");
 	return r;
+}
+
+int pki_bundle_check(const char *pem, size_t *n, struct pcg_error *err)
+{
+	return pki_bundle_each(pem, NULL, NULL, n, err);
 }
 
 int pki_thumbprint_normal(const char *text, char out[65], struct pcg_error *err)

@@ -52,6 +52,7 @@ struct cluster {
 	struct kube_op *kube_op;
 	struct kube *kube;
 	json_t *plan;
+	struct secret *kubeconfig; /* while the cluster is made: the plane and the cluster get the same */
 	struct removal *removals; /* machines on their way out */
 	unsigned empty;           /* inventories in a row that found nothing */
 	struct pcg_error worst;   /* of the removals; no text: none */
@@ -129,6 +130,7 @@ json_t *task_mark(const struct cluster *c, const char *pool, const char *machine
 json_t *task_machine_doc(const struct cluster *c, const char *uid, const char *name, const char *pool,
 			 const char *role);
 int task_kube(struct cluster *c, struct pcg_error *err);
+int task_kubeconfig(struct cluster *c, struct pcg_error *err); /* into c->kubeconfig */
 json_t *task_render_input(const struct cluster *c);
 struct machine *task_first_machine(const struct cluster *c);
 

@@ -42,6 +42,7 @@ void cluster_let_go(struct cluster *c)
 	if (c->kube)
 		kube_free(TAKE(c->kube));
 	json_wipe(TAKE(c->plan));
+	secret_unref(TAKE(c->kubeconfig));
 	c->empty = 0;
 }
 

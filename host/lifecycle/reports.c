@@ -17,7 +17,9 @@ static void drop_key(struct lifecycle *l, const char *key)
 	json_t *r;
 
 	json_array_foreach(l->reports, i, r) {
-		if (strcmp(json_str_or(r, "key", ""), key))
+		const char *other = json_string_value(json_object_get(r, "key"));
+
+		if (!other || strcmp(other, key))
 			continue;
 		json_array_remove(l->reports, i);
 		return;
@@ -140,7 +142,7 @@ void lifecycle_reported(struct lifecycle *l, const json_t *seqs)
 		int64_t n = json_integer_value(seq);
 
 		json_array_foreach(l->reports, k, r) {
-			if (json_int_or(r, "seq", 0) != n)
+			if (json_integer_value(json_object_get(r, "seq")) != n)
 				continue;
 			json_array_append(acked, r);
 			json_array_remove(l->reports, k);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define HOUR_MS 3600000
+#define YEAR_MS (365LL * 24 * HOUR_MS)
 
 static void (*const starts[LC_TASK_COUNT])(struct cluster *c) = {
 #define X(id, fn) [LC_TASK_##id] = fn,
@@ -127,6 +128,22 @@ static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_
 
 	return bootstrap_mint_admin(json_object_get(c->recovery, "keys"), "pcg-gateway", HOUR_MS,
 				    cert_pem, key_pem, err);
+}
+
+int task_kubeconfig(struct cluster *c, struct pcg_error *err)
+{
+	struct buf text;
+	int r;
+
+	if (c->kubeconfig)
+		return 0;
+	buf_init_secret(&text, 1u << 16);
+	r = bootstrap_kubeconfig(c->name, json_object_get(c->state, "endpoint"),
+				 json_object_get(c->recovery, "keys"), YEAR_MS, &text, err);
+	if (!r)
+		c->kubeconfig = secret_new_str(text.data);
+	buf_free(&text);
+	return r;
 }
 
 /* A conversation with the cluster; made on need, dropped when the cluster is let go. */

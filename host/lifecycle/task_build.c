@@ -14,7 +14,6 @@
 
 #define STEP_MS 120000
 #define USER_DATA_MAX (1u << 20)
-#define YEAR_MS (365LL * 24 * 3600 * 1000)
 
 static void keep_checkpoint(struct machine *m, json_t *checkpoint)
 {
@@ -80,20 +79,15 @@ static void report_kubeconfig(struct cluster *c)
 	AUTO_FREE char *key = NULL;
 	struct store_batch *b;
 	struct pcg_error err;
-	struct buf text;
 
-	buf_init_secret(&text, 1u << 16);
-	if (bootstrap_kubeconfig(c->name, json_object_get(c->state, "endpoint"),
-				 json_object_get(c->recovery, "keys"), YEAR_MS, &text, &err)) {
-		buf_free(&text);
+	if (task_kubeconfig(c, &err))
 		return;
-	}
 	if (asprintf(&key, "kubeconfig/%s", c->uid) < 0)
 		abort();
 	b = store_batch_new(c->l->spec.store);
 	report_add(c->l, b, "cluster.kubeconfig", key,
-		   json_pack("{s:s,s:s}", "uid", c->uid, "kubeconfig", text.data));
-	buf_free(&text);
+		   json_pack("{s:s,s:s}", "uid", c->uid, "kubeconfig",
+			     secret_data(c->kubeconfig)));
 	store_batch_commit(b, NULL, NULL);
 }
 

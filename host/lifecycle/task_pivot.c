@@ -13,8 +13,6 @@
 
 #include <string.h>
 
-#define DAY_MS (24LL * 3600 * 1000)
-
 static void on_progress(void *arg, const char *step, const char *object)
 {
 	cluster_note(arg, "object",
@@ -134,16 +132,12 @@ static json_t *machines_with_observed(const struct cluster *c)
 static int build_plan(struct cluster *c, const json_t *exported, struct pcg_error *err)
 {
 	AUTO_JSON json_t *render = task_render_input(c), *cp = NULL, *worker = NULL, *in = NULL;
-	struct buf kubeconfig;
 	int r = bootstrap_control_plane_spec(render, &cp, err);
 
 	if (!r)
 		r = bootstrap_worker_spec(render, &worker, err);
-	buf_init_secret(&kubeconfig, 1u << 16);
 	if (!r)
-		r = bootstrap_kubeconfig(c->name, json_object_get(c->state, "endpoint"),
-					 json_object_get(c->recovery, "keys"), 365 * DAY_MS,
-					 &kubeconfig, err);
+		r = task_kubeconfig(c, err);
 	if (!r) {
 		in = json_pack("{s:O,s:o,s:O,s:O,s:I,s:s,s:O,s:O,s:O?,s:s,s:s}", "spec", c->spec,
 			       "machines", machines_with_observed(c), "endpoint",
@@ -152,11 +146,10 @@ static int build_plan(struct cluster *c, const json_t *exported, struct pcg_erro
 			       (json_int_t)c->lc.epoch, "gatewayUid", c->l->gateway_uid,
 			       "controlPlaneSpec", cp, "workerSpec", worker, "providerObjects",
 			       json_object_get(exported, "objects"), "namespace", "default",
-			       "kubeconfig", kubeconfig.data);
+			       "kubeconfig", secret_data(c->kubeconfig));
 		json_wipe(TAKE(c->plan));
 		r = capi_objects_build(in, &c->plan, err);
 	}
-	buf_free(&kubeconfig);
 	return r;
 }
 

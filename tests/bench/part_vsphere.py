@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clusters of one machine on govmomi's simulator: SOAP calls for a machine created and deleted, and
+the time to a powered-on machine with an address. Runs in a network namespace of its own."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import gateway
+import table
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+
+
+def run(args, work):
+    if not shutil.which("unshare"):
+        raise gateway.Missing("unshare makes the network namespace; on Debian: apt-get install util-linux")
+    if not os.path.exists(os.path.join(args.build, ".libs", "libpcg-vsphere.so")):
+        raise gateway.Missing("libpcg-vsphere.so is not built")
+    out = os.path.join(work, "figures.json")
+    log = os.path.join(work, "log")
+    with open(log, "wb") as f:
+        done = subprocess.run([sys.executable, os.path.join(HERE, "vsphere_inside.py"), args.build, out],
+                              stdout=f, stderr=f, timeout=1200, check=False)
+    if done.returncode:
+        raise gateway.Failed(gateway.read(log)[-1500:])
+    measured = json.loads(gateway.read(out))
+    result = table.Result()
+    for key, value in measured["figures"].items():
+        result.figure(key, value)
+    for text in measured["notes"]:
+        result.note(text)
+    return result
