@@ -11,6 +11,15 @@
 #include <string.h>
 
 #define CONFLICTS_MAX 20
+#define EPOCH_MAX (INT64_C(1) << 53)
+
+/* Whoever owns the cluster can write here: a number that nobody could count to is none. */
+static int64_t read_epoch(const char *text)
+{
+	int64_t n = text ? strtoll(text, NULL, 10) : 0;
+
+	return n > 0 && n < EPOCH_MAX ? n : 0;
+}
 
 void authority_read(const json_t *cluster, struct authority *out)
 {
@@ -19,7 +28,7 @@ void authority_read(const json_t *cluster, struct authority *out)
 	const char *epoch = json_string_value(json_object_get(annotations, CAPI_EPOCH));
 
 	out->holder = holder ? holder : "";
-	out->epoch = epoch ? strtoll(epoch, NULL, 10) : 0;
+	out->epoch = read_epoch(epoch);
 	out->paused = json_bool_or(cluster, "spec.paused", false);
 }
 

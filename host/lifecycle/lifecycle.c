@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define TAKE_BACK_MS 120000
+#define EPOCH_MAX (INT64_C(1) << 53)
 
 struct taken {
 	struct lifecycle *l;
@@ -249,6 +250,8 @@ static void take_new(struct lifecycle *l, const char *uid, const json_t *doc, in
 		adopt_recovery(c, recovery);
 		e.type = LC_EV_RECOVERED;
 		e.epoch = json_int_or(recovery, "epoch", 1);
+		if (e.epoch < 1 || e.epoch > EPOCH_MAX)
+			e.epoch = 1;
 		if (!lc_phase_parse(json_str_or(recovery, "phase", ""), &e.phase))
 			e.phase = LC_PREPARING;
 		cluster_feed(c, &e, g);

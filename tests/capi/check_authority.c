@@ -197,6 +197,18 @@ START_TEST(commit_yields_to_another_authority)
 }
 END_TEST
 
+static const char *const wild_epochs[] = {"9223372036854775807", "99999999999999999999", "-5", ""};
+
+START_TEST(an_epoch_that_nobody_could_have_counted_to_is_none)
+{
+	json_t *annotations = json_at(fake_api_get(rig.api, CLUSTER), "metadata.annotations");
+
+	json_object_set_new(annotations, CAPI_EPOCH, json_string(wild_epochs[_i]));
+	ck_assert_msg(check(2), "%s", rig.err.text);
+	ck_assert_int_eq(json_int_or(rig.result, "epoch", -1), 0);
+}
+END_TEST
+
 START_TEST(commit_without_a_cluster_says_so)
 {
 	ck_assert(roll_back(3));
@@ -227,6 +239,8 @@ int main(void)
 	tcase_add_test(t, roll_back_of_nothing_is_done);
 	tcase_add_test(t, commit_survives_a_status_that_changes_at_the_same_time);
 	tcase_add_loop_test(t, commit_yields_to_another_authority, 0, ARRAY_LEN(foreign));
+	tcase_add_loop_test(t, an_epoch_that_nobody_could_have_counted_to_is_none, 0,
+			    ARRAY_LEN(wild_epochs));
 	tcase_add_test(t, commit_without_a_cluster_says_so);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
