@@ -17,6 +17,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 PASSWORD = "Seeded-Pass-4711"
 TOKEN = "Seeded-Token-0815"
+SECRETS = [PASSWORD, TOKEN]
 USER = "administrator@vsphere.local"
 TEMPLATE = "/DC0/vm/templates/ubuntu-2404-kube-v1.36.3"
 CNI = json.dumps({
@@ -41,6 +42,9 @@ def inside_namespace():
         path = subprocess.run([os.path.join(SOURCE, "tests/peers/build-peers"), name], stdout=subprocess.PIPE,
                               text=True, check=True).stdout.strip()
         env["PCG_PEER_" + name.upper()] = path
+    if subprocess.run(["unshare", "-rn", "true"], stderr=subprocess.DEVNULL).returncode:
+        print("SKIP: no user and network namespace of its own (unshare -rn)")
+        sys.exit(77)
     script = ("ip link set lo up && ip route add local 10.77.0.0/24 dev lo && "
               "seq -f 'addr add 10.78.0.%.0f/32 dev lo' 1 99 | ip -batch - && exec \"$@\"")
     os.execvpe("unshare", ["unshare", "-rn", "sh", "-c", script, "sh", sys.executable, *sys.argv], env)
@@ -170,6 +174,7 @@ class Rig:
         self.write("pcgd.conf", f'''
 state_dir = "{self.path('pcgd')}"; plugins_dir = "{self.path('plugins')}"; policy_dir = "{self.path('policy.d')}";
 bundle_dir = "{self.path('bundle')}"; log_level = "debug";
+limits = {{ take_back_s = 10; }};
 worker = {{ idle_s = {getattr(self, 'idle_s', 60)}; }};
 plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}"; }};''')
         done = subprocess.run([self.program("pcgd"), "--config", self.path("pcgd.conf"), "--pair", self.path("code")],
@@ -203,7 +208,7 @@ plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}";
         for name in ("pcgd", "plane", "vcsim", "simcloud"):
             try:
                 self.end(name)
-            except Failed as why:
+            except (Failed, OSError) as why:
                 print(why)
 
     def remove(self):
@@ -339,7 +344,7 @@ plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}";
         for name in os.listdir(self.dir):
             if name.endswith(".log"):
                 text = self.read(name)
-                found += [(name, secret) for secret in (PASSWORD, TOKEN) if secret in text]
+                found += [(name, secret) for secret in SECRETS if secret in text]
                 if re.search(r"PRIVATE KEY", text):
                     found.append((name, "a private key"))
         return found
@@ -359,6 +364,29 @@ class Tests:
             self.failed += 1
             print(f"FAIL {name}: {why}", flush=True)
         return ok
+
+    def run(self, run, build, fault=False):
+        """run(rig) with all that it starts ended afterwards. fault: it needs a build with fault points."""
+        build = build or os.environ.get("PCG_BUILD", ".")
+        with open(os.path.join(build, "config.h")) as config:
+            if fault and "#define PCG_FAULT_POINTS 1" not in config.read():
+                print("SKIP: needs a build with --enable-fault-points")
+                sys.exit(77)
+        peers = inside_namespace()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        rig = Rig(build, peers)
+        try:
+            run(rig)
+        except Failed as why:
+            self.check("all_ends_in_time", False, why)
+            print(rig.read("pcgd.log")[-3000:])
+        finally:
+            rig.stop()
+            found = rig.secrets_in_logs()
+            if not os.environ.get("FLOW_KEEP"):
+                rig.remove()
+        self.check("no_secret_is_in_a_log", not found, found)
+        self.end()
 
     def end(self):
         print(f"{self.passed} passed, {self.failed} failed, 0 skipped")

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/xml"
 	"errors"
@@ -75,7 +76,11 @@ func serveFront(model *simulator.Model, listen string, user *url.Userinfo, confi
 	model.Map().SessionManager().ServiceHostName = f.url.Host
 
 	f.server = &http.Server{
-		Handler: f, ConnState: f.connState, TLSConfig: config, ReadHeaderTimeout: time.Minute,
+		Handler: f, ConnState: f.connState,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
+		TLSConfig: config, ReadHeaderTimeout: time.Minute,
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1, as vCenter
 	}
 	go func() {
@@ -124,8 +129,26 @@ func soapMethod(body []byte) string {
 
 const restSessionPath = "/rest/com/vmware/cis/session"
 
+type connKey struct{}
+
+// forgetEarly stops counting the connection when its client has closed it, though a call still runs on it, as
+// a wait for updates does for a while. It returns what ends the watch over it.
+func (f *front) forgetEarly(r *http.Request) func() bool {
+	conn, ok := r.Context().Value(connKey{}).(net.Conn)
+	if !ok {
+		return func() bool { return true }
+	}
+	return context.AfterFunc(r.Context(), func() {
+		f.mu.Lock()
+		delete(f.connections, conn)
+		f.mu.Unlock()
+	})
+}
+
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := r.Method + " " + r.URL.Path
+	stop := f.forgetEarly(r)
+	defer stop()
 	if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/sdk") {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

@@ -395,6 +395,35 @@ func TestCountsCallsConnectionsSessions(t *testing.T) {
 	}
 }
 
+func TestClosedConnectionIsNotCountedThoughItsCallStillRuns(t *testing.T) {
+	w := newWorld(t, "")
+	open := func() float64 {
+		return w.ask("GET", "/calls", "")["connections"].(map[string]any)["open"].(float64)
+	}
+	before := open()
+	hanging, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	w.front.next = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(hanging)
+		<-release
+	})
+	ctx, cancel := context.WithCancel(w.ctx)
+	go func() {
+		<-hanging
+		if n := open(); n != before+1 {
+			t.Errorf("%v connections while it hangs, %v before", n, before)
+		}
+		cancel()
+	}()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+w.url.Host+"/sdk", strings.NewReader("<a/>"))
+	w.ok(err)
+	if _, err = client.Do(req); err == nil {
+		t.Fatal("the call ended")
+	}
+	w.until("not counted", func() bool { return open() == before })
+}
+
 func TestAddressRangeRunsOut(t *testing.T) {
 	pool := newAddressPool(netip.MustParsePrefix("10.0.0.7/30"))
 	first, err := pool.get()
