@@ -49,6 +49,7 @@ flow_end() {
 	for f in "$FLOW_DIR"/*.supervisor; do
 		[ -e "$f" ] && flow_stop "$(basename "$f" .supervisor)" KILL
 	done
+	jobs -p | xargs -r kill 2>/dev/null
 	if [ "$status" != 0 ] && [ "$status" != 77 ]; then
 		for f in "$FLOW_DIR"/*.log; do
 			[ -e "$f" ] && { echo "--- the end of $(basename "$f")"; tail -n 15 "$f" | cut -c1-400; } >&2
