@@ -43,22 +43,21 @@ out:
 	return r;
 }
 
+static void client_ca_add(void *arg, X509 *cert)
+{
+	SSL_CTX *ctx = arg;
+
+	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), cert);
+	SSL_CTX_add_client_CA(ctx, cert);
+}
+
 static int client_ca_set(SSL_CTX *ctx, const struct http_server_tls *spec, struct pcg_error *err)
 {
-	BIO *bio;
-	X509 *cert;
 	size_t n;
-	int r = pki_bundle_check(spec->client_ca_pem, &n, err);
+	int r = pki_bundle_each(spec->client_ca_pem, client_ca_add, ctx, &n, err);
 
 	if (r)
 		return pcg_fail_prefix(err, "the CA for client certificates");
-	bio = BIO_new_mem_buf(spec->client_ca_pem, -1);
-	while (bio && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-		X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), cert);
-		SSL_CTX_add_client_CA(ctx, cert);
-		X509_free(cert);
-	}
-	BIO_free(bio);
 	ERR_clear_error();
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (spec->client_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
 			   NULL);
@@ -89,10 +88,11 @@ int http_server_tls_new(const struct http_server_tls *spec, SSL_CTX **out, struc
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 					 SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	/* The CA of the clients is no part of the server's own chain. */
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_session_id_context(ctx, id, sizeof(id) - 1);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets only */
-	SSL_CTX_set_num_tickets(ctx, 1);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_num_tickets(ctx, 0); /* each costs a copy of the session, and our clients never resume */
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
 	r = own_cert_set(ctx, spec, err);
 	if (!r && spec->client_ca_pem)
