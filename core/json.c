@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 #include "core/json.h"
-#include "core/buf.h"
 #include "core/secret.h"
 #include "core/utf8.h"
 
@@ -10,6 +9,7 @@
 
 #define MAX_DEPTH 64
 #define MAX_BYTES ((size_t)64 << 20)
+#define TEXT_ROOM 8192 /* most documents fit at the first go */
 
 /* jansson allows 2048 levels (and can be built with others), too many for recursion over them. */
 static bool too_deep(const char *text, size_t len)
@@ -208,22 +208,26 @@ char *json_text(const json_t *j)
 	return text;
 }
 
-static int add_piece(const char *data, size_t len, void *b)
-{
-	return buf_add(b, data, len);
-}
-
 char *json_text_secret(const json_t *j, size_t *len)
 {
-	struct buf b;
-	int r;
+	size_t n, room = TEXT_ROOM;
+	char *text = malloc(room);
 
-	buf_init_secret(&b, SIZE_MAX / 8);
-	r = json_dump_callback(j, add_piece, &b, JSON_COMPACT | JSON_ENCODE_ANY);
-	assert(r == 0);
+	assert(text);
+	n = json_dumpb(j, text, room - 1, JSON_COMPACT | JSON_ENCODE_ANY);
+	if (n >= room) {
+		secret_wipe(text, room);
+		free(text);
+		room = n + 1;
+		text = malloc(room);
+		assert(text);
+		n = json_dumpb(j, text, n, JSON_COMPACT | JSON_ENCODE_ANY);
+	}
+	assert(n > 0 && n < room);
+	text[n] = 0;
 	if (len)
-		*len = b.len;
-	return buf_take(&b);
+		*len = n;
+	return text;
 }
 
 json_t *json_from_error(const struct pcg_error *err)
