@@ -18,7 +18,7 @@
 
 #define KUBE_MAGIC 0x6b756265
 #define KUBE_OP_MAGIC 0x6b6f7070
-#define KUBE_RESPONSE_MAX (256ull << 20)
+#define KUBE_RESPONSE_MAX (64ull << 20)
 /* Beside watches. Another one costs a handshake on both sides, as much as twenty calls. */
 #define KUBE_CONNECTIONS 1
 
