@@ -368,6 +368,8 @@ class Tests:
     def run(self, run, build, fault=False):
         """run(rig) with all that it starts ended afterwards. fault: it needs a build with fault points."""
         build = build or os.environ.get("PCG_BUILD", ".")
+        if not os.path.exists(os.path.join(build, "config.h")):
+            sys.exit(f"{build} is no build folder: name one, or set PCG_BUILD")
         with open(os.path.join(build, "config.h")) as config:
             if fault and "#define PCG_FAULT_POINTS 1" not in config.read():
                 print("SKIP: needs a build with --enable-fault-points")
