@@ -52,6 +52,7 @@ const char *clusters_state(const json_t *cluster, const json_t *status)
 		{ "Bootstrapping", "Provisioning" }, { "Installing", "Provisioning" },
 		{ "Pivoting", "Provisioning" },   { "Running", "Running" },
 		{ "PivotingBack", "Deleting" },   { "Deleting", "Deleting" },
+		{ "Deleted", "Deleted" }, /* before this plane was restored: it has only to be deleted here */
 	};
 	const char *phase = json_str_or(status, "phase", "Pending");
 

@@ -167,6 +167,7 @@ static void on_instruction(struct lc_state *s, const struct lc_event *e, struct 
 	}
 	if (s->phase >= LC_PIVOTING_BACK && e->desired == LC_PRESENT) {
 		note(a, "create_ignored");
+		a->what |= LC_ACT_REPORT; /* a plane that was restored does not know how far it is */
 		return;
 	}
 	s->desired = e->desired;
@@ -322,6 +323,9 @@ void lc_step(struct lc_state *s, const struct lc_event *e, const struct lc_setti
 	     struct lc_actions *out)
 {
 	memset(out, 0, sizeof(*out));
+	/* A clock that was set back must not make what has an end wait for it to catch up. */
+	if (e->now_ms < s->task_since_ms)
+		s->task_since_ms = e->now_ms;
 	switch (e->type) {
 	case LC_EV_INSTRUCTION:
 		on_instruction(s, e, out);

@@ -145,6 +145,22 @@ START_TEST(a_delete_cannot_be_taken_back)
 	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
 	ck_assert_int_eq(s.desired, LC_ABSENT);
 	ck_assert(noted("create_ignored"));
+	ck_assert(a.what & LC_ACT_REPORT);
+}
+END_TEST
+
+START_TEST(a_clock_that_is_set_back_does_not_put_off_the_forced_way)
+{
+	go_to(LC_TASK_NONE);
+	now = 1000000000;
+	instruct(2, LC_ABSENT);
+	now = 5000;
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	now += settings.take_back_ms + 1;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
 }
 END_TEST
 
@@ -360,6 +376,7 @@ int main(void)
 	tcase_add_test(t, before_the_commit_nothing_in_the_cluster_needs_to_be_asked);
 	tcase_add_test(t, the_same_instruction_twice_changes_nothing);
 	tcase_add_test(t, a_delete_cannot_be_taken_back);
+	tcase_add_test(t, a_clock_that_is_set_back_does_not_put_off_the_forced_way);
 	tcase_add_test(t, an_api_that_does_not_answer_is_given_up_after_the_set_time);
 	tcase_add_test(t, force_delete_passes_by_the_cluster_at_once);
 	tcase_add_test(t, an_error_becomes_a_condition_that_is_told_once);

@@ -170,6 +170,15 @@ START_TEST(events_of_a_cluster_are_kept_once_and_newest_first)
 }
 END_TEST
 
+START_TEST(a_cluster_that_its_gateway_has_deleted_is_not_shown_as_pending)
+{
+	AUTO_JSON json_t *cluster = json_pack("{s:s}", "uid", "c1");
+	AUTO_JSON json_t *status = json_pack("{s:s}", "phase", "Deleted");
+
+	ck_assert_str_eq(clusters_state(cluster, status), "Deleted");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rows");
@@ -177,6 +186,7 @@ int main(void)
 	SRunner *r;
 	int failed;
 
+	tcase_add_test(t, a_cluster_that_its_gateway_has_deleted_is_not_shown_as_pending);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_deleted_cluster_is_there_for_72_hours_and_then_gone);
 	tcase_add_test(t, numbers_grow_also_when_the_clock_goes_back);
