@@ -13,6 +13,6 @@ const struct pcg_provider *pcg_provider_v0(uint32_t host_abi)
 	static struct pcg_provider table;
 
 	table = skeleton("ctorcrash");
-	
+
 	return &table;
 }
