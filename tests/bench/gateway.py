@@ -237,13 +237,27 @@ class Control:
             data += more
         return data
 
-    def __call__(self, op, **members):
+    def send(self, op, members):
         doc = json.dumps(dict(members, op=op)).encode()
         self.sock.sendall(struct.pack(">I", len(doc)) + doc)
+
+    def receive(self):
         answer = json.loads(self.exactly(struct.unpack(">I", self.exactly(4))[0]))
         if not answer["ok"]:
-            raise Failed("%s: %s" % (op, answer["error"]["text"]))
-        return answer["result"]
+            raise Failed(answer["error"]["text"])
+        return answer
+
+    def __call__(self, op, **members):
+        self.send(op, members)
+        return self.receive()["result"]
+
+    def watch(self):
+        """From now on only event() is for this connection."""
+        self.send("cluster.watch", {})
+
+    def event(self, seconds):
+        self.sock.settimeout(seconds)
+        return self.receive()["event"]
 
     def phases(self):
         return self("status")["clusters"]["phases"]
