@@ -165,7 +165,8 @@ configure_in()
 {
 	local dir=$1 stamp
 	shift
-	stamp="$top $*"
+	# Check decides whether there are unit tests: installed later, it is a new configuration.
+	stamp="$top $* check=$(pkg-config --modversion check 2>/dev/null || true)"
 	[[ $(cat "$dir/.configured" 2>/dev/null) != "$stamp" ]] || return 0
 	# A tree that has moved holds the old path in many files.
 	if [[ -e $dir/.configured && $(cat "$dir/.configured") != "$top "* ]]; then
