@@ -247,6 +247,26 @@ void feed_group_durable(struct feed_group *g)
 	}
 }
 
+/* What a deleted cluster is still shown by: its name and what it was. Keys, layers, machines go. */
+static void keep_tombstone(struct cluster *c)
+{
+	static const char *const kept[] = { "uid", "name", "tenant", "project", "cloudType",
+					    "account", "generation", "desired" };
+	json_t *spec = json_object();
+
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		json_t *v = json_object_get(c->spec, kept[i]);
+
+		if (v)
+			json_object_set_new(spec, kept[i], json_deep_copy(v));
+	}
+	json_wipe(c->spec);
+	c->spec = spec;
+	json_wipe(c->recovery);
+	c->recovery = json_object();
+	c->spec_dirty = c->recovery_dirty = true;
+}
+
 static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase before,
 		 struct feed_group *g)
 {
@@ -264,9 +284,7 @@ static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase be
 	cluster_save_into(c, b);
 	if (a->what & LC_ACT_GONE) {
 		end_report(c, b);
-		json_wipe(c->recovery);
-		c->recovery = json_object();
-		c->recovery_dirty = true;
+		keep_tombstone(c);
 		cluster_save_into(c, b);
 	}
 	if (a->what & LC_ACT_REPORT)
@@ -288,17 +306,17 @@ static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase be
 void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g)
 {
 	enum lc_phase before = c->lc.phase;
+	int64_t since_ms;
 	struct lc_actions a;
 
+	since_ms = c->lc.phase_since_ms;
 	lc_step(&c->lc, e, &c->l->settings, &a);
 	if (a.what & LC_ACT_CANCEL)
 		cluster_cancel(c);
 	if (c->lc.phase != before) {
-		int64_t ms = clock_wall_ms() - c->lc.phase_since_ms;
-
 		log_info("cluster_phase", LS("cluster", c->name), LS("uid", c->uid),
 			 LS("from", lc_phase_name(before)), LS("to", lc_phase_name(c->lc.phase)),
-			 LI("ms", ms));
+			 LI("ms", e->now_ms - since_ms));
 	}
 	if (a.what & (LC_ACT_PERSIST | LC_ACT_GONE))
 		save(c, &a, before, g);

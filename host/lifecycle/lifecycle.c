@@ -198,6 +198,15 @@ void lifecycle_nudge_all(struct lifecycle *l)
 	for_account(l, NULL);
 }
 
+static bool account_in_use(const struct lifecycle *l, const char *account)
+{
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (const struct cluster *c = l->buckets[i]; c; c = c->next)
+			if (c->lc.phase != LC_DELETED && !strcmp(c->account, account))
+				return true;
+	return false;
+}
+
 /* An account that a cluster still needs stays known after its removal in the plane: a delete must
  * not be blocked by it. */
 static void take_account(struct lifecycle *l, const json_t *item, struct store_batch *b)
@@ -206,6 +215,12 @@ static void take_account(struct lifecycle *l, const json_t *item, struct store_b
 	json_t *doc = json_object_get(item, "document");
 	int64_t known = json_int_or(json_object_get(l->accounts, uid), "generation", -1);
 
+	if (json_is_null(doc) && !account_in_use(l, uid)) {
+		store_remove_account(b, uid);
+		json_object_del(l->accounts, uid);
+		provider_account_remove(l->spec.providers, uid);
+		return;
+	}
 	if (!json_is_object(doc) || json_int_or(item, "generation", 0) < known)
 		return;
 	if (!json_str(doc, "uid") || !json_str(doc, "provider")) {
