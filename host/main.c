@@ -9,6 +9,7 @@
 #include "host/worker/worker.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -135,6 +136,10 @@ int main(int argc, char **argv)
 		conf_unref(conf);
 		return EXIT_DONE;
 	}
+	/* Few arenas, and what is free goes back: a gateway at rest is small. */
+	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_TRIM_THRESHOLD, 256 << 10);
+	mallopt(M_MMAP_THRESHOLD, 256 << 10);
 	log_level_parse(conf_str(conf, "log_level"), &level);
 	log_init("pcgd", level);
 	secret_no_core();
