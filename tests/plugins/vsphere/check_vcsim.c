@@ -61,7 +61,7 @@ static size_t machines_in(json_t *inventory)
 START_TEST(makes_a_machine_as_the_request_says)
 {
 	json_t *cluster, *machine, *infra, *observed, *inventory, *vm;
-	char *metadata, expected[1024];
+	char *metadata, *folders, expected[1024];
 	size_t len;
 
 	make_machine(&cluster, &machine, &infra, &observed, CLUSTER_UID, "c1", "11111111-2222-4333-8444-555555555555");
@@ -118,7 +118,9 @@ START_TEST(makes_a_machine_as_the_request_says)
 	json_decref(inventory);
 	inventory = rig_vmread(&rig);
 	ck_assert_ptr_null(rig_vm(inventory, "c1-cp-bcdfg"));
-	ck_assert_ptr_null(strstr(json_dumps(json_object_get(inventory, "folders"), 0), "/c1\""));
+	folders = json_dumps(json_object_get(inventory, "folders"), 0);
+	ck_assert_ptr_null(strstr(folders, "/c1\""));
+	free(folders);
 	json_decref(inventory);
 	json_decref(cluster);
 	json_decref(machine);
