@@ -326,11 +326,13 @@ static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase be
 void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g)
 {
 	enum lc_phase before = c->lc.phase;
+	struct lc_event now = *e;
 	int64_t since_ms;
 	struct lc_actions a;
 
 	since_ms = c->lc.phase_since_ms;
-	lc_step(&c->lc, e, &c->l->settings, &a);
+	now.mono_ms = clock_mono_ms();
+	lc_step(&c->lc, &now, &c->l->settings, &a);
 	if (a.what & LC_ACT_CANCEL)
 		cluster_cancel(c);
 	if (c->lc.phase != before) {

@@ -262,7 +262,7 @@ static bool way_out(struct lc_state *s, const struct lc_event *e, const struct l
 {
 	bool passes = e->err->class == PCG_CLASS_RETRY || e->err->class == PCG_CLASS_CANCELLED;
 
-	if (s->task == LC_TASK_TAKE_BACK && e->now_ms - s->task_since_ms >= set->take_back_ms) {
+	if (s->task == LC_TASK_TAKE_BACK && e->mono_ms - s->task_mono_ms >= set->take_back_ms) {
 		s->forced = true;
 		note(a, "take_back_given_up");
 		enter(s, LC_TASK_FORCED_OFF, e->now_ms, a);
@@ -322,8 +322,10 @@ void lc_state_init(struct lc_state *s, int64_t generation, enum lc_desired desir
 void lc_step(struct lc_state *s, const struct lc_event *e, const struct lc_settings *settings,
 	     struct lc_actions *out)
 {
+	enum lc_task before = s->task;
+
 	memset(out, 0, sizeof(*out));
-	/* A clock that was set back must not make what has an end wait for it to catch up. */
+	/* A clock that was set back must not make a wait look as if it were yet to begin. */
 	if (e->now_ms < s->task_since_ms)
 		s->task_since_ms = e->now_ms;
 	switch (e->type) {
@@ -353,4 +355,6 @@ void lc_step(struct lc_state *s, const struct lc_event *e, const struct lc_setti
 		again(s, out);
 		break;
 	}
+	if (s->task != before || e->type == LC_EV_STARTED)
+		s->task_mono_ms = e->mono_ms;
 }

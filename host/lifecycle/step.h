@@ -31,6 +31,7 @@ struct lc_state {
 	int64_t generation;
 	int64_t epoch;
 	int64_t phase_since_ms, task_since_ms;
+	int64_t task_mono_ms; /* since when this process is at the task; not durable */
 	int64_t next_try_ms; /* 0: not waiting for a time */
 	uint32_t attempts;   /* of this task, in a row, that failed */
 	uint32_t rollbacks;  /* of this pivot, in a row */
@@ -54,6 +55,7 @@ enum lc_event_type {
 struct lc_event {
 	enum lc_event_type type;
 	int64_t now_ms;
+	int64_t mono_ms; /* what has an end counts by it: the other clock can be set */
 	int64_t generation;
 	enum lc_desired desired;
 	enum lc_phase phase;
@@ -78,7 +80,8 @@ struct lc_actions {
 };
 
 struct lc_settings {
-	int64_t take_back_ms; /* how long an unreachable cluster API is asked before the forced way */
+	int64_t take_back_ms; /* how long one process asks an unreachable cluster API before the
+			       * forced way */
 };
 
 void lc_state_init(struct lc_state *s, int64_t generation, enum lc_desired desired, int64_t now_ms);

@@ -13,7 +13,7 @@
 static const struct lc_settings settings = { .take_back_ms = 120000 };
 static struct lc_state s;
 static struct lc_actions a;
-static int64_t now;
+static int64_t now, mono;
 
 static void begin(enum lc_desired desired)
 {
@@ -24,14 +24,14 @@ static void begin(enum lc_desired desired)
 
 static void event(enum lc_event_type type)
 {
-	struct lc_event e = { .type = type, .now_ms = ++now, .epoch = s.epoch };
+	struct lc_event e = { .type = type, .now_ms = ++now, .mono_ms = ++mono, .epoch = s.epoch };
 
 	lc_step(&s, &e, &settings, &a);
 }
 
 static void done(void)
 {
-	struct lc_event e = { .type = LC_EV_DONE, .now_ms = ++now, .epoch = s.epoch };
+	struct lc_event e = { .type = LC_EV_DONE, .now_ms = ++now, .mono_ms = ++mono, .epoch = s.epoch };
 
 	if (s.task == LC_TASK_COMMIT || s.task == LC_TASK_TAKE_BACK)
 		e.epoch++;
@@ -41,7 +41,7 @@ static void done(void)
 static void go_wrong(enum pcg_class class, const char *text)
 {
 	struct pcg_error err;
-	struct lc_event e = { .type = LC_EV_FAILED, .now_ms = ++now, .err = &err };
+	struct lc_event e = { .type = LC_EV_FAILED, .now_ms = ++now, .mono_ms = ++mono, .err = &err };
 
 	pcg_fail(&err, class, "do this", "%s", text);
 	lc_step(&s, &e, &settings, &a);
@@ -49,7 +49,7 @@ static void go_wrong(enum pcg_class class, const char *text)
 
 static void instruct(int64_t generation, enum lc_desired desired)
 {
-	struct lc_event e = { .type = LC_EV_INSTRUCTION, .now_ms = ++now,
+	struct lc_event e = { .type = LC_EV_INSTRUCTION, .now_ms = ++now, .mono_ms = ++mono,
 			      .generation = generation, .desired = desired };
 
 	lc_step(&s, &e, &settings, &a);
@@ -157,7 +157,35 @@ START_TEST(a_clock_that_is_set_back_does_not_put_off_the_forced_way)
 	now = 5000;
 	go_wrong(PCG_CLASS_RETRY, "no route to host");
 	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
-	now += settings.take_back_ms + 1;
+	mono += settings.take_back_ms + 1;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
+}
+END_TEST
+
+START_TEST(a_clock_that_jumps_forward_does_not_lead_to_the_forced_way)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	now += 1000 * settings.take_back_ms;
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	ck_assert(!s.forced);
+}
+END_TEST
+
+START_TEST(a_gateway_that_was_away_asks_the_cluster_for_the_set_time_again)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	s.busy = false;
+	mono += 10 * settings.take_back_ms;
+	event(LC_EV_STARTED);
+	ck_assert(a.what & LC_ACT_START);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	mono += settings.take_back_ms;
 	event(LC_EV_TIMER);
 	go_wrong(PCG_CLASS_RETRY, "no route to host");
 	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
@@ -170,7 +198,7 @@ START_TEST(an_api_that_does_not_answer_is_given_up_after_the_set_time)
 	instruct(2, LC_ABSENT);
 	go_wrong(PCG_CLASS_RETRY, "no route to host");
 	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
-	now += settings.take_back_ms;
+	mono += settings.take_back_ms;
 	event(LC_EV_TIMER);
 	go_wrong(PCG_CLASS_RETRY, "no route to host");
 	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
@@ -322,7 +350,7 @@ START_TEST(random_events_never_leave_the_table)
 				instruct(s.generation + 1, (enum lc_desired)((seed >> 24) % 3));
 			break;
 		case 4: {
-			struct lc_event e = { .type = LC_EV_PENDING, .now_ms = ++now,
+			struct lc_event e = { .type = LC_EV_PENDING, .now_ms = ++now, .mono_ms = ++mono,
 					      .after_ms = 5 };
 			if (s.busy)
 				lc_step(&s, &e, &settings, &a);
@@ -377,6 +405,8 @@ int main(void)
 	tcase_add_test(t, the_same_instruction_twice_changes_nothing);
 	tcase_add_test(t, a_delete_cannot_be_taken_back);
 	tcase_add_test(t, a_clock_that_is_set_back_does_not_put_off_the_forced_way);
+	tcase_add_test(t, a_clock_that_jumps_forward_does_not_lead_to_the_forced_way);
+	tcase_add_test(t, a_gateway_that_was_away_asks_the_cluster_for_the_set_time_again);
 	tcase_add_test(t, an_api_that_does_not_answer_is_given_up_after_the_set_time);
 	tcase_add_test(t, force_delete_passes_by_the_cluster_at_once);
 	tcase_add_test(t, an_error_becomes_a_condition_that_is_told_once);
