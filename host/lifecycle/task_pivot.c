@@ -153,6 +153,8 @@ static int build_plan(struct cluster *c, const json_t *exported, struct pcg_erro
 	return r;
 }
 
+static void roll_back(struct cluster *c);
+
 static void on_export(void *arg, const struct provider_reply *r)
 {
 	struct cluster *c = arg;
@@ -172,22 +174,30 @@ static void on_export(void *arg, const struct provider_reply *r)
 		cluster_failed(c, &err);
 		return;
 	}
+	if (c->lc.task == LC_TASK_ROLLBACK) {
+		roll_back(c);
+		return;
+	}
 	cb = callbacks(c, on_step);
 	c->op = capi_write(c->kube, c->plan, &cb);
 }
 
-void task_write(struct cluster *c)
+static void make_plan(struct cluster *c)
 {
-	AUTO_JSON json_t *doc = NULL;
+	AUTO_JSON json_t *doc =
+		json_pack("{s:o,s:o,s:O,s:O?,s:O?,s:o}", "cluster", task_cluster_doc(c), "machines",
+			  machines_with_observed(c), "pools", json_object_get(c->spec, "pools"),
+			  "endpoint", json_object_get(c->state, "endpoint"), "observed",
+			  json_object_get(c->state, "infra"), "mark", task_mark(c, NULL, NULL));
 
-	if (no_kube(c))
-		return;
-	doc = json_pack("{s:o,s:o,s:O,s:O?,s:O?,s:o}", "cluster", task_cluster_doc(c), "machines",
-			machines_with_observed(c), "pools", json_object_get(c->spec, "pools"),
-			"endpoint", json_object_get(c->state, "endpoint"), "observed",
-			json_object_get(c->state, "infra"), "mark", task_mark(c, NULL, NULL));
 	c->call = provider_call(c->l->spec.providers, c->account, "export_objects", c->uid, doc,
 				30000, on_export, c);
+}
+
+void task_write(struct cluster *c)
+{
+	if (!no_kube(c))
+		make_plan(c);
 }
 
 static void on_rolled_back(void *arg, json_t *result, const struct pcg_error *err)
@@ -201,19 +211,23 @@ static void on_rolled_back(void *arg, json_t *result, const struct pcg_error *er
 		cluster_done_epoch(c, c->lc.epoch + 2, false);
 }
 
-void task_rollback(struct cluster *c)
+static void roll_back(struct cluster *c)
 {
 	AUTO_JSON json_t *in = identity(c, c->lc.epoch + 2);
-	struct capi_callbacks cb;
+	struct capi_callbacks cb = callbacks(c, on_rolled_back);
 
-	if (!c->plan) {
-		cluster_done(c);
-		return;
-	}
+	c->op = capi_rollback(c->kube, c->plan, in, &cb);
+}
+
+/* After a restart the plan is made again: it names what has to come out. */
+void task_rollback(struct cluster *c)
+{
 	if (no_kube(c))
 		return;
-	cb = callbacks(c, on_rolled_back);
-	c->op = capi_rollback(c->kube, c->plan, in, &cb);
+	if (c->plan)
+		roll_back(c);
+	else
+		make_plan(c);
 }
 
 static void on_committed(void *arg, json_t *result, const struct pcg_error *err)
