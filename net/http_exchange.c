@@ -2,6 +2,8 @@
 #include "config.h"
 #include "net/http_server_impl.h"
 
+#include "core/id.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,10 +119,34 @@ static struct http_exchange *exchange_new(struct conn *c)
 	return x;
 }
 
+static const char *code_of(int status)
+{
+	switch (status) {
+	case 405:
+		return "MethodNotAllowed";
+	case 408:
+		return "RequestTimeout";
+	case 413:
+		return "RequestTooLarge";
+	case 431:
+		return "HeaderTooLarge";
+	case 501:
+	case 505:
+		return "NotSupported";
+	default:
+		return "InvalidRequest";
+	}
+}
+
+/* The plane's form of an error: its clients read a number as code as no error at all. */
 static void reply_text(struct http_exchange *x, int status, const char *text)
 {
-	json_t *j = json_pack("{s:i, s:s}", "code", status, "message", text);
+	char ref[37];
+	json_t *j;
 
+	id_uuid4(ref);
+	j = json_pack("{s:s, s:s, s:{}, s:s}", "code", code_of(status), "message", text, "details",
+		      "ref", ref);
 	http_exchange_reply_json(x, status, j);
 	json_decref(j);
 }

@@ -170,6 +170,8 @@ START_TEST(ambiguous_or_broken_requests_are_refused_and_end)
 	ck_assert_msg(!strncmp(r->in, refused[_i].answer, strlen(refused[_i].answer)), "%s -> %s",
 		      refused[_i].sent, r->in);
 	ck_assert_int_eq(count(r->in, "\r\nContent-Length: "), 1);
+	ck_assert_msg(strstr(r->in, "{\"code\":\"") && strstr(r->in, "\"details\":{}") &&
+			      strstr(r->in, "\"ref\":\""), "%s", r->in);
 	ck_assert_int_eq(n_requests, 0);
 	hang_up(r);
 }
