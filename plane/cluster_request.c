@@ -62,7 +62,8 @@ void cluster_request_check_pool(const char *cloud, const json_t *pool, const cha
 	}
 	if (!api_dns_label(json_str(c, "name"), NAME_MAX_LEN))
 		api_field(fields, field,
-			  "name must be of lower-case letters, digits and '-', at most %d characters",
+			  "name must be of lower-case letters, digits and '-' (not at its ends), at "
+			  "most %d characters",
 			  NAME_MAX_LEN);
 	check_size(c, field, fields);
 	check_taints(json_object_get(c, "taints"), field, fields);
@@ -155,7 +156,9 @@ void cluster_request_check(const char *cloud, const json_t *body, json_t *fields
 
 	if (!api_dns_label(json_str(body, "metadata.name"), NAME_MAX_LEN))
 		api_field(fields, "metadata.name",
-			  "must be of lower-case letters, digits and '-', at most %d characters", NAME_MAX_LEN);
+			  "must be of lower-case letters, digits and '-' (not at its ends), at most "
+			  "%d characters",
+			  NAME_MAX_LEN);
 	if (!json_is_object(spec)) {
 		api_field(fields, "spec", "is missing");
 		return;

@@ -15,7 +15,7 @@ end
 
 function admission(cluster)
 	if not cluster.name:find("^[a-z][a-z0-9-]*$") then
-		return deny("the name %s has other characters than a-z, 0-9 and -", cluster.name)
+		return deny("the name %s: allowed are a-z, 0-9 and -, beginning with a letter", cluster.name)
 	end
 
 	local minor = tonumber(cluster.kubernetesVersion:match("^v1%.(%d+)%."))
