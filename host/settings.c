@@ -240,11 +240,13 @@ static void check_dirs(const struct conf *c, struct buf *report)
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		const char *path = conf_str(c, names[i]);
+		struct stat st;
 
-		if (!path || *path)
+		if (!path || (*path && (stat(path, &st) || S_ISDIR(st.st_mode))))
 			continue;
 		conf_where(c, names[i], report);
-		buf_adds(report, "is empty; allowed: the path of a folder\n");
+		buf_addf(report, "%s%s; allowed: the path of a folder\n", *path ? path : "is empty",
+			 *path ? " is no folder" : "");
 	}
 }
 

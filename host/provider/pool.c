@@ -201,8 +201,12 @@ int provider_pool_new(uv_loop_t *loop, const struct provider_pool_spec *spec, st
 	char *dir = realpath(spec->plugins_dir, NULL);
 
 	*out = NULL;
-	if (!dir)
-		return pcg_fail_errno(err, errno, "opening the plugins folder %s", spec->plugins_dir);
+	if (!dir) {
+		pcg_fail_errno(err, errno, "opening the plugins folder %s", spec->plugins_dir);
+		snprintf(err->remedy, sizeof(err->remedy),
+			 "make it and put libpcg-NAME.so into it, or name another one as plugins_dir");
+		return pcg_error_code(err);
+	}
 	p = calloc(1, sizeof(*p));
 	assert(p);
 	p->magic = POOL_MAGIC;

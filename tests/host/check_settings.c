@@ -149,6 +149,8 @@ static const struct {
 	{ P "worker = 60;\n",
 	  C "2: setting worker: is a group; allowed: worker = { ... }; with worker.idle_s\n" },
 	{ P "state_dir = \"\";\n", C "2: setting state_dir: is empty; allowed: the path of a folder\n" },
+	{ P "bundle_dir = \"~/big.pem\";\n",
+	  C "2: setting bundle_dir: ~/big.pem is no folder; allowed: the path of a folder\n" },
 	{ P "log_level = ;\n",
 	  C "2: syntax error; allowed: NAME = VALUE; or NAME = { ... };\n" },
 	{ P "log_level = \"info;\n", C "2: a text in quotes has no end\n" },
