@@ -174,7 +174,8 @@ configure_in()
 			! -name '[a-z]*-logs' -exec rm -rf {} +)
 	fi
 	mkdir -p "$dir"
-	(cd "$dir" && rm -f .configured && "$build/src/configure" --quiet "$@") \
+	# By a relative path: configure takes no absolute one with a space in it.
+	(cd "$dir" && rm -f .configured && "$(realpath -m --relative-to=. "$build/src")/configure" --quiet "$@") \
 		>"$build/logs/configure.log" 2>&1 || {
 		tail -n 15 "$build/logs/configure.log" >&2
 		die "configure failed; see $build/logs/configure.log and $dir/config.log"
