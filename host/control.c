@@ -214,6 +214,22 @@ static void on_audit(void *arg, json_t *result)
 		answer(cl, json_incref(result));
 }
 
+static void on_reloaded(void *arg, const char *problems)
+{
+	struct client *cl = later_take(arg);
+	struct pcg_error err;
+
+	if (!cl)
+		return;
+	if (!problems) {
+		answer(cl, json_pack("{s:s}", "message", "taken up"));
+		return;
+	}
+	pcg_fail(&err, PCG_CLASS_PERMANENT,
+		 "mend what is named and reload again; the old settings are kept", "%s", problems);
+	refuse(cl, &err);
+}
+
 static int need_cluster(const json_t *req, const char **name, struct pcg_error *err)
 {
 	*name = json_str(req, "cluster");
@@ -331,19 +347,7 @@ static void op_policy(struct client *cl, const json_t *req)
 
 static void op_reload(struct client *cl, const json_t *req)
 {
-	struct pcg_error err;
-	struct buf report;
-
-	buf_init(&report, 1u << 16);
-	if (gateway_reload(cl->control->g, &report)) {
-		pcg_fail(&err, PCG_CLASS_PERMANENT,
-			 "mend what is named and reload again; the old settings are kept", "%s",
-			 report.data);
-		refuse(cl, &err);
-	} else {
-		answer(cl, json_pack("{s:s}", "message", "taken up"));
-	}
-	buf_free(&report);
+	gateway_reload(cl->control->g, on_reloaded, later_new(cl));
 }
 
 static const struct {

@@ -404,17 +404,11 @@ void gateway_abandon(struct gateway *g)
 static void on_signal(uv_signal_t *s, int signum)
 {
 	struct gateway *g = s->data;
-	struct buf report;
 
-	if (signum != SIGHUP) {
+	if (signum != SIGHUP)
 		gateway_stop(g);
-		return;
-	}
-	if (g->stopping)
-		return;
-	buf_init(&report, 1u << 16);
-	gateway_reload(g, &report);
-	buf_free(&report);
+	else
+		gateway_reload(g, NULL, NULL);
 }
 
 int gateway_run(struct gateway *g)
@@ -431,80 +425,6 @@ int gateway_run(struct gateway *g)
 		gateway_pair(g);
 	gateway_free(g);
 	return g->exit_status;
-}
-
-static void add_fixed(struct gateway *g, const struct conf *conf, struct buf *report)
-{
-	struct buf names;
-	char *save = NULL;
-
-	buf_init(&names, 1u << 16);
-	conf_diff_fixed(g->conf, conf, &names);
-	for (char *name = names.len ? strtok_r(names.data, "\n", &save) : NULL; name;
-	     name = strtok_r(NULL, "\n", &save)) {
-		conf_where(conf, name, report);
-		buf_adds(report, "cannot change while the gateway runs; put the old value back, or "
-				 "restart pcgd\n");
-	}
-	buf_free(&names);
-}
-
-static int load_new(struct gateway *g, struct conf **conf, struct proxy_set **proxy, char **ca,
-		    struct buf *report)
-{
-	struct pcg_error err;
-
-	if (settings_load(g->config_file, conf, report))
-		return -1;
-	add_fixed(g, *conf, report);
-	if (report->len)
-		return -1;
-	if (settings_proxy(*conf, proxy, &err) || settings_pem(*conf, "plane.ca_file", ca, &err)) {
-		buf_addf(report, "%s\n", err.text);
-		return -1;
-	}
-	return 0;
-}
-
-/* Nothing here can fail: all of it was tried before. */
-static void take_up(struct gateway *g, struct conf *conf, struct proxy_set *proxy, const char *ca)
-{
-	enum log_level level;
-
-	conf_unref(g->conf);
-	g->conf = conf;
-	proxy_set_unref(g->proxy);
-	g->proxy = proxy;
-	if (!log_level_parse(conf_str(conf, "log_level"), &level))
-		log_set_level(level);
-	provider_pool_set_proxy(g->providers, proxy);
-	provider_pool_set_max_connections(g->providers,
-					  (uint32_t)conf_int(conf, "limits.account_connections"));
-	lifecycle_set_proxy(g->lifecycle, proxy);
-	lifecycle_set_bundle_dir(g->lifecycle, conf_str(conf, "bundle_dir"));
-	lifecycle_set_take_back_ms(g->lifecycle, conf_int(conf, "limits.take_back_s") * 1000);
-	if (g->link)
-		link_reconfigure(g->link, conf_str(conf, "plane.url"), ca ? ca : g->plane_ca, proxy);
-	else
-		gateway_pair_again(g);
-	lifecycle_nudge_all(g->lifecycle);
-}
-
-int gateway_reload(struct gateway *g, struct buf *report)
-{
-	struct conf *conf = NULL;
-	struct proxy_set *proxy = NULL;
-	AUTO_FREE char *ca = NULL;
-
-	if (load_new(g, &conf, &proxy, &ca, report) || policy_reload(g->policy, report)) {
-		log_warn("reload_refused", LS("problems", report->data));
-		conf_unref(conf);
-		proxy_set_unref(proxy);
-		return -1;
-	}
-	take_up(g, conf, proxy, ca);
-	log_info("reloaded", LS("file", g->config_file));
-	return 0;
 }
 
 json_t *gateway_status(struct gateway *g)

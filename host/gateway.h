@@ -37,6 +37,8 @@ struct gateway {
 	json_t *secrets; /* account -> name -> value; secret */
 	struct query *queries; /* of the plane, waiting for a provider */
 	int64_t started_ms;
+	struct reload *reload;             /* under way; NULL: none */
+	struct reload_waiter *reload_next; /* those who have asked since */
 
 	uv_signal_t signals[3];
 	unsigned closing; /* parts that are not closed yet */
@@ -58,8 +60,10 @@ void gateway_abandon(struct gateway *g);
 /* Runs until a signal ends it; the exit status. */
 int gateway_run(struct gateway *g);
 void gateway_stop(struct gateway *g);
-/* Takes up the changed file whole, or nothing of it: problems to report. */
-int gateway_reload(struct gateway *g, struct buf *report);
+/* reload.c: takes up the changed file and the policies whole, or nothing of them. Problems, one a line;
+ * NULL: taken up. cb (may be NULL) comes once, from inside or later. */
+typedef void (*gateway_reloaded)(void *arg, const char *problems);
+void gateway_reload(struct gateway *g, gateway_reloaded cb, void *arg);
 json_t *gateway_status(struct gateway *g);
 
 /* pair.c: enrolment; ends in gateway_linked or tries again. */

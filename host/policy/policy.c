@@ -51,6 +51,16 @@ struct tenant {
 	char script[300];  /* that runs now */
 };
 
+/* A reload under way: the new set, tried by workers in the loop. */
+struct trial {
+	struct policy *policy;
+	struct policy_crew *crew;
+	struct set_check check;
+	json_t *set;
+	policy_reloaded cb; /* NULL: told that the gateway is stopping */
+	void *arg;
+};
+
 struct policy {
 	uv_loop_t *loop;
 	char *exe, *dir;
@@ -60,6 +70,7 @@ struct policy {
 	int64_t since_ms;
 	struct tenant *tenants;
 	struct queue ready;
+	struct trial *trial; /* NULL: none */
 	uv_timer_t *soon;
 	bool closing;
 	void (*closed)(void *arg);
@@ -433,16 +444,12 @@ void policy_eval(struct policy *p, const char *tenant, const char *tenant_name, 
 	ask_next(t);
 }
 
-int policy_reload(struct policy *p, struct buf *report)
+static void take_up(struct policy *p, json_t *set, json_t *hooks)
 {
-	AUTO_JSON json_t *set = NULL, *hooks = NULL;
 	struct tenant *next;
 
-	if (policy_dir_read(p->dir, &set, report) ||
-	    policy_set_check(p->exe, set, p->set, p->hooks, report, &hooks))
-		return -1;
 	if (json_equal(set, p->set))
-		return 0;
+		return;
 	json_decref(p->set);
 	json_decref(p->hooks);
 	p->set = json_incref(set);
@@ -454,6 +461,72 @@ int policy_reload(struct policy *p, struct buf *report)
 			end_worker(t);
 	}
 	log_info("policy_taken_up", LS("dir", p->dir), LI("tenants", json_object_size(set)));
+}
+
+static void trial_free(struct trial *t)
+{
+	json_decref(t->set);
+	free(t);
+}
+
+static void free_when_closed(struct policy *p);
+
+static void on_tried(void *arg)
+{
+	struct trial *t = arg;
+	struct policy *p = t->policy;
+	AUTO_JSON json_t *hooks = NULL;
+	struct buf report;
+	int r;
+
+	p->trial = NULL;
+	if (!t->cb) {
+		set_check_free(&t->check);
+		trial_free(t);
+		free_when_closed(p);
+		return;
+	}
+	buf_init(&report, 1u << 16);
+	r = set_check_take(&t->check, &report, &hooks);
+	if (!r)
+		take_up(p, t->set, hooks);
+	t->cb(t->arg, r ? report.data : NULL);
+	buf_free(&report);
+	trial_free(t);
+}
+
+void policy_reload(struct policy *p, policy_reloaded cb, void *arg)
+{
+	struct trial *t = calloc(1, sizeof(*t));
+	struct buf report;
+
+	assert(t && !p->trial && !p->closing);
+	buf_init(&report, 1u << 16);
+	if (policy_dir_read(p->dir, &t->set, &report)) {
+		trial_free(t);
+		cb(arg, report.data);
+		buf_free(&report);
+		return;
+	}
+	buf_free(&report);
+	t->policy = p;
+	t->cb = cb;
+	t->arg = arg;
+	set_check_prepare(&t->check, t->set, p->set, p->hooks);
+	p->trial = t;
+	t->crew = policy_crew_new(p->loop, p->exe, t->check.jobs, t->check.n, POLICY_DEADLINE_MS, 0,
+				  on_tried, t);
+}
+
+/* At the start there is no loop to hold up. */
+static int take_first(struct policy *p, struct buf *report)
+{
+	AUTO_JSON json_t *set = NULL, *hooks = NULL;
+
+	if (policy_dir_read(p->dir, &set, report) ||
+	    policy_set_check(p->exe, set, NULL, NULL, report, &hooks))
+		return -1;
+	take_up(p, set, hooks);
 	return 0;
 }
 
@@ -475,7 +548,7 @@ int policy_new(uv_loop_t *loop, const struct policy_spec *spec, struct policy **
 	queue_init(&p->ready);
 	p->soon = timer_new(loop, p);
 	buf_init(&report, 1u << 16);
-	r = policy_reload(p, &report);
+	r = take_first(p, &report);
 	if (r)
 		r = pcg_fail(err, PCG_CLASS_PERMANENT,
 			     "correct what is named; pcgctl policy check DIR shows it again",
@@ -503,6 +576,12 @@ static void policy_freed(uv_handle_t *h)
 	free(p);
 }
 
+static void free_when_closed(struct policy *p)
+{
+	if (p->closing && !p->tenants && !p->trial)
+		uv_close((uv_handle_t *)p->soon, policy_freed);
+}
+
 static void tenant_free(struct tenant *t)
 {
 	struct policy *p = t->policy;
@@ -515,8 +594,7 @@ static void tenant_free(struct tenant *t)
 	json_decref(t->scripts);
 	free(t->name);
 	free(t);
-	if (p->closing && !p->tenants)
-		uv_close((uv_handle_t *)p->soon, policy_freed);
+	free_when_closed(p);
 }
 
 static void cancel_all(struct queue *queue)
@@ -545,8 +623,14 @@ void policy_close(struct policy *p, void (*closed)(void *arg), void *arg)
 		uv_timer_stop(t->timer);
 		cancel_all(&t->waiting);
 	}
-	if (!p->tenants)
-		uv_close((uv_handle_t *)p->soon, policy_freed);
+	if (p->trial) {
+		policy_reloaded cb = p->trial->cb;
+
+		p->trial->cb = NULL;
+		cb(p->trial->arg, "the gateway is stopping\n");
+		policy_crew_stop(p->trial->crew);
+	}
+	free_when_closed(p);
 	for (struct tenant *t = p->tenants; t; t = next) {
 		next = t->next;
 		if (t->worker)

@@ -37,9 +37,12 @@ typedef void (*policy_cb)(void *arg, const json_t *result, const struct pcg_erro
 
 int policy_new(uv_loop_t *loop, const struct policy_spec *spec, struct policy **out, struct pcg_error *err);
 void policy_close(struct policy *p, void (*closed)(void *arg), void *arg);
-/* Takes the folder's present content whole, or keeps the old set: problems to report. Waits for the workers that try the
- * scripts of folders that changed, a deadline at most for each four folders. */
-int policy_reload(struct policy *p, struct buf *report);
+/* Takes the folder's present content whole, or keeps the old set: problems, one a line; NULL: taken up. Workers try the
+ * scripts of folders that changed, a deadline at most for each four folders; questions are answered by the old set until
+ * then. cb comes once: from inside for a folder that cannot be read and by policy_close, else from the loop. One at a
+ * time. */
+typedef void (*policy_reloaded)(void *arg, const char *problems);
+void policy_reload(struct policy *p, policy_reloaded cb, void *arg);
 /* tenant: its uid; both may be NULL. The folder is named by either. input is copied. */
 void policy_eval(struct policy *p, const char *tenant, const char *tenant_name, const char *hook,
 		 const json_t *input, policy_cb cb, void *arg);

@@ -23,14 +23,22 @@ int policy_dir_read(const char *dir, json_t **set, struct buf *report);
 /* {"TENANT":[{"file", "name","hook","input","expect"|"expectError"}]} of TENANT/tests/NAME.json. */
 int policy_dir_tests(const char *dir, json_t **tests, struct buf *report);
 
-/* policy_once.c: one worker for each question, waited for, some at a time, in a loop of their own. */
+/* policy_once.c: one worker for each question, some at a time. */
 struct policy_job {
 	const json_t *scripts, *request; /* borrowed */
 	json_t *reply;                   /* the caller's; NULL: err says why there is none */
 	struct pcg_error err;
 };
+/* Waited for, in a loop of their own. */
 void policy_run_jobs(const char *exe, struct policy_job *jobs, size_t n, uint32_t deadline_ms,
 		     uint64_t memory_max);
+/* exe and jobs stay until done, which comes once, from the loop; the crew is no more after it. */
+struct policy_crew;
+struct policy_crew *policy_crew_new(uv_loop_t *loop, const char *exe, struct policy_job *jobs, size_t n,
+				    uint32_t deadline_ms, uint64_t memory_max,
+				    void (*done)(void *arg), void *arg);
+/* Kills what runs and begins nothing more; done comes still. */
+void policy_crew_stop(struct policy_crew *c);
 json_t *policy_hello(const json_t *scripts, uint64_t memory_max);
 
 /* policy_suite.c: every script compiles, runs without calling a hook, and has one; hooks is
@@ -38,6 +46,18 @@ json_t *policy_hello(const json_t *scripts, uint64_t memory_max);
  * holds. before, hooks_before may be NULL. */
 int policy_set_check(const char *exe, const json_t *set, const json_t *before,
 		     const json_t *hooks_before, struct buf *report, json_t **hooks);
+/* The same in two steps, for who runs the jobs itself: prepare, run, take; or prepare, free. Nothing is
+ * borrowed after prepare. */
+struct set_check {
+	struct policy_job *jobs;
+	size_t n;
+	json_t *set, *request, *hooks;
+	const char **names; /* of the tenant that each job is for */
+};
+void set_check_prepare(struct set_check *c, const json_t *set, const json_t *before,
+		       const json_t *hooks_before);
+int set_check_take(struct set_check *c, struct buf *report, json_t **hooks); /* frees too */
+void set_check_free(struct set_check *c);
 
 /* policy_schema.c: makes result the shape that the hook promises, or says which field is wrong. */
 bool policy_hook_known(const char *hook);

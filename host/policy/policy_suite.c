@@ -38,41 +38,67 @@ static int take_check(const struct policy_job *job, struct buf *report, const ch
 	return json_array_size(problems) ? -1 : 0;
 }
 
-int policy_set_check(const char *exe, const json_t *set, const json_t *before,
-		     const json_t *hooks_before, struct buf *report, json_t **hooks)
+void set_check_prepare(struct set_check *c, const json_t *set, const json_t *before,
+		       const json_t *hooks_before)
 {
-	struct policy_job *jobs = calloc(json_object_size(set) + 1, sizeof(*jobs));
-	const char **names = calloc(json_object_size(set) + 1, sizeof(*names));
-	AUTO_JSON json_t *req = json_pack("{s:s,s:i}", "op", "check", "id", 1);
-	json_t *found = json_object(), *scripts;
 	const char *tenant;
-	size_t n = 0;
-	int r = 0;
+	json_t *scripts;
 
-	assert(jobs && names);
-	json_object_foreach ((json_t *)set, tenant, scripts) {
+	*c = (struct set_check){
+		.jobs = calloc(json_object_size(set) + 1, sizeof(*c->jobs)),
+		.names = calloc(json_object_size(set) + 1, sizeof(*c->names)),
+		.set = json_incref((json_t *)set),
+		.request = json_pack("{s:s,s:i}", "op", "check", "id", 1),
+		.hooks = json_object(),
+	};
+	assert(c->jobs && c->names);
+	json_object_foreach (c->set, tenant, scripts) {
 		json_t *known = json_object_get(hooks_before, tenant);
 
 		if (!json_array_size(scripts)) {
-			json_object_set_new(found, tenant, json_object());
+			json_object_set_new(c->hooks, tenant, json_object());
 		} else if (known && json_equal(scripts, json_object_get(before, tenant))) {
-			json_object_set(found, tenant, known);
+			json_object_set(c->hooks, tenant, known);
 		} else {
-			names[n] = tenant;
-			jobs[n++] = (struct policy_job){.scripts = scripts, .request = req};
+			c->names[c->n] = tenant;
+			c->jobs[c->n++] = (struct policy_job){.scripts = scripts,
+							      .request = c->request};
 		}
 	}
-	if (n)
-		policy_run_jobs(exe, jobs, n, POLICY_DEADLINE_MS, 0);
-	for (size_t i = 0; i < n; i++) {
-		if (take_check(&jobs[i], report, names[i], found))
+}
+
+void set_check_free(struct set_check *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		json_decref(c->jobs[i].reply);
+	free(c->jobs);
+	free(c->names);
+	json_decref(c->set);
+	json_decref(c->request);
+	json_decref(c->hooks);
+}
+
+int set_check_take(struct set_check *c, struct buf *report, json_t **hooks)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < c->n; i++)
+		if (take_check(&c->jobs[i], report, c->names[i], c->hooks))
 			r = -1;
-		json_decref(jobs[i].reply);
-	}
-	free(jobs);
-	free(names);
-	*hooks = found;
+	*hooks = json_incref(c->hooks);
+	set_check_free(c);
 	return r;
+}
+
+int policy_set_check(const char *exe, const json_t *set, const json_t *before,
+		     const json_t *hooks_before, struct buf *report, json_t **hooks)
+{
+	struct set_check c;
+
+	set_check_prepare(&c, set, before, hooks_before);
+	if (c.n)
+		policy_run_jobs(exe, c.jobs, c.n, POLICY_DEADLINE_MS, 0);
+	return set_check_take(&c, report, hooks);
 }
 
 static int need_dir(const char *dir, struct buf *out)

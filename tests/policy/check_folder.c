@@ -51,7 +51,7 @@ START_TEST(a_bad_folder_is_refused_whole_and_the_old_set_stays)
 	rig_write(&r, "t2/10-old.lua", ALLOW);
 	rig_write(&r, b->path, b->text);
 	buf_init(&out, 65536);
-	ck_assert_int_lt(policy_reload(r.policy, &out), 0);
+	ck_assert_int_lt(rig_reload(&r, &out), 0);
 	for (unsigned i = 0; i < 3 && b->says[i]; i++)
 		ck_assert_msg(strstr(out.data, b->says[i]), "%s", out.data);
 	buf_free(&out);
@@ -171,17 +171,65 @@ START_TEST(a_reload_reaches_a_worker_that_runs)
 	ck_assert(json_is_true(json_object_get(g.result, "allow")));
 	got_free(&g);
 	rig_write(&r, "t1/10-x.lua", DENY);
-	ck_assert_int_eq(policy_reload(r.policy, &out), 0);
+	ck_assert_int_eq(rig_reload(&r, &out), 0);
 	rig_do(&r, &g, "t1", "admission", "{}");
 	ck_assert(json_is_false(json_object_get(g.result, "allow")));
 	got_free(&g);
 	rig_write(&r, "_all/05-new.lua", "function proxy(c) return {httpProxy = 'http://new:1'} end");
-	ck_assert_int_eq(policy_reload(r.policy, &out), 0);
+	ck_assert_int_eq(rig_reload(&r, &out), 0);
 	rig_do(&r, &g, "t9", "proxy", "{}");
 	ck_assert_str_eq(json_str(g.result, "httpProxy"), "http://new:1");
 	got_free(&g);
 	buf_free(&out);
 	rig_end(&r);
+}
+END_TEST
+
+START_TEST(a_reload_that_tries_a_slow_script_holds_no_question_up)
+{
+	struct rig r;
+	struct reloaded got;
+	struct got g;
+
+	rig_begin(&r);
+	rig_write(&r, "t1/10-x.lua", ALLOW);
+	rig_open(&r);
+	rig_write(&r, "t2/10-x.lua", "while true do end\n" ALLOW);
+	rig_reload_begin(&r, &got);
+	ck_assert(!got.done);
+	rig_do(&r, &g, "t1", "admission", "{}");
+	ck_assert(json_is_true(json_object_get(g.result, "allow")));
+	rig_wait(&r, &got.done);
+	ck_assert_uint_lt(g.order, got.order);
+	ck_assert_msg(got.problems && strstr(got.problems, "stopped after"), "%s", got.problems);
+	free(got.problems);
+	got_free(&g);
+	rig_end(&r);
+}
+END_TEST
+
+START_TEST(who_closes_during_a_reload_does_not_wait_for_its_scripts)
+{
+	struct rig r;
+	struct reloaded got;
+	uint64_t begun;
+
+	rig_begin(&r);
+	rig_open(&r);
+	for (int i = 0; i < 9; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "t%d/10-x.lua", i);
+		rig_write(&r, path, "while true do end\n" ALLOW);
+	}
+	rig_reload_begin(&r, &got);
+	begun = uv_hrtime();
+	rig_end(&r);
+	ck_assert_uint_lt((uv_hrtime() - begun) / 1000000, 2500); /* three deadlines and their starts */
+	ck_assert(got.done);
+	ck_assert_msg(strstr(got.problems, "stopping"), "%s", got.problems);
+	free(got.problems);
+	ck_assert_int_eq(rig_child(), 0);
 }
 END_TEST
 
@@ -291,6 +339,8 @@ TCase *folder_cases(void)
 	tcase_add_loop_test(c, what_is_no_plain_file_is_named, 0, TROUBLES);
 	tcase_add_loop_test(c, an_absent_or_empty_folder_allows_everything, 0, 2);
 	tcase_add_test(c, a_reload_reaches_a_worker_that_runs);
+	tcase_add_test(c, a_reload_that_tries_a_slow_script_holds_no_question_up);
+	tcase_add_test(c, who_closes_during_a_reload_does_not_wait_for_its_scripts);
 	tcase_add_test(c, a_folder_is_named_by_the_tenants_uid_or_name_but_not_both);
 	tcase_add_test(c, what_is_no_script_is_not_read);
 	tcase_add_test(c, tests_beside_the_scripts_are_run);

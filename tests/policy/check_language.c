@@ -179,7 +179,7 @@ START_TEST(fails_closed_and_names_script_line_and_rule)
 	buf_init(&report, 65536);
 	/* The tenant goes on with a worker that works. */
 	rig_write(&r, "t1/10-x.lua", "function admission(c) return {allow = true} end");
-	ck_assert_msg(policy_reload(r.policy, &report) == 0, "%s", report.data);
+	ck_assert_msg(rig_reload(&r, &report) == 0, "%s", report.data);
 	buf_free(&report);
 	rig_do(&r, &g, "t1", "admission", SPEC);
 	ck_assert(!g.failed && json_is_true(json_object_get(g.result, "allow")));

@@ -97,6 +97,37 @@ void rig_do(struct rig *r, struct got *g, const char *tenant, const char *hook, 
 	rig_wait(r, &g->done);
 }
 
+static void on_reloaded(void *arg, const char *problems)
+{
+	struct reloaded *got = arg;
+
+	ck_assert(!got->done);
+	got->done = true;
+	uv_stop(running);
+	got->order = ++answers;
+	if (problems)
+		got->problems = strdup(problems);
+}
+
+void rig_reload_begin(struct rig *r, struct reloaded *got)
+{
+	memset(got, 0, sizeof(*got));
+	policy_reload(r->policy, on_reloaded, got);
+}
+
+int rig_reload(struct rig *r, struct buf *report)
+{
+	struct reloaded got;
+
+	rig_reload_begin(r, &got);
+	rig_wait(r, &got.done);
+	if (!got.problems)
+		return 0;
+	buf_adds(report, got.problems);
+	free(got.problems);
+	return -1;
+}
+
 static void on_closed(void *arg)
 {
 	*(bool *)arg = true;

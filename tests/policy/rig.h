@@ -29,6 +29,12 @@ struct got {
 	struct pcg_error err;
 };
 
+struct reloaded {
+	bool done;
+	unsigned order;
+	char *problems; /* NULL: taken up */
+};
+
 void rig_begin(struct rig *r);
 void rig_write(struct rig *r, const char *path, const char *text); /* makes folders */
 void rig_open(struct rig *r);
@@ -36,6 +42,8 @@ void rig_one(struct rig *r, const char *text); /* begin, one script t1/10-x.lua,
 void rig_ask(struct rig *r, struct got *g, const char *tenant, const char *hook, const char *input);
 void rig_wait(struct rig *r, const bool *done);
 void rig_do(struct rig *r, struct got *g, const char *tenant, const char *hook, const char *input);
+void rig_reload_begin(struct rig *r, struct reloaded *got);
+int rig_reload(struct rig *r, struct buf *report); /* waited for: 0, or -1 with problems */
 void rig_end(struct rig *r);
 void got_free(struct got *g);
 /* The process that is the only child of this one; 0: there is none. */
