@@ -4,6 +4,7 @@
 #include "host/lifecycle/step.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -289,6 +290,11 @@ static void on_failed(struct lc_state *s, const struct lc_event *e, const struct
 			set_condition(s, &err, e->now_ms);
 		return;
 	}
+	if (s->task == LC_TASK_TAKE_BACK && !*err.remedy)
+		snprintf(err.remedy, sizeof(err.remedy),
+			 "bring its API back; after %" PRId64 " s of asking the delete goes on "
+			 "without it, its control plane powered off first",
+			 set->take_back_ms / 1000);
 	s->attempts++;
 	s->next_try_ms = e->now_ms + lc_backoff_ms(e->err->class, s->attempts);
 	set_condition(s, &err, e->now_ms);

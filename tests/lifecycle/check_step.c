@@ -206,6 +206,23 @@ START_TEST(an_api_that_does_not_answer_is_given_up_after_the_set_time)
 }
 END_TEST
 
+START_TEST(a_cluster_that_does_not_answer_says_when_the_delete_goes_on_without_it)
+{
+	struct pcg_error err;
+	struct lc_event e = { .type = LC_EV_FAILED, .err = &err };
+
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	pcg_fail(&err, PCG_CLASS_RETRY, "", "no route to host");
+	e.now_ms = ++now;
+	e.mono_ms = ++mono;
+	lc_step(&s, &e, &settings, &a);
+	ck_assert_msg(strstr(s.condition.remedy, "after 120 s"), "%s", s.condition.remedy);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_str_eq(s.condition.remedy, "do this");
+}
+END_TEST
+
 START_TEST(force_delete_passes_by_the_cluster_at_once)
 {
 	go_to(LC_TASK_NONE);
@@ -408,6 +425,7 @@ int main(void)
 	tcase_add_test(t, a_clock_that_jumps_forward_does_not_lead_to_the_forced_way);
 	tcase_add_test(t, a_gateway_that_was_away_asks_the_cluster_for_the_set_time_again);
 	tcase_add_test(t, an_api_that_does_not_answer_is_given_up_after_the_set_time);
+	tcase_add_test(t, a_cluster_that_does_not_answer_says_when_the_delete_goes_on_without_it);
 	tcase_add_test(t, force_delete_passes_by_the_cluster_at_once);
 	tcase_add_test(t, an_error_becomes_a_condition_that_is_told_once);
 	tcase_add_test(t, new_credentials_try_again_at_once);
