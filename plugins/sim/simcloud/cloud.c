@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SETTING_MAX (24 * 3600 * 1000)
+
 static void cloud_on_prepare(uv_prepare_t *h)
 {
 	reply_settle(h->data);
@@ -277,6 +279,28 @@ int cloud_take_failure(struct cloud *c, const char *op, int *status, char class[
 		return 1;
 	}
 	return 0;
+}
+
+const char *cloud_settings_wrong(const json_t *j)
+{
+	static const char *const numbers[] = {
+#define X(name, def, doc) #name,
+		CLOUD_SETTINGS(X)
+#undef X
+	};
+	const char *key;
+	json_t *v;
+
+	json_object_foreach((json_t *)j, key, v) {
+		json_int_t n = json_is_integer(v) ? json_integer_value(v) : -1;
+		bool good = !strcmp(key, "failures") && json_is_array(v);
+
+		for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+			good |= !strcmp(key, numbers[i]) && n >= 0 && n <= SETTING_MAX;
+		if (!good)
+			return key;
+	}
+	return NULL;
 }
 
 void cloud_settings_apply(struct cloud *c, const json_t *j)

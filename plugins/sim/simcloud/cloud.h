@@ -91,6 +91,8 @@ void cloud_changed(struct cloud *c, const char *uid);
 json_t *cloud_changes_since(struct cloud *c, uint64_t since, bool *reset);
 /* Takes a failure that was set for op: 1 and status, class; 0: none. */
 int cloud_take_failure(struct cloud *c, const char *op, int *status, char class[32]);
+/* The name of a member that is none, or whose value is none; NULL: good. */
+const char *cloud_settings_wrong(const json_t *j);
 void cloud_settings_apply(struct cloud *c, const json_t *j);
 json_t *cloud_settings_json(const struct cloud *c);
 

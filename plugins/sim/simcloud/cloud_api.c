@@ -283,8 +283,18 @@ static void api_kubeapis(struct api_call *a)
 
 static void api_settings_put(struct api_call *a)
 {
+	const char *wrong = cloud_settings_wrong(a->body);
+	char text[200];
 	json_t *now;
 
+	if (wrong) {
+		snprintf(text, sizeof(text),
+			 "settings: \"%.60s\" is none, or its value is none; allowed are the names that "
+			 "GET /v1/settings lists, with 0 to a day in ms",
+			 wrong);
+		api_error(a, 400, "permanent", text);
+		return;
+	}
 	cloud_settings_apply(a->c, a->body);
 	now = cloud_settings_json(a->c);
 	persist_doc(a->c->persist, "settings", "settings", now);
