@@ -3,8 +3,18 @@
 #include "kube/kube_impl.h"
 
 #include "core/attr.h"
+#include "core/utf8.h"
 
+#include <assert.h>
 #include <string.h>
+
+/* Of an error that tells the server's words, in bytes. */
+#define WHAT_MAX 300
+#define REASON_MAX 64
+#define MESSAGE_MAX 500
+#define CAUSES_MAX 8
+#define FIELD_MAX 100
+#define CAUSE_MAX 120
 
 struct request {
 	struct kube_op op;
@@ -60,19 +70,32 @@ static const char *remedy_of(int status)
 	}
 }
 
+/* A message can be longer than an error may be, and what follows it must still be seen. */
+static void add_cut(struct buf *b, const char *text, size_t max)
+{
+	size_t len = strlen(text), n = utf8_cut(text, len, max);
+
+	buf_add(b, text, n);
+	if (n < len)
+		buf_adds(b, "...");
+}
+
 static void add_causes(struct buf *b, const json_t *body)
 {
 	size_t i;
 	json_t *c;
 
 	json_array_foreach (json_at(body, "details.causes"), i, c) {
-		const char *message = json_str_or(c, "message", "");
+		const char *message = json_str_or(c, "message", ""), *field = json_str(c, "field");
 
-		if (i == 8)
+		if (i == CAUSES_MAX)
 			break;
-		if (!strstr(b->data, message) || json_str(c, "field"))
-			buf_addf(b, "; %s%s%s", json_str_or(c, "field", ""),
-				 json_str(c, "field") ? ": " : "", message);
+		if (strstr(b->data, message) && !field)
+			continue;
+		buf_adds(b, "; ");
+		add_cut(b, field ? field : "", FIELD_MAX);
+		buf_adds(b, field ? ": " : "");
+		add_cut(b, message, CAUSE_MAX);
 	}
 }
 
@@ -81,14 +104,19 @@ void kube_status_error(int status, const json_t *body, const char *what, struct 
 	const char *message = json_str(body, "message"), *reason = json_str(body, "reason");
 	struct buf b;
 
-	buf_init(&b, 4096);
-	buf_addf(&b, "%s: the API server answered %d", what, status);
-	if (reason && *reason)
-		buf_addf(&b, " %s", reason);
-	if (message && *message)
-		buf_addf(&b, ": %s", message);
-	if (!b.overflow)
-		add_causes(&b, body);
+	buf_init(&b, WHAT_MAX + REASON_MAX + MESSAGE_MAX + CAUSES_MAX * (FIELD_MAX + CAUSE_MAX + 16) + 64);
+	add_cut(&b, what, WHAT_MAX);
+	buf_addf(&b, ": the API server answered %d", status);
+	if (reason && *reason) {
+		buf_adds(&b, " ");
+		add_cut(&b, reason, REASON_MAX);
+	}
+	if (message && *message) {
+		buf_adds(&b, ": ");
+		add_cut(&b, message, MESSAGE_MAX);
+	}
+	add_causes(&b, body);
+	assert(!b.overflow);
 	pcg_fail(err, class_of(status, body), remedy_of(status), "%s", b.data);
 	buf_free(&b);
 }

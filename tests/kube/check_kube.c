@@ -2,6 +2,7 @@
 #include "config.h"
 #include "tests/kube/stand_in.h"
 
+#include "core/utf8.h"
 #include "kube/kube_impl.h"
 
 static struct http_client *http;
@@ -221,6 +222,31 @@ START_TEST(a_refusal_becomes_an_error_with_the_servers_words)
 	ck_assert_ptr_null(strstr(a.err.text, "token="));
 	if (statuses[_i].says)
 		ck_assert_msg(strstr(a.err.text, statuses[_i].says) != NULL, "%s", a.err.text);
+	json_decref(a.body);
+}
+END_TEST
+
+/* Admission webhooks and validation answer with pages of text. */
+START_TEST(words_of_a_refusal_that_are_too_many_are_cut_not_dropped)
+{
+	AUTO_JSON json_t *body = json_pack("{s:s,s:{s:[{s:s}]}}", "reason", "Invalid", "details", "causes",
+					   "field", "spec.template");
+	AUTO_FREE char *text = NULL, *message = malloc(6001);
+	struct answer a = {0};
+
+	for (int i = 0; i < 3000; i++)
+		memcpy(message + 2 * i, "\xc3\xa4", 2);
+	message[6000] = 0;
+	memcpy(message, "webhook says", 12);
+	json_object_set_new(body, "message", json_string(message));
+	json_put(body, "details.causes.0", json_pack("{s:s,s:s}", "field", "spec.template", "message", message));
+	text = json_text(body);
+	api_script("GET", "/x", 422, text, 1);
+	kube_request(kube, "GET", "/x", NULL, NULL, 0, on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_ptr_nonnull(strstr(a.err.text, "answered 422 Invalid: webhook says"));
+	ck_assert_ptr_nonnull(strstr(a.err.text, "; spec.template: webhook says"));
+	ck_assert(utf8_valid(a.err.text, strlen(a.err.text)));
 	json_decref(a.body);
 }
 END_TEST
@@ -814,6 +840,7 @@ int main(void)
 	tcase_add_test(t, a_certificate_that_cannot_be_made_is_told_by_the_callback);
 	tcase_add_test(t, a_server_of_another_authority_is_refused);
 	LOOP(a_refusal_becomes_an_error_with_the_servers_words, statuses);
+	tcase_add_test(t, words_of_a_refusal_that_are_too_many_are_cut_not_dropped);
 	tcase_add_test(t, json_that_ends_early_is_tried_again_later_and_no_object);
 	LOOP(an_objects_path_comes_from_discovery, paths);
 	tcase_add_test(t, discovery_is_asked_once_and_again_for_an_unknown_kind);
