@@ -284,10 +284,12 @@ static int run(struct api_call *c, const struct api_route *route, struct pcg_err
 		return r;
 	}
 	FAULT_POINT("plane.before_api_commit");
-	r = db_commit(c->p->db, err);
+	r = gateways_commit(c->p, err);
 	if (r)
 		db_rollback(c->p->db);
 	FAULT_POINT("plane.after_api_commit");
+	/* Before the answer: the gateway has more to do with it than who asked. */
+	gateways_flush(c->p);
 	return r;
 }
 

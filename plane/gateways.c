@@ -36,6 +36,8 @@ struct gateway {
 	char uid[64];
 	struct http_exchange *waiting;
 	int64_t cursor;       /* of the request that waits */
+	json_t *ready;        /* items of its answer, which the open transaction records as sent */
+	int64_t ready_cursor;
 	bool resync;          /* its answer begins one */
 	bool dirty;
 	bool drop;            /* what waits came with a certificate that is refused now */
@@ -187,41 +189,76 @@ static bool has_query(const struct gateway *gw)
 	return false;
 }
 
-/* Answers the request that waits when there is something to say. "sent" is durable first: a cursor that
- * comes back and is not in the row is one that this database never gave. */
-static int try_answer(struct gateway *gw, struct pcg_error *err)
+static void unready(struct gateway *gw)
 {
-	int64_t cursor = gw->cursor;
+	json_wipe(TAKE(gw->ready));
+}
+
+/* Picks what the request that waits is answered with. What is sent is durable before it is sent: a cursor
+ * that comes back and is not in the row is one that this database never gave. The cursor that the gateway
+ * came with is noted beside it: until then "sent" is the same number. */
+static int prepare(struct gateway *gw, struct pcg_error *err)
+{
 	json_t *items = NULL;
 	int r;
 
-	gw->dirty = false;
-	if (!gw->waiting)
-		return 0;
-	r = gateway_items(gw->p, gw->uid, &cursor, &items, err);
-	if (r)
+	unready(gw);
+	gw->ready_cursor = gw->cursor;
+	r = gateway_items(gw->p, gw->uid, &gw->ready_cursor, &items, err);
+	if (!r && json_array_size(items))
+		r = db_exec(gw->p->db, err, "UPDATE gateways SET acked=?, sent=? WHERE uid=?", "iis",
+			    gw->cursor, gw->ready_cursor, gw->uid);
+	if (r) {
+		json_wipe(items);
 		return r;
-	if (!json_array_size(items) && !has_query(gw)) {
-		json_decref(items);
-		return 0;
 	}
-	if (json_array_size(items)) {
-		r = db_exec(gw->p->db, err, "UPDATE gateways SET sent=? WHERE uid=?", "is", cursor,
-			    gw->uid);
-		if (r) {
-			json_wipe(items);
-			return r;
-		}
-		FAULT_POINT("plane.after_sent_stored");
-	}
-	answer(gw, cursor, items);
+	gw->ready = items;
 	return 0;
+}
+
+/* What was prepared is durable: answers, or lets the request wait when there is nothing to say. */
+static void send_ready(struct gateway *gw)
+{
+	gw->dirty = false;
+	if (!json_array_size(gw->ready) && !has_query(gw)) {
+		unready(gw);
+		return;
+	}
+	if (json_array_size(gw->ready))
+		FAULT_POINT("plane.after_sent_stored");
+	answer(gw, gw->ready_cursor, TAKE(gw->ready));
+}
+
+static int try_answer(struct gateway *gw, struct pcg_error *err)
+{
+	int r = gw->waiting && !gw->ready ? prepare(gw, err) : 0;
+
+	if (!r && gw->ready)
+		send_ready(gw);
+	gw->dirty = false;
+	return r;
+}
+
+int gateways_commit(struct plane *p, struct pcg_error *err)
+{
+	struct gateway *gw;
+	int r;
+
+	for (gw = p->gateways->list; gw; gw = gw->next)
+		/* One that fails stays dirty: its request is answered with the error, not this one. */
+		if (gw->dirty && gw->waiting && !gw->drop && prepare(gw, err))
+			log_err("instructions_failed", err, LS("gateway", gw->uid));
+	r = db_commit(p->db, err);
+	for (gw = r ? p->gateways->list : NULL; gw; gw = gw->next)
+		unready(gw);
+	return r;
 }
 
 static void fail_waiting(struct gateway *gw, const struct pcg_error *err)
 {
 	struct http_exchange *x = TAKE(gw->waiting);
 
+	unready(gw);
 	log_err("instructions_failed", err, LS("gateway", gw->uid));
 	uv_timer_stop(&gw->timer);
 	if (!x)
@@ -235,6 +272,7 @@ static void drop_waiting(struct gateway *gw)
 	struct http_exchange *x = TAKE(gw->waiting);
 
 	gw->drop = false;
+	unready(gw);
 	uv_timer_stop(&gw->timer);
 	if (!x)
 		return;
@@ -276,6 +314,7 @@ static void on_gone(void *arg, struct http_exchange *x)
 
 	if (gw->waiting == x) {
 		gw->waiting = NULL;
+		unready(gw);
 		uv_timer_stop(&gw->timer);
 	}
 }
@@ -409,38 +448,45 @@ static void contact(struct gateway *gw)
 		log_err("contact_not_stored", &err, LS("gateway", gw->uid));
 }
 
-/* Takes the cursor for what it is: an acknowledgement, the wish for everything, or one that this
- * database never gave. */
-static int take_cursor(struct gateway *gw, const struct gateway_row *row, int64_t cursor, bool same_plane,
-		       struct pcg_error *err)
+static int drop_released(struct gateway *gw, struct pcg_error *err)
 {
-	bool known = same_plane && (cursor == row->acked || cursor == row->sent);
-	bool all = cursor == 0 || !known;
-	struct plane *p = gw->p;
-	int r;
+	return db_exec(gw->p->db, err, "DELETE FROM instructions WHERE gateway=? AND released=1 AND seq<=?",
+		       "si", gw->uid, gw->cursor);
+}
 
-	gw->resync = all;
-	gw->cursor = all ? 0 : cursor;
-	if (!all && cursor == row->acked)
-		return 0;
-	r = db_begin(p->db, err);
+static int begin_resync(struct gateway *gw, bool raised, struct pcg_error *err)
+{
+	struct plane *p = gw->p;
+	int r = db_begin(p->db, err);
+
 	if (r)
 		return r;
-	if (all)
-		r = gateway_resequence(p, gw->uid, cursor != 0, err);
+	r = gateway_resequence(p, gw->uid, raised, err);
 	if (!r)
-		r = db_exec(p->db, err, "UPDATE gateways SET acked=? WHERE uid=?", "is", gw->cursor, gw->uid);
-	if (!r)
-		r = db_exec(p->db, err,
-			    "DELETE FROM instructions WHERE gateway=? AND released=1 AND seq<=?", "si",
-			    gw->uid, gw->cursor);
+		r = db_exec(p->db, err, "UPDATE gateways SET acked=0 WHERE uid=?", "s", gw->uid);
 	FAULT_POINT("plane.before_cursor_commit");
 	if (!r)
 		r = db_commit(p->db, err);
 	if (r)
 		db_rollback(p->db);
 	FAULT_POINT("plane.after_cursor_commit");
-	if (!r && all && cursor)
+	return r;
+}
+
+/* Takes the cursor for what it is: an acknowledgement, the wish for everything, or one that this
+ * database never gave. An acknowledgement by itself is worth no commit: it is noted with what is sent next. */
+static int take_cursor(struct gateway *gw, const struct gateway_row *row, int64_t cursor, bool same_plane,
+		       struct pcg_error *err)
+{
+	bool known = same_plane && (cursor == row->acked || cursor == row->sent);
+	int r;
+
+	gw->resync = cursor == 0 || !known;
+	gw->cursor = gw->resync ? 0 : cursor;
+	if (!gw->resync)
+		return drop_released(gw, err);
+	r = begin_resync(gw, cursor != 0, err);
+	if (!r && cursor)
 		log_warn("gateway_resync", LS("gateway", gw->uid), LI("cursor", cursor));
 	return r;
 }

@@ -21,6 +21,9 @@ int gateways_release(struct plane *p, const char *gateway, const char *kind, con
 		     struct pcg_error *err);
 /* Inside a transaction: nothing waits for it any more; uid NULL: all of that gateway. */
 int gateways_forget(struct plane *p, const char *gateway, const char *uid, struct pcg_error *err);
+/* Commits the open transaction; what it instructs the gateways that wait becomes durable as sent with it. On
+ * failure the caller rolls back. */
+int gateways_commit(struct plane *p, struct pcg_error *err);
 /* After the commit: whoever waits for what has changed is answered now. */
 void gateways_flush(struct plane *p);
 /* Inside a transaction: its certificate is refused from now on. */

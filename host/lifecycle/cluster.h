@@ -93,12 +93,14 @@ json_t *cluster_public_spec(const struct cluster *c); /* for policy: without sec
 void audit_end_all(struct lifecycle *l); /* without an answer */
 
 /* feed.c: events in, durable state and actions out. A group makes many clusters durable in one
- * transaction: its owner commits the batch, then calls feed_group_durable. NULL: one by itself. */
+ * transaction: its owner commits the batch, calls feed_group_submitted, and feed_group_durable when it is.
+ * NULL: one by itself. */
 struct saved;
 struct feed_group {
 	struct store_batch *batch;
 	struct saved *saved;
 };
+void feed_group_submitted(struct feed_group *g);
 void feed_group_durable(struct feed_group *g);
 void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g);
 /* A new row with the task it begins with. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Events go into the pure core; what comes out is made durable first and acted upon after. A state
- * that was overtaken before it was durable starts nothing: each save carries a serial number. */
+ * that was overtaken before it was durable starts nothing: each save carries a serial number. Only a task
+ * that may begin at once (phase.h) does not wait, but its state is with the writer before it begins: what it
+ * leads to is durable after it. */
 #include "config.h"
 
 #include "host/lifecycle/cluster.h"
@@ -236,6 +238,16 @@ static void act(struct cluster *c, uint32_t what)
 		set_timer(c);
 }
 
+static void start_at_once(struct saved *s)
+{
+	struct cluster *c = cluster_find(s->l, s->uid);
+
+	if (!c || c->serial != s->serial || !(s->what & LC_ACT_START) || !lc_task_at_once(c->lc.task))
+		return;
+	s->what &= ~LC_ACT_START;
+	act(c, LC_ACT_START);
+}
+
 static void on_saved(void *arg)
 {
 	struct saved *s = arg;
@@ -255,6 +267,12 @@ static bool recovery_matters(const struct cluster *c)
 	return json_object_get(c->recovery, "keys") &&
 	       (c->lc.phase == LC_RUNNING || c->lc.phase == LC_PIVOTING_BACK ||
 		c->lc.phase == LC_DELETING);
+}
+
+void feed_group_submitted(struct feed_group *g)
+{
+	for (struct saved *s = g->saved; s; s = s->next)
+		start_at_once(s);
 }
 
 void feed_group_durable(struct feed_group *g)
@@ -287,8 +305,9 @@ static void keep_tombstone(struct cluster *c)
 	c->spec_dirty = c->recovery_dirty = true;
 }
 
-static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase before,
-		 struct feed_group *g)
+/* Without a group, what was saved is the writer's and stays until the loop's next turn. */
+static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc_phase before,
+			  struct feed_group *g)
 {
 	struct store_batch *b = g ? g->batch : store_batch_new(c->l->spec.store);
 	struct saved *s = calloc(1, sizeof(*s));
@@ -317,16 +336,18 @@ static void save(struct cluster *c, const struct lc_actions *a, enum lc_phase be
 	s->what = a->what;
 	if (!g) {
 		store_batch_commit(b, on_saved, s);
-		return;
+		return s;
 	}
 	s->next = g->saved;
 	g->saved = s;
+	return s;
 }
 
 void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g)
 {
 	enum lc_phase before = c->lc.phase;
 	struct lc_event now = *e;
+	struct saved *saved = NULL;
 	int64_t since_ms;
 	struct lc_actions a;
 
@@ -341,7 +362,7 @@ void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group
 			 LI("ms", e->now_ms - since_ms));
 	}
 	if (a.what & (LC_ACT_PERSIST | LC_ACT_GONE))
-		save(c, &a, before, g);
+		saved = save(c, &a, before, g);
 	else
 		act(c, a.what);
 	if (a.what & LC_ACT_REPORT) {
@@ -350,6 +371,8 @@ void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group
 		c->l->spec.changed(c->l->spec.arg, view);
 		json_decref(view);
 	}
+	if (saved && !g)
+		start_at_once(saved);
 }
 
 void cluster_begin_saved(struct cluster *c, struct feed_group *g)

@@ -375,6 +375,7 @@ void lifecycle_take(struct lifecycle *l, const json_t *batch,
 		provider_account_set(l->spec.providers, doc);
 		for_account(l, uid);
 	}
+	feed_group_submitted(&t->group);
 }
 
 static void checkpoint_durable(void *ack)

@@ -14,12 +14,15 @@ static const struct {
 #undef X
 };
 
+enum when { DURABLE, AT_ONCE };
+
 static const struct {
 	const char *name, *waits;
 	enum lc_phase phase;
+	enum when when;
 	enum lc_task next;
 } tasks[] = {
-#define X(id, name, phase, waits, next) { name, waits, LC_##phase, LC_TASK_##next },
+#define X(id, name, phase, when, waits, next) { name, waits, LC_##phase, when, LC_TASK_##next },
 	LC_TASKS(X)
 #undef X
 };
@@ -68,6 +71,11 @@ enum lc_phase lc_task_phase(enum lc_task t)
 enum lc_task lc_task_next(enum lc_task t)
 {
 	return tasks[t].next;
+}
+
+bool lc_task_at_once(enum lc_task t)
+{
+	return tasks[t].when == AT_ONCE;
 }
 
 bool lc_task_parse(const char *name, enum lc_task *t)

@@ -36,35 +36,49 @@ enum lc_phase {
 	LC_PHASE_COUNT
 };
 
-/* id, name, phase, what is waited for, task that follows (in its own phase) */
+/* When a task may begin: DURABLE for all that change something outside, which must find the state that
+ * names them in the store after a crash; AT_ONCE for those that only read, compute, or tell the plane what
+ * they would tell again: they begin while that state is being written. */
+
+/* id, name, phase, when it begins, what is waited for, task that follows (in its own phase) */
 #define LC_TASKS(X)                                                                                \
-	X(NONE, "", RUNNING, "nothing", NONE)                                                      \
-	X(ADMIT, "admit", PENDING, "policy and a complete request", CHECK)                         \
-	X(CHECK, "check", PREPARING, "the infrastructure to have what the request names", IDENTITY) \
-	X(IDENTITY, "identity", PREPARING, "keys and the first machine's name", RECOVERY)          \
-	X(RECOVERY, "recovery", PREPARING, "the plane to keep what a take-back needs", INFRA)      \
-	X(INFRA, "infra", PREPARING, "the cluster's place in the infrastructure", MACHINE)         \
-	X(MACHINE, "machine", BOOTSTRAPPING, "the first machine to be on with an address", API)    \
-	X(API, "api", BOOTSTRAPPING, "the Kubernetes API of the first node", REDACT)               \
-	X(REDACT, "redact", BOOTSTRAPPING, "keys to be taken out of the machine's user data",      \
+	X(NONE, "", RUNNING, DURABLE, "nothing", NONE)                                             \
+	X(ADMIT, "admit", PENDING, AT_ONCE, "policy and a complete request", CHECK)                \
+	X(CHECK, "check", PREPARING, AT_ONCE, "the infrastructure to have what the request names", \
+	  IDENTITY)                                                                                \
+	X(IDENTITY, "identity", PREPARING, AT_ONCE, "keys and the first machine's name", RECOVERY) \
+	X(RECOVERY, "recovery", PREPARING, AT_ONCE, "the plane to keep what a take-back needs",    \
+	  INFRA)                                                                                   \
+	X(INFRA, "infra", PREPARING, DURABLE, "the cluster's place in the infrastructure",         \
+	  MACHINE)                                                                                 \
+	X(MACHINE, "machine", BOOTSTRAPPING, DURABLE, "the first machine to be on with an address", \
+	  API)                                                                                     \
+	X(API, "api", BOOTSTRAPPING, AT_ONCE, "the Kubernetes API of the first node", REDACT)      \
+	X(REDACT, "redact", BOOTSTRAPPING, DURABLE, "keys to be taken out of the machine's user data", \
 	  AUTHORITY)                                                                               \
-	X(AUTHORITY, "authority", INSTALLING, "who is in charge, by the cluster itself", INSTALL)  \
-	X(INSTALL, "install", INSTALLING, "layers and controllers to be available", WRITE)         \
-	X(WRITE, "write", PIVOTING, "the objects to be in the cluster, paused", SNAPSHOT)          \
-	X(ROLLBACK, "rollback", PIVOTING, "the objects to be out of the cluster again", WRITE)     \
-	X(SNAPSHOT, "snapshot", PIVOTING, "the plane to keep the snapshot", COMMIT)                \
-	X(COMMIT, "commit", PIVOTING, "the cluster to take over", NONE)                            \
-	X(TAKE_BACK, "take_back", PIVOTING_BACK, "the cluster to give authority back",             \
+	X(AUTHORITY, "authority", INSTALLING, AT_ONCE, "who is in charge, by the cluster itself",  \
+	  INSTALL)                                                                                 \
+	X(INSTALL, "install", INSTALLING, DURABLE, "layers and controllers to be available",       \
+	  WRITE)                                                                                   \
+	X(WRITE, "write", PIVOTING, DURABLE, "the objects to be in the cluster, paused", SNAPSHOT) \
+	X(ROLLBACK, "rollback", PIVOTING, DURABLE, "the objects to be out of the cluster again",   \
+	  WRITE)                                                                                   \
+	X(SNAPSHOT, "snapshot", PIVOTING, AT_ONCE, "the plane to keep the snapshot", COMMIT)       \
+	X(COMMIT, "commit", PIVOTING, DURABLE, "the cluster to take over", NONE)                   \
+	X(TAKE_BACK, "take_back", PIVOTING_BACK, DURABLE, "the cluster to give authority back",    \
 	  MACHINES_GONE)                                                                           \
-	X(FORCED_OFF, "forced_off", PIVOTING_BACK, "every control-plane machine to be off",        \
+	X(FORCED_OFF, "forced_off", PIVOTING_BACK, DURABLE, "every control-plane machine to be off", \
 	  MACHINES_GONE)                                                                           \
-	X(MACHINES_GONE, "machines_gone", DELETING, "the machines to be gone", INFRA_GONE)         \
-	X(INFRA_GONE, "infra_gone", DELETING, "the cluster's place to be gone", INVENTORY)         \
-	X(INVENTORY, "inventory", DELETING, "an inventory that finds nothing", REPORT_GONE)        \
-	X(REPORT_GONE, "report_gone", DELETED, "nothing", REPORT_GONE)
+	X(MACHINES_GONE, "machines_gone", DELETING, DURABLE, "the machines to be gone",            \
+	  INFRA_GONE)                                                                              \
+	X(INFRA_GONE, "infra_gone", DELETING, DURABLE, "the cluster's place to be gone",           \
+	  INVENTORY)                                                                               \
+	X(INVENTORY, "inventory", DELETING, AT_ONCE, "an inventory that finds nothing",            \
+	  REPORT_GONE)                                                                             \
+	X(REPORT_GONE, "report_gone", DELETED, DURABLE, "nothing", REPORT_GONE)
 
 enum lc_task {
-#define X(id, name, phase, waits, next) LC_TASK_##id,
+#define X(id, name, phase, when, waits, next) LC_TASK_##id,
 	LC_TASKS(X)
 #undef X
 	LC_TASK_COUNT
@@ -78,6 +92,7 @@ const char *lc_task_name(enum lc_task t);
 const char *lc_task_waits(enum lc_task t);
 enum lc_phase lc_task_phase(enum lc_task t);
 enum lc_task lc_task_next(enum lc_task t);
+bool lc_task_at_once(enum lc_task t);
 bool lc_task_parse(const char *name, enum lc_task *t);
 
 #endif

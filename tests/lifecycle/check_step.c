@@ -408,6 +408,25 @@ START_TEST(names_are_unique_and_can_be_read_back)
 }
 END_TEST
 
+static const enum lc_task changing[] = {
+	LC_TASK_INFRA,	   LC_TASK_MACHINE,    LC_TASK_REDACT,	   LC_TASK_INSTALL,	  LC_TASK_WRITE,
+	LC_TASK_ROLLBACK,  LC_TASK_COMMIT,     LC_TASK_TAKE_BACK, LC_TASK_FORCED_OFF, LC_TASK_MACHINES_GONE,
+	LC_TASK_INFRA_GONE,
+};
+
+START_TEST(what_changes_something_outside_waits_until_its_state_is_durable)
+{
+	ck_assert(!lc_task_at_once(changing[_i]));
+}
+END_TEST
+
+START_TEST(what_only_looks_at_a_new_request_waits_for_no_disk)
+{
+	ck_assert(lc_task_at_once(LC_TASK_ADMIT));
+	ck_assert(lc_task_at_once(LC_TASK_CHECK));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("lifecycle step");
@@ -435,6 +454,9 @@ int main(void)
 	tcase_add_test(t, a_recovered_cluster_goes_on_where_it_is_safe);
 	tcase_add_loop_test(t, random_events_never_leave_the_table, 0, 300);
 	tcase_add_test(t, names_are_unique_and_can_be_read_back);
+	tcase_add_loop_test(t, what_changes_something_outside_waits_until_its_state_is_durable, 0,
+			    ARRAY_LEN(changing));
+	tcase_add_test(t, what_only_looks_at_a_new_request_waits_for_no_disk);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);
