@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/secret.h"
+#include "host/folders.h"
 #include "host/settings.h"
 #include "host/worker/worker.h"
 
@@ -30,7 +31,8 @@ static void usage(FILE *out)
 		"clusters. Runs in the foreground until SIGTERM; SIGHUP takes up a changed file.\n"
 		"\n"
 		"  --config FILE    settings (default %s)\n"
-		"  --check-config   reads the settings, says everything that is wrong, and ends\n"
+		"  --check-config   reads the settings, looks at the folders of plugins and controllers, says\n"
+		"                   everything that is wrong, and ends\n"
 		"  --pair FILE      enrols with the pairing code in FILE (- is standard input), and ends\n"
 		"\n"
 		"Settings (libconfig: name = value;):\n%s"
@@ -62,6 +64,24 @@ static int load(const char *file, struct conf **conf)
 		fprintf(stderr, "%s", report.data);
 	buf_free(&report);
 	return r;
+}
+
+static int check_config(const char *file, const struct conf *conf)
+{
+	struct buf report, notes;
+	int status;
+
+	buf_init(&report, 1u << 20);
+	buf_init(&notes, 1u << 20);
+	folders_check(conf, &report, &notes);
+	fputs(report.data, stderr);
+	fputs(notes.data, stdout);
+	status = report.len ? EXIT_FAILED : EXIT_DONE;
+	if (!report.len)
+		printf("%s: no problems\n", file);
+	buf_free(&report);
+	buf_free(&notes);
+	return status;
 }
 
 static int run(const char *file, struct conf *conf, const char *code_file)
@@ -132,9 +152,9 @@ int main(int argc, char **argv)
 	if (load(file, &conf))
 		return EXIT_FAILED;
 	if (check) {
-		printf("%s: no problems\n", file);
+		o = check_config(file, conf);
 		conf_unref(conf);
-		return EXIT_DONE;
+		return o;
 	}
 	/* Few arenas, and what is free goes back: a gateway at rest is small. */
 	mallopt(M_ARENA_MAX, 2);

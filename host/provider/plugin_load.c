@@ -63,6 +63,13 @@ static int open_checked(const char *path, int *out, struct pcg_error *err)
 	return 0;
 }
 
+int plugin_file_check(const char *path, struct pcg_error *err)
+{
+	AUTO_CLOSE int fd = -1;
+
+	return open_checked(path, &fd, err);
+}
+
 static int no_symbol(void *handle, const char *path, struct pcg_error *err)
 {
 	char other[32];

@@ -14,6 +14,8 @@ struct plugin {
 #define PROVIDER_PLUGIN_PREFIX "libpcg-"
 #define PROVIDER_PLUGIN_SUFFIX ".so"
 
+/* Whether folder and file are such that a worker would load them; loads nothing. */
+int plugin_file_check(const char *path, struct pcg_error *err);
 /* Opens the file once, checks folder and file, loads it from the descriptor and checks its table.
  * Never unloaded. Every refusal says what was found, what was expected, what to do. */
 int plugin_load(const char *path, const char *name, struct plugin *out, struct pcg_error *err);
