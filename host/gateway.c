@@ -173,6 +173,7 @@ static void open_lifecycle(struct gateway *g)
 		.gateway_uid = g->uid,
 		.bundle_dir = conf_str(g->conf, "bundle_dir"),
 		.take_back_ms = conf_int(g->conf, "limits.take_back_s") * 1000,
+		.release_ms = conf_int(g->conf, "limits.release_s") * 1000,
 		.proxy = g->proxy,
 		.arg = g,
 		.reports_ready = on_reports_ready,

@@ -48,6 +48,8 @@ const struct conf_setting settings_table[] = {
 	  "connections to the infrastructure of one account; 0: what its provider says" },
 	{ "limits.take_back_s", CONF_INT, "120", 1, 86400, false, true,
 	  "seconds that an unreachable cluster is asked for its state before a delete goes on without it" },
+	{ "limits.release_s", CONF_INT, "300", 1, 86400, false, true,
+	  "seconds that a delete waits for a cluster's load balancers and volumes to be removed" },
 	{ "worker.idle_s", CONF_INT, "60", 1, 86400, false, false,
 	  "seconds without work after which an account's worker ends" },
 };

@@ -73,6 +73,17 @@ struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *
 struct capi_op *capi_take_back(struct kube *k, const json_t *input,
 			       const struct capi_callbacks *cb);
 
+/* What the cluster has in the infrastructure beside its machines. Only reads. result
+ * {"loadBalancers":[{"namespace","name","uid","addresses","deleting"}], "volumes":[{"name",
+ * "reclaimPolicy","driver","handle","capacity","phase","message","claim":{"namespace","name",
+ * "uid"}|null}]}; volumes that live in one machine are left out. */
+struct capi_op *capi_attached(struct kube *k, const struct capi_callbacks *cb);
+/* Has the cluster's own controllers remove its load balancers and the volumes with reclaim policy
+ * Delete, with what uses these; for a cluster whose authority was taken back. input
+ * {"keepVolumes":[name], "timeoutMs" (300 s)}. What is still there then, and what is kept, is in
+ * result {"left":[{"id","name","why"}]}; only an API that does not answer is an error. */
+struct capi_op *capi_release(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
+
 void capi_op_cancel(struct capi_op *op); /* no callback any more; before kube_free */
 
 #endif

@@ -26,6 +26,7 @@ static char *text(const char *fmt, ...)
 static const char *const cluster_scoped[] = {
 	"Namespace",
 	"Node",
+	"PersistentVolume",
 	"CustomResourceDefinition",
 	"ClusterRole",
 	"ClusterRoleBinding",

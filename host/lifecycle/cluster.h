@@ -117,6 +117,8 @@ void cluster_save(struct cluster *c, store_cb cb, void *arg); /* rows as they ar
 void cluster_save_into(struct cluster *c, struct store_batch *b);
 void cluster_cancel(struct cluster *c);
 void cluster_let_go(struct cluster *c);
+/* What a delete leaves in the infrastructure, [{"id","name","why"}]: added to what is known. */
+void cluster_left(struct cluster *c, const json_t *items);
 
 /* reports.c */
 void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, const char *key, json_t *doc);
@@ -132,6 +134,8 @@ json_t *task_mark(const struct cluster *c, const char *pool, const char *machine
 json_t *task_machine_doc(const struct cluster *c, const char *uid, const char *name, const char *pool,
 			 const char *role);
 int task_kube(struct cluster *c, struct pcg_error *err);
+struct capi_callbacks task_callbacks(struct cluster *c, void (*done)(void *arg, json_t *result,
+								     const struct pcg_error *err));
 int task_kubeconfig(struct cluster *c, struct pcg_error *err); /* into c->kubeconfig */
 json_t *task_render_input(const struct cluster *c);
 struct machine *task_first_machine(const struct cluster *c);
@@ -141,7 +145,8 @@ struct machine *task_first_machine(const struct cluster *c);
 	X(RECOVERY, task_recovery) X(INFRA, task_infra) X(MACHINE, task_machine)                   \
 	X(API, task_api) X(REDACT, task_redact) X(AUTHORITY, task_authority)                       \
 	X(INSTALL, task_install) X(WRITE, task_write) X(ROLLBACK, task_rollback)                   \
-	X(SNAPSHOT, task_recovery) X(COMMIT, task_commit) X(TAKE_BACK, task_take_back)             \
+	X(SNAPSHOT, task_recovery) X(COMMIT, task_commit) X(GUARD, task_delete_guard)              \
+	X(TAKE_BACK, task_take_back) X(RELEASE, task_release)                                      \
 	X(FORCED_OFF, task_forced_off) X(MACHINES_GONE, task_machines_gone)                        \
 	X(INFRA_GONE, task_infra_gone) X(INVENTORY, task_inventory)
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define TAKE_BACK_MS 120000
+#define RELEASE_MS 300000
 #define EPOCH_MAX (INT64_C(1) << 53)
 
 struct taken {
@@ -34,6 +35,7 @@ struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec)
 	l->accounts = json_object();
 	l->reports = json_array();
 	l->settings.take_back_ms = spec->take_back_ms ? spec->take_back_ms : TAKE_BACK_MS;
+	l->settings.release_ms = spec->release_ms ? spec->release_ms : RELEASE_MS;
 	return l;
 }
 
@@ -87,9 +89,10 @@ void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy)
 	l->proxy = proxy ? proxy_set_ref(proxy) : NULL;
 }
 
-void lifecycle_set_take_back_ms(struct lifecycle *l, int64_t ms)
+void lifecycle_set_limits(struct lifecycle *l, int64_t take_back_ms, int64_t release_ms)
 {
-	l->settings.take_back_ms = ms;
+	l->settings.take_back_ms = take_back_ms;
+	l->settings.release_ms = release_ms;
 }
 
 void lifecycle_set_bundle_dir(struct lifecycle *l, const char *dir)

@@ -65,7 +65,10 @@ enum lc_phase {
 	  WRITE)                                                                                   \
 	X(SNAPSHOT, "snapshot", PIVOTING, AT_ONCE, "the plane to keep the snapshot", COMMIT)       \
 	X(COMMIT, "commit", PIVOTING, DURABLE, "the cluster to take over", NONE)                   \
+	X(GUARD, "guard", PIVOTING_BACK, AT_ONCE, "policy to allow the delete", TAKE_BACK)         \
 	X(TAKE_BACK, "take_back", PIVOTING_BACK, DURABLE, "the cluster to give authority back",    \
+	  RELEASE)                                                                                 \
+	X(RELEASE, "release", PIVOTING_BACK, DURABLE, "load balancers and volumes to be gone",     \
 	  MACHINES_GONE)                                                                           \
 	X(FORCED_OFF, "forced_off", PIVOTING_BACK, DURABLE, "every control-plane machine to be off", \
 	  MACHINES_GONE)                                                                           \

@@ -134,7 +134,7 @@ static void begin_delete(struct lc_state *s, int64_t now_ms, struct lc_actions *
 		}
 		/* fall through */
 	case LC_RUNNING:
-		enter(s, s->forced ? LC_TASK_FORCED_OFF : LC_TASK_TAKE_BACK, now_ms, a);
+		enter(s, s->forced ? LC_TASK_FORCED_OFF : LC_TASK_GUARD, now_ms, a);
 		return;
 	default:
 		return;
@@ -150,8 +150,10 @@ static void on_absent(struct lc_state *s, int64_t now_ms, struct lc_actions *a)
 	if (s->desired == LC_FORCE_ABSENT && !s->forced) {
 		s->forced = true;
 		note(a, "delete_forced");
-		if (s->task == LC_TASK_TAKE_BACK)
+		if (s->task == LC_TASK_GUARD || s->task == LC_TASK_TAKE_BACK)
 			enter(s, LC_TASK_FORCED_OFF, now_ms, a);
+		else if (s->task == LC_TASK_RELEASE)
+			enter(s, LC_TASK_MACHINES_GONE, now_ms, a);
 	}
 }
 
@@ -203,7 +205,7 @@ static void on_recovered(struct lc_state *s, const struct lc_event *e, struct lc
 	}
 	s->forced = s->desired == LC_FORCE_ABSENT;
 	if (e->phase == LC_PIVOTING || e->phase == LC_RUNNING || e->phase == LC_PIVOTING_BACK)
-		enter(s, s->forced ? LC_TASK_FORCED_OFF : LC_TASK_TAKE_BACK, e->now_ms, a);
+		enter(s, s->forced ? LC_TASK_FORCED_OFF : LC_TASK_GUARD, e->now_ms, a);
 	else
 		enter(s, LC_TASK_MACHINES_GONE, e->now_ms, a);
 }
@@ -267,6 +269,18 @@ static bool way_out(struct lc_state *s, const struct lc_event *e, const struct l
 		s->forced = true;
 		note(a, "take_back_given_up");
 		enter(s, LC_TASK_FORCED_OFF, e->now_ms, a);
+		return true;
+	}
+	/* No policy could be asked: that a worker does not start must not hold a delete up. */
+	if (s->task == LC_TASK_GUARD && passes &&
+	    e->mono_ms - s->task_mono_ms >= set->take_back_ms) {
+		note(a, "guard_given_up");
+		enter(s, LC_TASK_TAKE_BACK, e->now_ms, a);
+		return true;
+	}
+	if (s->task == LC_TASK_RELEASE && e->mono_ms - s->task_mono_ms >= set->release_ms) {
+		note(a, "release_given_up");
+		enter(s, LC_TASK_MACHINES_GONE, e->now_ms, a);
 		return true;
 	}
 	if (s->task == LC_TASK_WRITE && !passes) {

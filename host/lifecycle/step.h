@@ -82,6 +82,7 @@ struct lc_actions {
 struct lc_settings {
 	int64_t take_back_ms; /* how long one process asks an unreachable cluster API before the
 			       * forced way */
+	int64_t release_ms;   /* how long one process waits for load balancers and volumes */
 };
 
 void lc_state_init(struct lc_state *s, int64_t generation, enum lc_desired desired, int64_t now_ms);

@@ -289,7 +289,6 @@ void task_forced_off(struct cluster *c)
 static void on_infra_gone(void *arg, const struct provider_reply *r)
 {
 	struct cluster *c = arg;
-	json_t *left;
 
 	c->call = NULL;
 	if (r->status == PCG_STEP_ERROR && r->err.class != PCG_CLASS_NOT_FOUND) {
@@ -300,9 +299,7 @@ static void on_infra_gone(void *arg, const struct provider_reply *r)
 		cluster_pending(c, r->after_ms);
 		return;
 	}
-	left = json_object_get(r->doc, "left");
-	if (json_array_size(left))
-		json_object_set(c->state, "left", left);
+	cluster_left(c, json_object_get(r->doc, "left"));
 	cluster_done(c);
 }
 

@@ -19,9 +19,9 @@ static void on_progress(void *arg, const char *step, const char *object)
 		     json_pack("{s:s,s:s}", "step", step, "object", object ? object : ""));
 }
 
-static struct capi_callbacks callbacks(struct cluster *c,
-				       void (*done)(void *arg, json_t *result,
-						    const struct pcg_error *err))
+struct capi_callbacks task_callbacks(struct cluster *c,
+				     void (*done)(void *arg, json_t *result,
+						  const struct pcg_error *err))
 {
 	return (struct capi_callbacks){ .progress = on_progress, .done = done,
 					.arg = c };
@@ -81,7 +81,7 @@ void task_authority(struct cluster *c)
 
 	if (no_kube(c))
 		return;
-	cb = callbacks(c, on_authority);
+	cb = task_callbacks(c, on_authority);
 	c->op = capi_commit_check(c->kube, in, &cb);
 }
 
@@ -107,7 +107,7 @@ void task_install(struct cluster *c)
 
 	if (no_kube(c))
 		return;
-	cb = callbacks(c, on_step);
+	cb = task_callbacks(c, on_step);
 	c->op = capi_install(c->kube, in, &cb);
 }
 
@@ -178,7 +178,7 @@ static void on_export(void *arg, const struct provider_reply *r)
 		roll_back(c);
 		return;
 	}
-	cb = callbacks(c, on_step);
+	cb = task_callbacks(c, on_step);
 	c->op = capi_write(c->kube, c->plan, &cb);
 }
 
@@ -214,7 +214,7 @@ static void on_rolled_back(void *arg, json_t *result, const struct pcg_error *er
 static void roll_back(struct cluster *c)
 {
 	AUTO_JSON json_t *in = identity(c, c->lc.epoch + 2);
-	struct capi_callbacks cb = callbacks(c, on_rolled_back);
+	struct capi_callbacks cb = task_callbacks(c, on_rolled_back);
 
 	c->op = capi_rollback(c->kube, c->plan, in, &cb);
 }
@@ -254,7 +254,7 @@ void task_commit(struct cluster *c)
 	if (no_kube(c))
 		return;
 	FAULT_POINT("lifecycle.before_commit");
-	cb = callbacks(c, on_committed);
+	cb = task_callbacks(c, on_committed);
 	c->op = capi_commit(c->kube, in, &cb);
 }
 
@@ -306,7 +306,7 @@ static void on_epoch(void *arg, json_t *result, const struct pcg_error *err)
 		return;
 	}
 	epoch = epoch > c->lc.epoch ? epoch : c->lc.epoch;
-	cb = callbacks(c, on_taken_back);
+	cb = task_callbacks(c, on_taken_back);
 	result = identity(c, epoch + 1);
 	c->op = capi_take_back(c->kube, result, &cb);
 	json_decref(result);
@@ -320,6 +320,6 @@ void task_take_back(struct cluster *c)
 
 	if (no_kube(c))
 		return;
-	cb = callbacks(c, on_epoch);
+	cb = task_callbacks(c, on_epoch);
 	c->op = capi_commit_check(c->kube, in, &cb);
 }

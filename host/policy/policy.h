@@ -20,7 +20,8 @@
 	X(admission, "cluster spec without secrets", "{allow=bool, reason=string, change={path=value}}") \
 	X(ca_bundle, "cluster, certificates by class", "{certificates={{name, pem}}}")            \
 	X(proxy, "cluster, proxy settings without credentials", "{httpProxy, httpsProxy, noProxy={...}}") \
-	X(node_bootstrap, "cluster, pool, role", "{files={{path, content, owner, permissions}}, preKubeadmCommands={}, postKubeadmCommands={}}")
+	X(node_bootstrap, "cluster, pool, role", "{files={{path, content, owner, permissions}}, preKubeadmCommands={}, postKubeadmCommands={}}") \
+	X(delete_guard, "cluster, whether its API answers, load balancers, volumes", "{allow=bool, reason=string, keepVolumes={name}}")
 
 struct policy;
 

@@ -129,7 +129,7 @@ static void list_hooks(lua_State *L, json_t *hooks)
 #undef X
 	if (!json_array_size(hooks))
 		luaL_error(L, "the script has no hook: a hook is a global function named "
-			      "admission, ca_bundle, proxy or node_bootstrap");
+			      "admission, ca_bundle, proxy, node_bootstrap or delete_guard");
 }
 
 static int evaluate(lua_State *L)

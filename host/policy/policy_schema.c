@@ -20,6 +20,7 @@ enum empty { AS_IT_IS, LIST, RECORD }; /* what an empty Lua table is in that pla
 	X(proxy_url, AS_IT_IS, "a text http://HOST[:PORT], or \"\" for none")      \
 	X(no_proxy, LIST, "a list of host names, domains, addresses and networks") \
 	X(commands, LIST, "a list of texts")                                       \
+	X(names, LIST, "a list of names")                                          \
 	X(changes, RECORD, "a table of [\"path\"] = value")                        \
 	X(certificates, LIST, "a list of {name = text, pem = text}")               \
 	X(files, LIST, "a list of {path, content, owner, permissions}")
@@ -35,7 +36,10 @@ enum empty { AS_IT_IS, LIST, RECORD }; /* what an empty Lua table is in that pla
 	X(proxy, noProxy, no_proxy)                     \
 	X(node_bootstrap, files, files)                 \
 	X(node_bootstrap, preKubeadmCommands, commands) \
-	X(node_bootstrap, postKubeadmCommands, commands)
+	X(node_bootstrap, postKubeadmCommands, commands) \
+	X(delete_guard, allow, flag)                    \
+	X(delete_guard, reason, text)                   \
+	X(delete_guard, keepVolumes, names)
 
 bool policy_hook_known(const char *hook)
 {
@@ -109,6 +113,11 @@ static bool wrong_commands(const json_t *v, struct pcg_error *err)
 		if (wrong_text(e, err))
 			return wrong(err, "an entry is not a text, or empty");
 	return false;
+}
+
+static bool wrong_names(const json_t *v, struct pcg_error *err)
+{
+	return wrong_commands(v, err);
 }
 
 static bool wrong_changes(const json_t *v, struct pcg_error *err)
@@ -267,6 +276,11 @@ static int check_field(const char *hook, const char *name, const json_t *v, stru
 			"the result's field \"%s\" is not %s: %s", name, f->shape->doc, why.text);
 }
 
+static bool decides(const char *hook)
+{
+	return !strcmp(hook, "admission") || !strcmp(hook, "delete_guard");
+}
+
 /* A decision is always said, and a refusal always has a reason. */
 static int check_decision(const json_t *result, struct pcg_error *err)
 {
@@ -299,7 +313,7 @@ int policy_schema_check(const char *hook, json_t *result, struct pcg_error *err)
 		if (r)
 			return r;
 	}
-	return strcmp(hook, "admission") ? 0 : check_decision(result, err);
+	return decides(hook) ? check_decision(result, err) : 0;
 }
 
 static void extend(json_t *total, const char *key, const json_t *more)
@@ -351,7 +365,7 @@ int policy_merge(const char *hook, json_t *total, json_t *result, json_t *input,
 	if (!strcmp(hook, "admission"))
 		return merge_admission(total, result, input, err);
 	json_object_foreach (result, key, v) {
-		if (!strcmp(hook, "node_bootstrap"))
+		if (!strcmp(hook, "node_bootstrap") || !strcmp(key, "keepVolumes"))
 			extend(total, key, v);
 		else
 			json_object_set(total, key, v);

@@ -27,6 +27,7 @@ struct fake_api {
 	long requests, fail_at, cluster_patches, fail_cluster_patch_at;
 	enum fake_fault fault;
 	bool fired, deaf, stuck_pod;
+	void (*controller)(struct fake_api *f);
 	int webhooks_down;
 	uint64_t version;
 	long uid;
@@ -479,6 +480,8 @@ static void controllers(struct fake_api *f)
 
 	if (f->deaf)
 		return;
+	if (f->controller)
+		f->controller(f);
 	json_object_foreach_safe (f->objects, next, path, o) {
 		if (strcmp(json_str(o, "kind"), "Deployment") == 0 && json_object_get(o, "spec"))
 			run_deployment(f, o);
@@ -737,6 +740,16 @@ void fake_api_deaf_controllers(struct fake_api *f)
 void fake_api_stuck_pod(struct fake_api *f, bool stuck)
 {
 	f->stuck_pod = stuck;
+}
+
+void fake_api_controller(struct fake_api *f, void (*fn)(struct fake_api *f))
+{
+	f->controller = fn;
+}
+
+void fake_api_drop(struct fake_api *f, const char *path)
+{
+	json_object_del(f->objects, path);
 }
 
 json_t *fake_api_get(struct fake_api *f, const char *path)

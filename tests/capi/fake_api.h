@@ -46,6 +46,10 @@ void fake_api_deaf_controllers(struct fake_api *f);
 /* A pod of a controller that does not end. */
 void fake_api_stuck_pod(struct fake_api *f, bool stuck);
 
+/* Another controller, which looks at the objects between requests. */
+void fake_api_controller(struct fake_api *f, void (*fn)(struct fake_api *f));
+void fake_api_drop(struct fake_api *f, const char *path);
+
 /* As a client of its own: "/api/v1/namespaces/default/secrets/c1-ca". borrowed; NULL: not there. */
 json_t *fake_api_get(struct fake_api *f, const char *path);
 size_t fake_api_count(struct fake_api *f);

@@ -291,9 +291,32 @@ profile_add() {
 	 {"name": "flannel", "type": "manifest", "layer": "cni", "manifests": [{"name": "cni", "content":
 	  "apiVersion: apps/v1\nkind: DaemonSet\nmetadata:\n  name: cni\n  namespace: kube-system\nspec:\n  selector: {matchLabels: {app: cni}}\n  template:\n    metadata: {labels: {app: cni}}\n    spec:\n      hostNetwork: true\n      tolerations: [{operator: Exists}]\n      containers: [{name: cni, image: cni:1}]\n"}]}]}}}
 	PROFILE
+	[ -z "${STORAGE:-}" ] || profile_storage "$FLOW_DIR/profile.json"
 	PROFILE=$(api_ensure /v1/dashboard/clusterprofiles/metadata /v1/clusterprofiles "$FLOW_DIR/profile.json" base) ||
 		flow_fail "no profile"
 	flow_until 30 "the profile is published" api PATCH "/v1/clusterprofiles/$PROFILE/publish"
+}
+
+# A layer with what a delete has to release first: a load balancer, a volume that goes and one that stays.
+profile_storage() {
+	python3 - "$1" <<-'PYTHON'
+	import json, sys
+	def volume(name, policy):
+	    return [{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {
+	                 "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+	                 "persistentVolumeReclaimPolicy": policy, "claimRef": {"namespace": "default", "name": name},
+	                 "csi": {"driver": "csi.example", "volumeHandle": "disk-" + name}}},
+	            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": "default"},
+	             "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": name, "storageClassName": "",
+	                      "resources": {"requests": {"storage": "1Gi"}}}}]
+	objects = volume("scratch", "Delete") + volume("archive", "Retain") + [
+	    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
+	     "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "selector": {"app": "web"}}}]
+	profile = json.load(open(sys.argv[1]))
+	profile["spec"]["template"]["packs"].append({"name": "storage", "type": "manifest", "layer": "addon", "manifests": [
+	    {"name": "storage", "content": "\n---\n".join(json.dumps(o) for o in objects)}]})
+	json.dump(profile, open(sys.argv[1], "w"))
+	PYTHON
 }
 
 # --- clusters

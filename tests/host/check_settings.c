@@ -164,7 +164,7 @@ static const struct {
 	  C "5: setting colour: unknown; allowed: state_dir, plugins_dir, policy_dir, bundle_dir, socket, "
 	    "log_level, plane.url, plane.ca_file, plane.pairing_code_file, proxy.http, proxy.https, "
 	    "proxy.no_proxy, proxy.ca_file, limits.account_connections, limits.take_back_s, "
-	    "worker.idle_s\n"
+	    "limits.release_s, worker.idle_s\n"
 	  C "4: setting log_level: is no level; allowed: \"error\", \"warn\", \"info\" or \"debug\"\n"
 	  C "1: setting plane.url: the address does not begin with https://; allowed: "
 	    "\"https://HOST[:PORT]\"\n"

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct lc_settings settings = { .take_back_ms = 120000 };
+static const struct lc_settings settings = { .take_back_ms = 120000, .release_ms = 300000 };
 static struct lc_state s;
 static struct lc_actions a;
 static int64_t now, mono;
@@ -112,8 +112,10 @@ START_TEST(a_commit_that_may_have_been_sent_is_taken_back_before_anything_is_rem
 {
 	go_to(LC_TASK_COMMIT);
 	instruct(2, LC_ABSENT);
-	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	ck_assert_int_eq(s.task, LC_TASK_GUARD);
 	ck_assert(a.what & LC_ACT_CANCEL);
+	done();
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
 }
 END_TEST
 
@@ -142,7 +144,7 @@ START_TEST(a_delete_cannot_be_taken_back)
 	go_to(LC_TASK_NONE);
 	instruct(2, LC_ABSENT);
 	instruct(3, LC_PRESENT);
-	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	ck_assert_int_eq(s.task, LC_TASK_GUARD);
 	ck_assert_int_eq(s.desired, LC_ABSENT);
 	ck_assert(noted("create_ignored"));
 	ck_assert(a.what & LC_ACT_REPORT);
@@ -154,6 +156,7 @@ START_TEST(a_clock_that_is_set_back_does_not_put_off_the_forced_way)
 	go_to(LC_TASK_NONE);
 	now = 1000000000;
 	instruct(2, LC_ABSENT);
+	done();
 	now = 5000;
 	go_wrong(PCG_CLASS_RETRY, "no route to host");
 	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
@@ -196,6 +199,7 @@ START_TEST(an_api_that_does_not_answer_is_given_up_after_the_set_time)
 {
 	go_to(LC_TASK_NONE);
 	instruct(2, LC_ABSENT);
+	done();
 	go_wrong(PCG_CLASS_RETRY, "no route to host");
 	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
 	mono += settings.take_back_ms;
@@ -233,6 +237,61 @@ START_TEST(force_delete_passes_by_the_cluster_at_once)
 	go_to(LC_TASK_NONE);
 	instruct(2, LC_FORCE_ABSENT);
 	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
+}
+END_TEST
+
+START_TEST(policy_that_cannot_be_asked_does_not_hold_a_delete_up)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	go_wrong(PCG_CLASS_RETRY, "the worker did not start");
+	ck_assert_int_eq(s.task, LC_TASK_GUARD);
+	mono += settings.take_back_ms;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_RETRY, "the worker did not start");
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	ck_assert(noted("guard_given_up"));
+	ck_assert(!s.forced);
+}
+END_TEST
+
+START_TEST(a_refusal_holds_until_policy_changes_or_the_delete_is_forced)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	go_wrong(PCG_CLASS_PERMANENT, "blocked by policy");
+	mono += settings.take_back_ms + settings.release_ms;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_PERMANENT, "blocked by policy");
+	ck_assert_int_eq(s.task, LC_TASK_GUARD);
+	ck_assert_int_eq(s.epoch, 2);
+	instruct(3, LC_FORCE_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
+}
+END_TEST
+
+START_TEST(load_balancers_and_volumes_go_before_machines_and_hold_nothing_up)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	done();
+	done();
+	ck_assert_int_eq(s.task, LC_TASK_RELEASE);
+	ck_assert_int_eq(s.epoch, 3);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_RELEASE);
+	mono += settings.release_ms;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_PERMANENT, "a webhook forbids it");
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+	ck_assert(noted("release_given_up"));
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	done();
+	done();
+	instruct(3, LC_FORCE_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+	ck_assert(s.forced);
 }
 END_TEST
 
@@ -324,8 +383,8 @@ START_TEST(a_recovered_cluster_goes_on_where_it_is_safe)
 		{ LC_PIVOTING, LC_PRESENT, LC_TASK_CHECK },
 		{ LC_RUNNING, LC_PRESENT, LC_TASK_NONE },
 		{ LC_PREPARING, LC_ABSENT, LC_TASK_MACHINES_GONE },
-		{ LC_PIVOTING, LC_ABSENT, LC_TASK_TAKE_BACK },
-		{ LC_RUNNING, LC_ABSENT, LC_TASK_TAKE_BACK },
+		{ LC_PIVOTING, LC_ABSENT, LC_TASK_GUARD },
+		{ LC_RUNNING, LC_ABSENT, LC_TASK_GUARD },
 		{ LC_DELETING, LC_ABSENT, LC_TASK_MACHINES_GONE },
 		{ LC_RUNNING, LC_FORCE_ABSENT, LC_TASK_FORCED_OFF },
 	};
@@ -446,6 +505,12 @@ int main(void)
 	tcase_add_test(t, an_api_that_does_not_answer_is_given_up_after_the_set_time);
 	tcase_add_test(t, a_cluster_that_does_not_answer_says_when_the_delete_goes_on_without_it);
 	tcase_add_test(t, force_delete_passes_by_the_cluster_at_once);
+	tcase_add_test(t, policy_that_cannot_be_asked_does_not_hold_a_delete_up);
+	tcase_add_test(t, a_refusal_holds_until_policy_changes_or_the_delete_is_forced);
+	tcase_add_test(t, load_balancers_and_volumes_go_before_machines_and_hold_nothing_up);
+	tcase_add_test(t, policy_that_cannot_be_asked_does_not_hold_a_delete_up);
+	tcase_add_test(t, a_refusal_holds_until_policy_changes_or_the_delete_is_forced);
+	tcase_add_test(t, load_balancers_and_volumes_go_before_machines_and_hold_nothing_up);
 	tcase_add_test(t, an_error_becomes_a_condition_that_is_told_once);
 	tcase_add_test(t, new_credentials_try_again_at_once);
 	tcase_add_test(t, a_changed_request_counts_until_something_was_made);

@@ -6,7 +6,7 @@
  * One stand-in kube-apiserver with its etcd: resources, objects, events. A stored object is never
  * changed, only replaced, so answers and watches may hold it. Files: kstore.c objects and events,
  * kres.c kinds, kapi.c requests, kwrite.c create to delete, kwatch.c, kdiscovery.c,
- * kcontrol.c and capictl*.c what controllers do.
+ * kcontrol.c, kvolume.c and capictl*.c what controllers do.
  */
 
 #include "plugins/sim/simcloud/cloud.h"
@@ -129,6 +129,9 @@ void kcontrol_start(struct kapi *k);
 bool kcontrol_due(struct kapi *k, const char *key, int64_t ms);
 void kcontrol_condition(json_t *obj, const char *type, const char *status, const char *reason,
 			const char *message);
+
+/* kvolume.c */
+void kvolume_run(struct kapi *k);
 
 /* capictl.c */
 void capictl_run(struct kapi *k);

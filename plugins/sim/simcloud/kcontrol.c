@@ -505,6 +505,7 @@ static void kcontrol_pass(uv_timer_t *t)
 	kcontrol_nodes(k);
 	kcontrol_workloads(k, "daemonsets");
 	kcontrol_workloads(k, "deployments");
+	kvolume_run(k);
 	kcontrol_namespaces(k);
 	kcontrol_collect(k);
 	capictl_run(k);
