@@ -44,6 +44,7 @@ int show_audit(const json_t *a);
 int show_plugins(const json_t *p);
 int show_policies(const json_t *p);
 
+int bundle_print(const struct ctl *c, const char *dir);
 int watch_clusters(const struct ctl *c, const char *cluster);
 
 #endif

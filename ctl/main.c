@@ -82,6 +82,7 @@ static const struct command commands[] = {
 	{ { "audit", NULL }, "audit", show_audit, NULL, NULL, "infrastructure against store; changes nothing" },
 	{ { "plugin", "list" }, "plugin.list", show_plugins, NULL, NULL, "providers and their workers" },
 	{ { "plugin", "rescan" }, "plugin.rescan", show_plugins, NULL, NULL, "takes up new and changed plugins" },
+	{ { "bundle", "show" }, NULL, NULL, bundle_print, "DIR", "versions, images and variables of a bundle folder, and what is missing" },
 	{ { "policy", "list" }, "policy.list", show_policies, NULL, NULL, "policies in force" },
 	{ { "policy", "check" }, NULL, NULL, run_policy_check, "DIR", "reads a policy folder, says what is wrong" },
 	{ { "policy", "test" }, NULL, NULL, run_policy_test, "DIR", "runs the tests of a policy folder" },

@@ -172,6 +172,7 @@ static void open_lifecycle(struct gateway *g)
 		.http = g->http,
 		.gateway_uid = g->uid,
 		.bundle_dir = conf_str(g->conf, "bundle_dir"),
+		.image_repository = conf_str(g->conf, "bundle_image_repository"),
 		.take_back_ms = conf_int(g->conf, "limits.take_back_s") * 1000,
 		.release_ms = conf_int(g->conf, "limits.release_s") * 1000,
 		.proxy = g->proxy,

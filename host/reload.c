@@ -75,7 +75,8 @@ static void take_up(struct gateway *g, struct conf *conf, struct proxy_set *prox
 	provider_pool_set_max_connections(g->providers,
 					  (uint32_t)conf_int(conf, "limits.account_connections"));
 	lifecycle_set_proxy(g->lifecycle, proxy);
-	lifecycle_set_bundle_dir(g->lifecycle, conf_str(conf, "bundle_dir"));
+	lifecycle_set_bundle(g->lifecycle, conf_str(conf, "bundle_dir"),
+			     conf_str(conf, "bundle_image_repository"));
 	lifecycle_set_limits(g->lifecycle, conf_int(conf, "limits.take_back_s") * 1000,
 			     conf_int(conf, "limits.release_s") * 1000);
 	if (g->link)

@@ -29,6 +29,8 @@ const struct conf_setting settings_table[] = {
 	  "folder of Lua policies, one folder for each tenant; may be absent" },
 	{ "bundle_dir", CONF_STR, PCG_DATADIR "/bundles", 0, 0, false, true,
 	  "folder of controllers, laid out as clusterctl's local repository" },
+	{ "bundle_image_repository", CONF_STR, NULL, 0, 0, false, true,
+	  "registry and path that images of the bundle are pulled from instead, for sites without internet" },
 	{ "socket", CONF_STR, NULL, 0, 0, false, false,
 	  "Unix socket for pcgctl; pcgd.sock in state_dir unless set" },
 	{ "log_level", CONF_STR, "info", 0, 0, false, true, "error, warn, info or debug" },

@@ -3,6 +3,8 @@
 #include "host/capi/bundle.h"
 #include "host/capi/capi.h"
 #include "host/capi/envsubst.h"
+#include "host/capi/images.h"
+#include "host/capi/inventory.h"
 #include "core/buf.h"
 #include "core/yaml.h"
 
@@ -264,31 +266,64 @@ static void add_label(json_t *object, const char *key, const char *value)
 		json_object_set_new(labels, key, json_string(value));
 }
 
+static void annotate(json_t *object, const char *key, const char *value)
+{
+	json_t *metadata = json_object_get(object, "metadata"), *annotations;
+
+	if (!json_is_object(metadata))
+		return;
+	annotations = json_object_get(metadata, "annotations");
+	if (!json_is_object(annotations)) {
+		annotations = json_object();
+		json_object_set_new(metadata, "annotations", annotations);
+	}
+	json_object_set_new(annotations, key, json_string(value));
+}
+
+static bool is_cert_manager(const struct bundle_part *part)
+{
+	return strcmp(part->folder, "cert-manager") == 0;
+}
+
 /* What clusterctl adds on installing: later moves and upgrades with it find the components by
  * these. */
-static void label_component(json_t *object, const struct bundle_part *part, const char *provider)
+static void label_component(json_t *object, const struct bundle_part *part, const char *provider,
+			    const char *version)
 {
 	char name[160];
 
 	add_label(object, "clusterctl.cluster.x-k8s.io", "");
-	if (strcmp(part->folder, "cert-manager") == 0) {
+	if (is_cert_manager(part)) {
 		add_label(object, "clusterctl.cluster.x-k8s.io/core", "cert-manager");
+		annotate(object, "cert-manager.clusterctl.cluster.x-k8s.io/version", version);
 		return;
 	}
 	snprintf(name, sizeof(name), "%s%s", part->folder, part->infrastructure ? provider : "");
 	add_label(object, "cluster.x-k8s.io/provider", name);
 }
 
-int bundle_load(const char *dir, const char *provider, const struct bundle_part *part,
-		const json_t *variables, json_t **objects, struct pcg_error *err)
+/* As clusterctl has it, the certificate manager's file holds no variables. */
+static int substitute(const struct bundle_part *part, const char *path, const json_t *variables,
+		      const struct buf *raw, struct buf *text, struct pcg_error *err)
+{
+	if (!is_cert_manager(part))
+		return envsubst_expand(raw->data, raw->len, path, variables, text, err);
+	buf_add(text, raw->data, raw->len);
+	return 0;
+}
+
+int bundle_load(const char *dir, const struct bundle_options *options,
+		const struct bundle_part *part, json_t **objects, json_t **inventory,
+		struct pcg_error *err)
 {
 	AUTO_FREE char *path = NULL;
 	AUTO_FREE char *version = NULL;
 	AUTO_JSON json_t *docs = NULL;
+	const char *images = options->image_repository;
 	struct buf raw, text;
 	json_t *o;
 	size_t i;
-	int r = bundle_find(dir, provider, part, &path, &version, err);
+	int r = bundle_find(dir, options->provider, part, &path, &version, err);
 
 	if (r)
 		return r;
@@ -296,7 +331,7 @@ int bundle_load(const char *dir, const char *provider, const struct bundle_part 
 	buf_init_secret(&text, FILE_MAX);
 	r = read_file(path, &raw, err);
 	if (r == 0)
-		r = envsubst_expand(raw.data, raw.len, path, variables, &text, err);
+		r = substitute(part, path, options->variables, &raw, &text, err);
 	if (r == 0)
 		r = yaml_load_all(text.data, text.len, path, &docs, err);
 	buf_free(&raw);
@@ -304,10 +339,106 @@ int bundle_load(const char *dir, const char *provider, const struct bundle_part 
 	if (r)
 		return r;
 	json_array_foreach (docs, i, o) {
-		label_component(o, part, provider);
-		if (is_workload(o))
-			add_toleration(o);
+		label_component(o, part, options->provider, version);
+		if (!is_workload(o))
+			continue;
+		add_toleration(o);
+		if (images && *images)
+			images_move(o, images);
 	}
+	if (inventory)
+		*inventory = inventory_entry(part, options->provider, version, docs);
 	*objects = TAKE(docs);
 	return 0;
+}
+
+/* ---- for people ---- */
+
+static json_t *missing_part(const struct bundle_part *part, const char *name,
+			    const struct pcg_error *err)
+{
+	return json_pack("{s:s,s:s,s:b,s:s,s:s,s:s}", "component", name, "file", part->file,
+			 "missing", 1, "from", part->asset, "cause", err->text, "remedy",
+			 err->remedy);
+}
+
+static int read_part(const char *path, const struct bundle_part *part, json_t *out,
+		     struct pcg_error *err)
+{
+	AUTO_JSON json_t *docs = NULL;
+	json_t *variables = json_array(), *images = json_array(), *o;
+	struct buf raw;
+	size_t i;
+	int r;
+
+	json_object_set_new(out, "variables", variables);
+	json_object_set_new(out, "images", images);
+	buf_init(&raw, FILE_MAX);
+	r = read_file(path, &raw, err);
+	if (r == 0 && !is_cert_manager(part)) {
+		json_t *asked = NULL;
+
+		r = envsubst_variables(raw.data, raw.len, path, &asked, err);
+		if (r == 0)
+			json_object_set_new(out, "variables", asked);
+	}
+	if (r == 0)
+		r = yaml_load_all(raw.data, raw.len, path, &docs, err);
+	buf_free(&raw);
+	json_array_foreach (docs, i, o)
+		if (is_workload(o))
+			images_list(o, images);
+	return r;
+}
+
+static json_t *shown_part(const char *dir, const char *provider, const struct bundle_part *part)
+{
+	AUTO_FREE char *path = NULL;
+	AUTO_FREE char *version = NULL;
+	struct pcg_error err;
+	char name[160];
+	json_t *out;
+
+	snprintf(name, sizeof(name), "%s%s", part->folder, part->infrastructure ? provider : "");
+	if (bundle_find(dir, provider, part, &path, &version, &err))
+		return missing_part(part, name, &err);
+	out = json_pack("{s:s,s:s,s:s,s:s}", "component", name, "version", version, "file",
+			part->file, "path", path);
+	if (read_part(path, part, out, &err)) {
+		json_object_set_new(out, "cause", json_string(err.text));
+		json_object_set_new(out, "remedy", json_string(err.remedy));
+	}
+	return out;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int is_infrastructure(const struct dirent *e)
+{
+	return strncmp(e->d_name, "infrastructure-", 15) == 0 && e->d_name[15];
+}
+
+json_t *bundle_show(const char *dir)
+{
+	const struct bundle_part *infrastructure = &bundle_parts[BUNDLE_PARTS - 1];
+	json_t *items = json_array();
+	struct dirent **found = NULL;
+	int n;
+
+	for (size_t i = 0; i < BUNDLE_PARTS; i++)
+		if (!bundle_parts[i].infrastructure)
+			json_array_append_new(items, shown_part(dir, "", &bundle_parts[i]));
+	n = scandir(dir, &found, is_infrastructure, by_name);
+	for (int i = 0; i < n; i++) {
+		json_array_append_new(items,
+				      shown_part(dir, found[i]->d_name + 15, infrastructure));
+		free(found[i]);
+	}
+	free(found);
+	if (n <= 0)
+		json_array_append_new(items, shown_part(dir, "NAME", infrastructure));
+	return json_pack("{s:s,s:o}", "dir", dir, "items", items);
 }

@@ -28,10 +28,19 @@ int bundle_version_compare(const char *a, const char *b, bool *ok);
 /* File of the newest version of a part. path and version are freed by the caller. */
 int bundle_find(const char *dir, const char *provider, const struct bundle_part *part, char **path,
 		char **version, struct pcg_error *err);
+struct bundle_options {
+	const char *provider;
+	const json_t *variables;
+	const char *image_repository; /* NULL or "": images stay as the files name them */
+};
 /* Its objects: variables substituted, labelled as clusterctl labels them, and tolerating the taint
- * of control-plane nodes. */
-int bundle_load(const char *dir, const char *provider, const struct bundle_part *part,
-		const json_t *variables, json_t **objects, struct pcg_error *err);
+ * of control-plane nodes. inventory, if not NULL, gets clusterctl's object for it, or NULL. */
+int bundle_load(const char *dir, const struct bundle_options *options,
+		const struct bundle_part *part, json_t **objects, json_t **inventory,
+		struct pcg_error *err);
+/* {"dir","items":[{"component","version","file","path","variables":[{"name","default"}],"images",
+ * "cause","remedy"}]}; one that is missing has "missing":true, "from", "cause", "remedy" instead. */
+json_t *bundle_show(const char *dir);
 /* True when a pod of this workload (Deployment, DaemonSet, Job, StatefulSet) may run on a tainted
  * control-plane node. */
 bool bundle_tolerates(const json_t *workload);

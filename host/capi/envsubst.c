@@ -16,6 +16,7 @@ struct expansion {
 	const char *what;
 	const json_t *variables;
 	json_t *missing;
+	json_t *asked; /* NULL: not wanted */
 	struct pcg_error *err;
 };
 
@@ -34,17 +35,14 @@ static int refuse(struct expansion *x, const char *at, const char *why)
 
 	return pcg_fail(x->err, PCG_CLASS_PERMANENT,
 			"mend the file: ${VAR}, ${VAR:-default}, ${VAR:=default} are substituted, "
-			"$$ stands for $",
+			"$$ outside of them stands for $",
 			"%s line %d: %s at \"%.*s\"", x->what, line_of(x, at), why, shown, at);
 }
 
-static bool is_escape(const struct expansion *x)
+/* Only outside of expressions: patterns of definitions are full of backslashes, and stay. */
+static bool is_escape(const struct expansion *x, int depth)
 {
-	if (x->p + 1 >= x->end)
-		return false;
-	if (x->p[0] == '$')
-		return x->p[1] == '$';
-	return x->p[0] == '\\' && (x->p[1] == '/' || x->p[1] == '\\');
+	return depth == 0 && x->p + 1 < x->end && x->p[0] == '$' && x->p[1] == '$';
 }
 
 static bool is_open(const struct expansion *x)
@@ -83,7 +81,7 @@ static int read_operator(struct expansion *x, const char *open, bool *has_defaul
 	*has_default = false;
 	if (x->p < x->end && *x->p == '}')
 		return 0;
-	if (x->p + 1 < x->end && x->p[0] == ':' && (x->p[1] == '-' || x->p[1] == '='))
+	if (x->p + 1 < x->end && x->p[0] == ':' && strchr("-=?+", x->p[1]))
 		x->p += 2;
 	else if (x->p < x->end && *x->p == '=')
 		x->p++;
@@ -106,6 +104,24 @@ static void note_missing(struct expansion *x, const char *name)
 	json_array_append_new(x->missing, json_string(name));
 }
 
+static void note_asked(struct expansion *x, const char *name, const char *text, size_t len)
+{
+	size_t i;
+	json_t *m;
+
+	json_array_foreach (x->asked, i, m) {
+		if (strcmp(json_str(m, "name"), name) != 0)
+			continue;
+		if (!len)
+			json_object_set_new(m, "default", json_null());
+		return;
+	}
+	if (x->asked)
+		json_array_append_new(x->asked,
+				      json_pack("{s:s,s:o}", "name", name, "default",
+						len ? json_stringn(text, len) : json_null()));
+}
+
 /* wanted is false inside a default that is not used: its variables need no value. */
 static int expand_variable(struct expansion *x, struct buf *out, int depth, bool wanted)
 {
@@ -113,6 +129,7 @@ static int expand_variable(struct expansion *x, struct buf *out, int depth, bool
 	char name[NAME_MAX_LEN];
 	const json_t *value;
 	bool has_default, set;
+	const char *from;
 	int r;
 
 	if (depth >= NESTING_MAX)
@@ -124,13 +141,17 @@ static int expand_variable(struct expansion *x, struct buf *out, int depth, bool
 	r = read_operator(x, open, &has_default);
 	if (r)
 		return r;
+	from = x->p;
 	value = json_object_get(x->variables, name);
 	set = json_is_string(value) && (!has_default || json_string_length(value) > 0);
 	if (has_default) {
 		r = expand(x, out, depth + 1, wanted && !set);
 		if (r)
 			return r;
+		has_default = x->p > from; /* an empty one is none, to clusterctl too */
+		set |= json_is_string(value) && !has_default;
 	}
+	note_asked(x, name, from, (size_t)(x->p - from));
 	if (x->p >= x->end || *x->p != '}')
 		return refuse(x, open, "an expression without its end");
 	x->p++;
@@ -147,7 +168,7 @@ static int expand(struct expansion *x, struct buf *out, int depth, bool wanted)
 	int r;
 
 	while (x->p < x->end && (depth == 0 || *x->p != '}')) {
-		if (is_escape(x)) {
+		if (is_escape(x, depth)) {
 			x->p++;
 		} else if (is_open(x)) {
 			r = expand_variable(x, out, depth, wanted);
@@ -184,8 +205,7 @@ static int report_missing(struct expansion *x)
 		used += strlen(name);
 	}
 	return pcg_fail(x->err, PCG_CLASS_PERMANENT,
-			"set these variables for the account's provider, or give them a default in "
-			"the file",
+			"give each of them a value in the file, as default: ${VAR:=value}",
 			"%s: no value for %zu variable%s: %s", x->what, json_array_size(x->missing),
 			json_array_size(x->missing) == 1 ? "" : "s", list);
 }
@@ -211,5 +231,31 @@ int envsubst_expand(const char *text, size_t len, const char *what, const json_t
 	if (r == 0 && out->overflow)
 		r = pcg_fail(err, PCG_CLASS_PERMANENT, "give smaller values",
 			     "%s: too large after substitution", what);
+	return r;
+}
+
+int envsubst_variables(const char *text, size_t len, const char *what, json_t **variables,
+		       struct pcg_error *err)
+{
+	struct expansion x = {
+		.p = text,
+		.end = text + len,
+		.start = text,
+		.what = what,
+		.err = err,
+	};
+	struct buf out;
+	int r;
+
+	buf_init(&out, len + 1);
+	x.missing = json_array();
+	x.asked = json_array();
+	r = expand(&x, &out, 0, true);
+	buf_free(&out);
+	json_decref(x.missing);
+	if (r)
+		json_decref(x.asked);
+	else
+		*variables = x.asked;
 	return r;
 }

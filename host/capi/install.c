@@ -8,6 +8,7 @@
 #include "config.h"
 #include "host/capi/capi.h"
 #include "host/capi/bundle.h"
+#include "host/capi/inventory.h"
 #include "host/capi/op.h"
 #include "core/fault.h"
 #include "core/yaml.h"
@@ -134,26 +135,34 @@ static void default_variables(json_t *input)
 
 static int load_bundle(struct reading *rd)
 {
-	const char *dir = json_str_or(rd->input, "bundle", ""),
-		   *provider = json_str_or(rd->input, "provider", "");
-	int r = capi_bundle_check(dir, provider, &rd->err);
+	struct bundle_options options = {
+		.provider = json_str_or(rd->input, "provider", ""),
+		.variables = json_object_get(rd->input, "variables"),
+		.image_repository = json_str(rd->input, "imageRepository"),
+	};
+	const char *dir = json_str_or(rd->input, "bundle", "");
+	json_t *inventory = json_pack("[o]", inventory_definition());
+	int r = capi_bundle_check(dir, options.provider, &rd->err);
 
-	if (r)
-		return r;
-	for (size_t i = 0; i < BUNDLE_PARTS; i++) {
+	for (size_t i = 0; r == 0 && i < BUNDLE_PARTS; i++) {
 		const struct bundle_part *part = &bundle_parts[i];
-		json_t *objects = NULL;
+		json_t *objects = NULL, *entry = NULL;
 		char name[160];
 
-		r = bundle_load(dir, provider, part, json_object_get(rd->input, "variables"),
-				&objects, &rd->err);
+		r = bundle_load(dir, &options, part, &objects, &entry, &rd->err);
 		if (r)
-			return r;
+			break;
 		snprintf(name, sizeof(name), "%s%s", part->folder,
-			 part->infrastructure ? provider : "");
+			 part->infrastructure ? options.provider : "");
 		add_stage(rd, name, objects, true);
+		if (entry)
+			json_array_append_new(inventory, entry);
 	}
-	return 0;
+	if (r == 0)
+		add_stage(rd, "inventory", inventory, false);
+	else
+		json_decref(inventory);
+	return r;
 }
 
 static void read_all(uv_work_t *work)

@@ -60,7 +60,7 @@ struct cluster {
 
 struct lifecycle {
 	struct lifecycle_spec spec;
-	char *gateway_uid, *bundle_dir;
+	char *gateway_uid, *bundle_dir, *image_repository;
 	struct proxy_set *proxy;
 	struct cluster *buckets[1024];
 	size_t n_clusters;

@@ -29,7 +29,7 @@ struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec)
 	assert(l);
 	l->spec = *spec;
 	l->gateway_uid = strdup(spec->gateway_uid ? spec->gateway_uid : "");
-	l->bundle_dir = strdup(spec->bundle_dir ? spec->bundle_dir : "");
+	lifecycle_set_bundle(l, spec->bundle_dir, spec->image_repository);
 	l->proxy = spec->proxy ? proxy_set_ref(spec->proxy) : NULL;
 	l->held = true;
 	l->accounts = json_object();
@@ -74,6 +74,7 @@ void lifecycle_free(struct lifecycle *l)
 	proxy_set_unref(l->proxy);
 	free(l->gateway_uid);
 	free(l->bundle_dir);
+	free(l->image_repository);
 	free(l);
 }
 
@@ -95,10 +96,12 @@ void lifecycle_set_limits(struct lifecycle *l, int64_t take_back_ms, int64_t rel
 	l->settings.release_ms = release_ms;
 }
 
-void lifecycle_set_bundle_dir(struct lifecycle *l, const char *dir)
+void lifecycle_set_bundle(struct lifecycle *l, const char *dir, const char *image_repository)
 {
 	free(l->bundle_dir);
+	free(l->image_repository);
 	l->bundle_dir = strdup(dir ? dir : "");
+	l->image_repository = strdup(image_repository ? image_repository : "");
 }
 
 void lifecycle_load_account(struct lifecycle *l, json_t *document)

@@ -28,6 +28,7 @@ struct lifecycle_spec {
 	struct http_client *http;
 	const char *gateway_uid;
 	const char *bundle_dir;
+	const char *image_repository; /* NULL: images of the bundle stay as named */
 	int64_t take_back_ms, release_ms; /* 0: 2 and 5 minutes */
 	struct proxy_set *proxy; /* NULL: direct */
 	void *arg;
@@ -73,7 +74,7 @@ void lifecycle_nudge_all(struct lifecycle *l);
 /* After enrolment: clusters are marked with it. */
 void lifecycle_set_gateway_uid(struct lifecycle *l, const char *uid);
 void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy);
-void lifecycle_set_bundle_dir(struct lifecycle *l, const char *dir);
+void lifecycle_set_bundle(struct lifecycle *l, const char *dir, const char *image_repository);
 void lifecycle_set_limits(struct lifecycle *l, int64_t take_back_ms, int64_t release_ms);
 
 /* Views: a cluster as pcgctl and reports show it; NULL: not known. New references. */

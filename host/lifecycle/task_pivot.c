@@ -100,9 +100,10 @@ void task_install(struct cluster *c)
 {
 	json_t *layers = json_object_get(c->spec, "layers");
 	AUTO_JSON json_t *in =
-		json_pack("{s:O,s:s,s:s,s:{}}", "layers", layers ? layers : json_null(), "bundle",
-			  c->l->bundle_dir, "provider", json_str_or(c->spec, "cloudType", ""),
-			  "variables");
+		json_pack("{s:O,s:s,s:s,s:{},s:s}", "layers", layers ? layers : json_null(),
+			  "bundle", c->l->bundle_dir, "provider",
+			  json_str_or(c->spec, "cloudType", ""), "variables", "imageRepository",
+			  c->l->image_repository);
 	struct capi_callbacks cb;
 
 	if (no_kube(c))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 #include "host/capi/bundle.h"
+#include "host/capi/images.h"
 #include "host/capi/capi.h"
 #include "tests/capi/sample.h"
 
@@ -104,11 +105,13 @@ END_TEST
 START_TEST(components_are_substituted_labelled_and_tolerate_the_control_plane)
 {
 	AUTO_JSON json_t *v = json_pack("{s:s}", "VSPHERE_USERNAME", "admin");
+	struct bundle_options options = {.provider = "vsphere"};
 	AUTO_JSON json_t *objects = NULL;
 	const json_t *d, *labels;
 	struct pcg_error err;
 
-	ck_assert_int_eq(bundle_load(dir, "vsphere", &bundle_parts[4], v, &objects, &err), 0);
+	options.variables = v;
+	ck_assert_int_eq(bundle_load(dir, &options, &bundle_parts[4], &objects, NULL, &err), 0);
 	ck_assert_uint_eq(json_array_size(objects), 2);
 	d = json_array_get(objects, 1);
 	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.args.0"), "--level=2");
@@ -126,13 +129,143 @@ END_TEST
 
 START_TEST(missing_variable_is_named_with_its_file)
 {
+	struct bundle_options options = {.provider = "vsphere"};
 	AUTO_JSON json_t *objects = NULL;
 	struct pcg_error err;
 
-	ck_assert_int_eq(bundle_load(dir, "vsphere", &bundle_parts[4], NULL, &objects, &err),
+	ck_assert_int_eq(bundle_load(dir, &options, &bundle_parts[4], &objects, NULL, &err),
 			 PCG_EPERMANENT);
 	ck_assert_ptr_nonnull(strstr(err.text, "VSPHERE_USERNAME"));
 	ck_assert_ptr_nonnull(strstr(err.text, "infrastructure-components.yaml"));
+}
+END_TEST
+
+START_TEST(the_certificate_managers_file_holds_no_variables)
+{
+	struct bundle_options options = {.provider = "vsphere"};
+	AUTO_JSON json_t *objects = NULL, *entry = NULL;
+	struct pcg_error err;
+
+	sample_write_file(dir, "cert-manager/v1.21.1/cert-manager.yaml",
+			  "kind: ConfigMap\nmetadata:\n  name: a\ndata:\n  p: \"^${NO}$$\\\\d\"\n");
+	ck_assert_int_eq(bundle_load(dir, &options, &bundle_parts[0], &objects, &entry, &err), 0);
+	ck_assert_str_eq(json_str(objects, "0.data.p"), "^${NO}$$\\d");
+	ck_assert_str_eq(json_string_value(json_object_get(
+				 json_at(objects, "0.metadata.annotations"),
+				 "cert-manager.clusterctl.cluster.x-k8s.io/version")),
+			 "v1.21.1");
+	ck_assert_ptr_null(entry);
+}
+END_TEST
+
+static const struct {
+	int part;
+	const char *name, *provider, *type, *ns;
+} entries[] = {
+	{1, "cluster-api", "cluster-api", "CoreProvider", "capi-system"},
+	{2, "bootstrap-kubeadm", "kubeadm", "BootstrapProvider", "capi-kubeadm-bootstrap-system"},
+	{3, "control-plane-kubeadm", "kubeadm", "ControlPlaneProvider",
+	 "capi-kubeadm-control-plane-system"},
+	{4, "infrastructure-vsphere", "vsphere", "InfrastructureProvider", "capv-system"},
+};
+
+START_TEST(each_provider_has_the_inventory_object_that_clusterctl_writes)
+{
+	AUTO_JSON json_t *v = json_pack("{s:s}", "VSPHERE_USERNAME", "");
+	struct bundle_options options = {.provider = "vsphere", .variables = v};
+	AUTO_JSON json_t *objects = NULL, *entry = NULL;
+	struct pcg_error err;
+
+	ck_assert_int_eq(bundle_load(dir, &options, &bundle_parts[entries[_i].part], &objects,
+				     &entry, &err),
+			 0);
+	ck_assert_str_eq(json_str(entry, "apiVersion"), "clusterctl.cluster.x-k8s.io/v1alpha3");
+	ck_assert_str_eq(json_str(entry, "kind"), "Provider");
+	ck_assert_str_eq(json_str(entry, "metadata.name"), entries[_i].name);
+	ck_assert_str_eq(json_str(entry, "metadata.namespace"), entries[_i].ns);
+	ck_assert_str_eq(json_str(entry, "providerName"), entries[_i].provider);
+	ck_assert_str_eq(json_str(entry, "type"), entries[_i].type);
+	ck_assert_str_eq(json_str(entry, "version"), _i == 3 ? "v1.17.0" : "v1.14.2");
+	ck_assert_str_eq(json_string_value(json_object_get(json_at(entry, "metadata.labels"),
+							   "clusterctl.cluster.x-k8s.io/core")),
+			 "inventory");
+}
+END_TEST
+
+static const struct {
+	const char *image, *moved;
+} images[] = {
+	{"registry.k8s.io/cluster-api/cluster-api-controller:v1.14.2",
+	 "own.example:5000/mirror/cluster-api-controller:v1.14.2"},
+	{"quay.io/jetstack/cert-manager-webhook@sha256:0a1b",
+	 "own.example:5000/mirror/cert-manager-webhook@sha256:0a1b"},
+	{"host:5000/a/b/c:v1@sha256:0a1b", "own.example:5000/mirror/c:v1@sha256:0a1b"},
+	{"plain", "own.example:5000/mirror/plain"},
+};
+
+START_TEST(images_come_from_another_repository_by_clusterctls_rule)
+{
+	AUTO_JSON json_t *d = json_pack("{s:s,s:{s:{s:{s:[{s:s}],s:[{s:s},{s:s}]}}}}", "kind",
+					"DaemonSet", "spec", "template", "spec", "initContainers",
+					"image", images[_i].image, "containers", "image",
+					images[_i].image, "name", "without");
+	AUTO_JSON json_t *list = json_array();
+
+	images_move(d, "own.example:5000/mirror/");
+	images_list(d, list);
+	ck_assert_uint_eq(json_array_size(list), 1);
+	ck_assert_str_eq(json_str(list, "0"), images[_i].moved);
+	ck_assert_str_eq(json_str(d, "spec.template.spec.initContainers.0.image"),
+			 images[_i].moved);
+}
+END_TEST
+
+START_TEST(a_bundle_is_loaded_with_its_images_moved)
+{
+	AUTO_JSON json_t *v = json_pack("{s:s}", "VSPHERE_USERNAME", "");
+	struct bundle_options options = {
+		.provider = "vsphere", .variables = v, .image_repository = "own.example"};
+	AUTO_JSON json_t *objects = NULL;
+	struct pcg_error err;
+
+	for (int i = 0; i < BUNDLE_PARTS; i++) {
+		json_decref(objects);
+		ck_assert_int_eq(
+			bundle_load(dir, &options, &bundle_parts[i], &objects, NULL, &err), 0);
+		ck_assert_ptr_eq(strstr(json_str(json_array_get(objects, 1),
+						 "spec.template.spec.containers.0.image"),
+					"own.example/"),
+				 json_str(json_array_get(objects, 1),
+					  "spec.template.spec.containers.0.image"));
+	}
+}
+END_TEST
+
+START_TEST(a_bundle_is_shown_with_versions_images_variables_and_what_is_missing)
+{
+	AUTO_JSON json_t *shown = NULL;
+	const json_t *v;
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/cluster-api/v1.14.2/core-components.yaml", dir);
+	ck_assert_int_eq(remove(path), 0);
+	shown = bundle_show(dir);
+	ck_assert_uint_eq(json_array_size(json_object_get(shown, "items")), 5);
+	ck_assert_str_eq(json_str(shown, "items.0.version"), "v1.21.1");
+	ck_assert_str_eq(json_str(shown, "items.0.images.0"), "registry.example/cert-manager");
+	ck_assert_uint_eq(json_array_size(json_at(shown, "items.0.variables")), 0);
+	ck_assert(json_bool_or(shown, "items.1.missing", false));
+	ck_assert_ptr_nonnull(strstr(json_str(shown, "items.1.from"), "Cluster API release"));
+	ck_assert_str_eq(json_str(shown, "items.4.component"), "infrastructure-vsphere");
+	v = json_at(shown, "items.4.variables");
+	ck_assert_str_eq(json_str(v, "0.name"), "LEVEL");
+	ck_assert_str_eq(json_str(v, "0.default"), "2");
+	ck_assert_str_eq(json_str(v, "1.name"), "VSPHERE_USERNAME");
+	ck_assert_ptr_null(json_str(v, "1.default"));
+	json_decref(TAKE(shown));
+	shown = bundle_show("/nonexistent");
+	ck_assert_uint_eq(json_array_size(json_object_get(shown, "items")), 5);
+	ck_assert(json_bool_or(shown, "items.4.missing", false));
 }
 END_TEST
 
@@ -177,6 +310,13 @@ int main(void)
 	tcase_add_test(t, newest_version_without_its_file_is_no_reason_to_take_an_older_one);
 	tcase_add_test(t, components_are_substituted_labelled_and_tolerate_the_control_plane);
 	tcase_add_test(t, missing_variable_is_named_with_its_file);
+	tcase_add_test(t, the_certificate_managers_file_holds_no_variables);
+	tcase_add_loop_test(t, each_provider_has_the_inventory_object_that_clusterctl_writes, 0,
+			    ARRAY_LEN(entries));
+	tcase_add_loop_test(t, images_come_from_another_repository_by_clusterctls_rule, 0,
+			    ARRAY_LEN(images));
+	tcase_add_test(t, a_bundle_is_loaded_with_its_images_moved);
+	tcase_add_test(t, a_bundle_is_shown_with_versions_images_variables_and_what_is_missing);
 	tcase_add_loop_test(t, tolerations_are_read_as_the_scheduler_does, 0,
 			    ARRAY_LEN(tolerations));
 	suite_add_tcase(s, t);

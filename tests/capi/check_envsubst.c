@@ -27,7 +27,12 @@ static const struct {
 	{"${EMPTY:-d} ${EMPTY:=d}", "d d"},
 	{"${NO:=:8443}", ":8443"},
 	{"${NO:=true}/${NO:=\"\"}", "true/\"\""},
-	{"${NO:=}|", "|"},
+	{"${USER:=}|${EMPTY:=}|", "root||"},
+	{"${USER:?d} ${USER:+d} ${NO:?d} ${NO:+d}", "root root d d"},
+	{"${NO:=a$$b\\\\c}", "a$$b\\\\c"},
+	{"${NO:=$${USER}}", "$root"},
+	{"${NO:={b}}", "{b}"},
+	{"$$$${USER} $$${USER}", "$${USER} $root"},
 	{"${NO:=a${USER}b}", "arootb"},
 	{"${NO:=${ALSO_NO:=x}}", "x"},
 	{"${USER:=${NOT_NEEDED}}", "root"},
@@ -36,7 +41,8 @@ static const struct {
 	{"some ${USER}$${var$${USER}$USER${USER}", "some root${var${USER}$USERroot"},
 	{"something $${var=${USER}}", "something ${var=root}"},
 	{"pattern: ^\\d+$", "pattern: ^\\d+$"},
-	{"a\\/b\\\\c\\n", "a/b\\c\\n"},
+	{"a\\/b\\\\c\\n", "a\\/b\\\\c\\n"},
+	{"'^[!$&\\\\'()]+$'", "'^[!$&\\\\'()]+$'"},
 };
 
 START_TEST(substitutes_as_clusterctl_does)
@@ -64,7 +70,10 @@ static const struct {
 	{"${USER:=x", "without its end"},
 	{"${}", "without a name"},
 	{"${USER^^}", "not known"},
-	{"${USER:?stop}", "not known"},
+	{"${USER-x}", "not known"},
+	{"${USER:1}", "not known"},
+	{"${#USER}", "without a name"},
+	{"${NO:=}", "no value for 1 variable: NO"},
 	{"${USER/a/b}", "not known"},
 };
 
@@ -82,6 +91,20 @@ START_TEST(names_what_cannot_be_substituted)
 	ck_assert_ptr_nonnull(strstr(err.text, "file.yaml"));
 	ck_assert_str_ne(err.remedy, "");
 	buf_free(&out);
+}
+END_TEST
+
+START_TEST(says_what_a_text_asks_for)
+{
+	static const char text[] = "${B} ${A:=x} ${A:=y} ${C:-${D:=$$}}\n${A} $${NOT} ${ E }";
+	AUTO_JSON json_t *asked = NULL, *want = NULL;
+	struct pcg_error err;
+
+	want = json_pack("[{s:s,s:n},{s:s,s:n},{s:s,s:s},{s:s,s:s},{s:s,s:n}]", "name", "B",
+			 "default", "name", "A", "default", "name", "D", "default", "$$", "name",
+			 "C", "default", "${D:=$$}", "name", "E", "default");
+	ck_assert_int_eq(envsubst_variables(text, strlen(text), "f", &asked, &err), 0);
+	ck_assert(json_equal(want, asked));
 }
 END_TEST
 
@@ -110,6 +133,7 @@ int main(void)
 
 	tcase_add_loop_test(t, substitutes_as_clusterctl_does, 0, ARRAY_LEN(substituted));
 	tcase_add_loop_test(t, names_what_cannot_be_substituted, 0, ARRAY_LEN(refused));
+	tcase_add_test(t, says_what_a_text_asks_for);
 	tcase_add_test(t, endless_nesting_is_refused);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);

@@ -55,6 +55,7 @@ START_TEST(stages_come_in_order_each_available_before_the_next)
 					     "bootstrap-kubeadm",
 					     "control-plane-kubeadm",
 					     "infrastructure-vsphere",
+					     "inventory",
 					     "addons"};
 	AUTO_JSON json_t *in = input();
 	char line[128];
@@ -95,6 +96,38 @@ START_TEST(components_are_sent_substituted_and_profiles_as_they_stand)
 	d = fake_api_get(rig.api, "/apis/apps/v1/namespaces/kube-system/deployments/addon");
 	ck_assert_ptr_null(json_at(d, "spec.template.spec.tolerations"));
 	ck_assert_ptr_null(fake_api_get(rig.api, "/api/v1/namespaces/old"));
+}
+END_TEST
+
+START_TEST(clusterctl_would_know_the_components)
+{
+	AUTO_JSON json_t *in = input();
+	const json_t *p;
+
+	ck_assert_msg(install(in), "%s", rig.err.text);
+	p = fake_api_get(rig.api, "/apis/clusterctl.cluster.x-k8s.io/v1alpha3/namespaces/"
+				  "capv-system/providers/infrastructure-vsphere");
+	ck_assert_str_eq(json_str(p, "version"), "v1.17.0");
+	ck_assert_ptr_nonnull(fake_api_get(
+		rig.api, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
+			 "providers.clusterctl.cluster.x-k8s.io"));
+}
+END_TEST
+
+START_TEST(images_come_from_the_sites_own_repository)
+{
+	AUTO_JSON json_t *in = input();
+	const json_t *d;
+
+	json_object_set_new(in, "imageRepository", json_string("own.example/mirror"));
+	ck_assert_msg(install(in), "%s", rig.err.text);
+	d = fake_api_get(rig.api,
+			 "/apis/apps/v1/namespaces/capv-system/deployments/capv-system-manager");
+	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.image"),
+			 "own.example/mirror/capv-system");
+	d = fake_api_get(rig.api, "/apis/apps/v1/namespaces/kube-system/deployments/addon");
+	ck_assert_ptr_null(strstr(json_str_or(d, "spec.template.spec.containers.0.image", ""),
+				  "own.example"));
 }
 END_TEST
 
@@ -163,6 +196,8 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, stages_come_in_order_each_available_before_the_next);
 	tcase_add_test(t, components_are_sent_substituted_and_profiles_as_they_stand);
+	tcase_add_test(t, clusterctl_would_know_the_components);
+	tcase_add_test(t, images_come_from_the_sites_own_repository);
 	tcase_add_test(t, installing_again_arrives_at_the_same);
 	tcase_add_test(t, nothing_is_sent_when_a_file_is_wrong);
 	tcase_add_test(t, cancelled_at_any_time_it_never_calls_back);

@@ -372,6 +372,9 @@ static struct answer resources(const char *version)
 		{"v1", "ConfigMap", "configmaps", true},
 		{"apps/v1", "Deployment", "deployments", true},
 		{"apps/v1", "DaemonSet", "daemonsets", true},
+		{"apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions",
+		 false},
+		{"clusterctl.cluster.x-k8s.io/v1alpha3", "Provider", "providers", true},
 	};
 	json_t *list = json_array();
 
@@ -411,10 +414,12 @@ static struct answer get(struct fake_api *f, const char *path, const char *selec
 
 	if (o)
 		return (struct answer){200, json_deep_copy(o)};
-	if (strcmp(path, "/api/v1") == 0 || strcmp(path, "/apis/apps/v1") == 0)
-		return resources(strcmp(path, "/api/v1") ? "apps/v1" : "v1");
+	if (strcmp(path, "/api/v1") == 0)
+		return resources("v1");
 	if (strncmp(path, "/apis/", 6) == 0 && !strchr(path + 6, '/'))
 		return api_group(path);
+	if (strncmp(path, "/apis/", 6) == 0 && !strchr(strchr(path + 6, '/') + 1, '/'))
+		return resources(path + 6);
 	for (const char *c = ns ? ns + 12 : path; *c; c++)
 		slashes += *c == '/';
 	if ((ns && slashes == 1) || (!ns && slashes == (strncmp(path, "/apis", 5) == 0 ? 4 : 3)))
