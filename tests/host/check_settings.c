@@ -161,7 +161,8 @@ static const struct {
 	  "proxy = { http = \"x\"; https = \"y\"; no_proxy = \"a/b\"; ca_file = \"~/none.pem\"; };\n"
 	  "worker = { idle_s = 0; };\nlog_level = \"loud\";\ncolour = \"red\";\n",
 	  C "3: setting worker.idle_s: is out of range; allowed: a whole number from 1 to 86400\n"
-	  C "5: setting colour: unknown; allowed: state_dir, plugins_dir, policy_dir, bundle_dir, socket, "
+	  C "5: setting colour: unknown; allowed: state_dir, plugins_dir, policy_dir, bundle_dir, "
+	    "bundle_image_repository, socket, "
 	    "log_level, plane.url, plane.ca_file, plane.pairing_code_file, proxy.http, proxy.https, "
 	    "proxy.no_proxy, proxy.ca_file, limits.account_connections, limits.take_back_s, "
 	    "limits.release_s, worker.idle_s\n"

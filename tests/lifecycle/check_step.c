@@ -171,6 +171,7 @@ START_TEST(a_clock_that_jumps_forward_does_not_lead_to_the_forced_way)
 {
 	go_to(LC_TASK_NONE);
 	instruct(2, LC_ABSENT);
+	done();
 	now += 1000 * settings.take_back_ms;
 	go_wrong(PCG_CLASS_RETRY, "no route to host");
 	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
@@ -182,6 +183,7 @@ START_TEST(a_gateway_that_was_away_asks_the_cluster_for_the_set_time_again)
 {
 	go_to(LC_TASK_NONE);
 	instruct(2, LC_ABSENT);
+	done();
 	s.busy = false;
 	mono += 10 * settings.take_back_ms;
 	event(LC_EV_STARTED);
@@ -217,6 +219,7 @@ START_TEST(a_cluster_that_does_not_answer_says_when_the_delete_goes_on_without_i
 
 	go_to(LC_TASK_NONE);
 	instruct(2, LC_ABSENT);
+	done();
 	pcg_fail(&err, PCG_CLASS_RETRY, "", "no route to host");
 	e.now_ms = ++now;
 	e.mono_ms = ++mono;
