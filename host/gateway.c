@@ -37,6 +37,8 @@ static void load_meta(void *arg, const char *key, const char *value)
 		keep(&g->plane_id, value);
 	else if (!strcmp(key, "cursor"))
 		g->cursor = strtoll(value, NULL, 10);
+	else if (!strcmp(key, "reported"))
+		g->reported = strtoll(value, NULL, 10);
 }
 
 static void load_secret(void *arg, const char *account, const char *name, struct secret *value)
@@ -253,6 +255,7 @@ int gateway_start_link(struct gateway *g, struct pcg_error *err)
 		.key_pem = g->key,
 		.plane_id = g->plane_id,
 		.cursor = g->cursor,
+		.reported = g->reported,
 	};
 	int r = settings_pem(g->conf, "plane.ca_file", &ca, err);
 

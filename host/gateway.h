@@ -33,7 +33,7 @@ struct gateway {
 	/* identity, as the store has it */
 	char *uid, *cert_pem, *plane_ca, *plane_id;
 	struct secret *key;
-	int64_t cursor;
+	int64_t cursor, reported;
 	json_t *secrets; /* account -> name -> value; secret */
 	struct query *queries; /* of the plane, waiting for a provider */
 	int64_t started_ms;

@@ -133,9 +133,14 @@ static json_t *on_reports(void *arg, size_t max)
 	return lifecycle_reports(((struct gateway *)arg)->lifecycle, max);
 }
 
-static void on_reported(void *arg, const json_t *seqs)
+static void on_refused(void *arg, const json_t *refused)
 {
-	lifecycle_reported(((struct gateway *)arg)->lifecycle, seqs);
+	lifecycle_refused(((struct gateway *)arg)->lifecycle, refused);
+}
+
+static void on_reported(void *arg, const json_t *seqs, int64_t reported)
+{
+	lifecycle_reported(((struct gateway *)arg)->lifecycle, seqs, reported);
 }
 
 static void certificate_stored(void *arg)
@@ -172,7 +177,8 @@ static void on_state(void *arg, const json_t *state)
 void gateway_link_hooks(struct gateway *g, struct link_hooks *h)
 {
 	*h = (struct link_hooks){ .arg = g, .batch = on_batch, .query = on_query,
-				  .reports = on_reports, .reported = on_reported,
+				  .reports = on_reports, .refused = on_refused,
+				  .reported = on_reported,
 				  .certificate = on_certificate, .state = on_state };
 }
 

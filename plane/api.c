@@ -216,7 +216,7 @@ static const struct api_route *find_route(struct api_call *c, bool *path_known)
 	static const struct api_route *const tables[] = { api_tenant_routes,     api_overlord_routes,
 							  api_account_routes,    api_profile_routes,
 							  api_cloudconfig_routes, api_feature_routes,
-							  api_cluster_routes };
+							  api_cluster_routes,     api_found_routes };
 
 	*path_known = false;
 	for (size_t i = 0; i < ARRAY_LEN(tables); i++)

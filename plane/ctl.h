@@ -19,7 +19,7 @@ struct ctl {
 	bool json;
 	const char *file;          /* -f */
 	const char *password_file;
-	const char *overlord, *cloud, *name, *until;
+	const char *overlord, *cloud, *name, *until, *account;
 	bool force, no_validate;
 	int64_t timeout_s;
 	/* the connection */
@@ -60,6 +60,8 @@ int ctl_gateway_list(struct ctl *c, const char *arg);
 int ctl_pair(struct ctl *c, const char *arg);
 int ctl_account_add(struct ctl *c, const char *arg);
 int ctl_account_validate(struct ctl *c, const char *arg);
+/* By uid or name; a new reference. */
+int ctl_find_account(struct ctl *c, const char *arg, json_t **found);
 int ctl_account_list(struct ctl *c, const char *arg);
 int ctl_profile_add(struct ctl *c, const char *arg);
 int ctl_profile_list(struct ctl *c, const char *arg);
@@ -69,5 +71,7 @@ int ctl_cluster_get(struct ctl *c, const char *arg);
 int ctl_cluster_watch(struct ctl *c, const char *arg);
 int ctl_cluster_kubeconfig(struct ctl *c, const char *arg);
 int ctl_cluster_delete(struct ctl *c, const char *arg);
+int ctl_cluster_found(struct ctl *c, const char *arg);
+int ctl_cluster_adopt(struct ctl *c, const char *arg);
 
 #endif

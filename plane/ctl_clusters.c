@@ -259,3 +259,37 @@ int ctl_cluster_delete(struct ctl *c, const char *arg)
 		printf("cluster %s is being deleted\n", json_str_or(cluster, "name", ""));
 	return r;
 }
+
+int ctl_cluster_found(struct ctl *c, const char *arg)
+{
+	static const char *const columns[] = { "UID", "NAME", "CLOUD", "PHASE", "ACCOUNT", "GATEWAY", NULL };
+	static const char *const paths[] = { "metadata.uid",		"metadata.name", "spec.cloudType",
+					     "status.phase",		"spec.cloudAccountName",
+					     "metadata.annotations.overlordUid", NULL };
+	struct ctl_reply reply;
+	int r = ctl_call(c, "GET", "/v1/pcg/clusters/found", NULL, 0, &reply);
+
+	if (!r)
+		r = ctl_print_list(c, json_object_get(reply.json, "items"), columns, paths);
+	ctl_reply_free(&reply);
+	return r;
+}
+
+int ctl_cluster_adopt(struct ctl *c, const char *arg)
+{
+	AUTO_JSON json_t *account = NULL, *body = json_object();
+	struct ctl_reply reply;
+	char path[128];
+	int r = c->account ? ctl_find_account(c, c->account, &account) : CTL_DONE;
+
+	if (r)
+		return r;
+	if (account)
+		json_put_str(body, "cloudAccountUid", json_str(account, "metadata.uid"));
+	snprintf(path, sizeof(path), "/v1/pcg/clusters/found/%.64s/adopt", arg);
+	r = ctl_call(c, "POST", path, body, 0, &reply);
+	ctl_reply_free(&reply);
+	if (!r && !c->json)
+		printf("cluster %s is adopted\n", arg);
+	return r;
+}

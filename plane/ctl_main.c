@@ -30,6 +30,9 @@ static const char help[] =
 	"  cluster kubeconfig NAME|UID\n"
 	"  cluster delete NAME|UID [--force]         --force: of a delete that has not ended after a quarter of\n"
 	"                                            an hour; the cluster itself is asked no more\n"
+	"  cluster found                             clusters that only their gateway knows, since this plane's database\n"
+	"                                            is a backup that is older than they are\n"
+	"  cluster adopt UID [--account NAME|UID]    takes such a cluster back; --account: the one that it had is gone too\n"
 	"\n"
 	"  -f, --file FILE        the body of the API's request, JSON or YAML; -: standard input. cloudAccountUid and a\n"
 	"                         profile's uid may be names; cloudType in it names the cloud\n"
@@ -61,15 +64,18 @@ static const struct command {
 	{ "cluster", "watch", true, true, ctl_cluster_watch },
 	{ "cluster", "kubeconfig", true, true, ctl_cluster_kubeconfig },
 	{ "cluster", "delete", true, true, ctl_cluster_delete },
+	{ "cluster", "found", false, false, ctl_cluster_found },
+	{ "cluster", "adopt", true, true, ctl_cluster_adopt },
 };
 
-enum { OPT_OVERLORD = 256, OPT_NAME, OPT_CLOUD, OPT_PASSWORD, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE,
+enum { OPT_OVERLORD = 256, OPT_NAME, OPT_ACCOUNT, OPT_CLOUD, OPT_PASSWORD, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE,
        OPT_OUTPUT, OPT_STATE, OPT_URL, OPT_HELP, OPT_VERSION };
 
 static const struct option options[] = {
 	{ "file", 1, NULL, 'f' },
 	{ "overlord", 1, NULL, OPT_OVERLORD },
 	{ "name", 1, NULL, OPT_NAME },
+	{ "account", 1, NULL, OPT_ACCOUNT },
 	{ "cloud", 1, NULL, OPT_CLOUD },
 	{ "password-file", 1, NULL, OPT_PASSWORD },
 	{ "no-validate", 0, NULL, OPT_NOVALIDATE },
@@ -110,6 +116,7 @@ static int take_option(struct ctl *c, int o)
 	case 'f': c->file = optarg; break;
 	case OPT_OVERLORD: c->overlord = optarg; break;
 	case OPT_NAME: c->name = optarg; break;
+	case OPT_ACCOUNT: c->account = optarg; break;
 	case OPT_CLOUD: c->cloud = optarg; break;
 	case OPT_PASSWORD: c->password_file = optarg; break;
 	case OPT_NOVALIDATE: c->no_validate = true; break;

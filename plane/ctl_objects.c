@@ -193,7 +193,7 @@ int ctl_account_add(struct ctl *c, const char *arg)
 }
 
 /* By uid or name. *found: the summary's item, a new reference. */
-static int find_account(struct ctl *c, const char *arg, json_t **found)
+int ctl_find_account(struct ctl *c, const char *arg, json_t **found)
 {
 	AUTO_JSON json_t *items = NULL;
 	json_t *a;
@@ -215,7 +215,7 @@ static int validate_stored(struct ctl *c, const char *arg)
 {
 	AUTO_JSON json_t *account = NULL;
 	AUTO_JSON json_t *body = NULL;
-	int r = find_account(c, arg, &account);
+	int r = ctl_find_account(c, arg, &account);
 
 	if (r)
 		return r;
@@ -331,7 +331,7 @@ int ctl_cluster_create(struct ctl *c, const char *arg)
 	int r = ctl_read_file(c, &doc);
 
 	if (!r)
-		r = find_account(c, json_str_or(doc, "spec.cloudAccountUid", ""), &account);
+		r = ctl_find_account(c, json_str_or(doc, "spec.cloudAccountUid", ""), &account);
 	if (!r)
 		r = name_profiles(c, doc);
 	if (r)

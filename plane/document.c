@@ -247,6 +247,7 @@ int document_build(struct plane *p, const json_t *cluster, json_t **out, struct 
 	json_object_set_new(doc, "cloudConfig", object_or_empty(json_object_get(spec, "cloudConfig")));
 	json_object_set_new(doc, "sshKeys", strings(json_at(spec, "cloudConfig.sshKeys")));
 	json_object_set_new(doc, "ntpServers", strings(json_at(spec, "cloudConfig.ntpServers")));
+	json_object_set_new(doc, "request", json_deep_copy(spec));
 	add_endpoint(spec, doc);
 	if (strcmp(cloud, "vsphere") == 0)
 		check_vsphere(spec, doc, problems);

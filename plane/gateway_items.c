@@ -57,6 +57,7 @@ static int load_items(struct plane *p, const char *gateway, int64_t after, int l
 /* What the gateway needs to take the cluster over comes with it, as last reported. */
 static int cluster_document(struct plane *p, const char *uid, json_t **doc, struct pcg_error *err)
 {
+	AUTO_JSON json_t *status = NULL;
 	json_t *recovery = NULL;
 	int r = rows_get(p, ROWS_DOCUMENT, uid, doc, err);
 
@@ -66,6 +67,10 @@ static int cluster_document(struct plane *p, const char *uid, json_t **doc, stru
 	if (r < 0)
 		return r;
 	json_object_set_new(*doc, "recovery", recovery ? recovery : json_null());
+	r = rows_get(p, ROWS_STATUS, uid, &status, err);
+	if (r < 0)
+		return r;
+	json_object_set_new(*doc, "hasKubeConfig", json_boolean(json_bool_or(status, "hasKubeConfig", false)));
 	json_put_str(*doc, "planeUrl", p->url);
 	json_put_str(*doc, "planeCa", p->ca_pem);
 	return 0;
@@ -135,7 +140,7 @@ int gateway_items(struct plane *p, const char *gateway, int64_t *cursor, json_t 
 }
 
 /* Above whatever the lost database had counted to. */
-static void raise_document(json_t *doc)
+void gateway_raise(json_t *doc)
 {
 	int64_t next = json_int_or(doc, "generation", 0) + 1, now_s = clock_wall_ms() / 1000;
 
@@ -150,7 +155,7 @@ static int raise_generation(struct plane *p, const char *kind, const char *uid, 
 
 	if (r <= 0)
 		return r;
-	raise_document(doc);
+	gateway_raise(doc);
 	if (cluster)
 		return rows_put(p, ROWS_DOCUMENT, uid, "", "", doc, err);
 	return rows_put(p, ROWS_ACCOUNT, uid, json_str_or(doc, "metadata.name", ""),

@@ -7,8 +7,11 @@
 #include "core/log.h"
 #include "plane/api.h"
 #include "plane/clusters.h"
+#include "plane/found.h"
 #include "plane/rows.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define REPORTS_MAX 64
@@ -24,7 +27,8 @@ static bool phase_known(const char *phase)
 	return false;
 }
 
-/* Each returns 0, or negative; PCG_ECONFLICT is a refusal, all else a fault of ours. */
+/* Each returns 0, or negative; PCG_ECONFLICT is a refusal, PCG_ENOTFOUND one of a cluster that is not known here,
+ * all else a fault of ours. */
 typedef int (*report_fn)(struct plane *p, const char *gateway, json_t *cluster, json_t *status,
 			 const json_t *doc, struct pcg_error *err);
 
@@ -129,6 +133,27 @@ static int take_gateway_status(struct plane *p, const char *gateway, const json_
 			err);
 }
 
+int gateway_reported(struct plane *p, const char *uid, int64_t *seq, struct pcg_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	char name[96];
+	int r;
+
+	snprintf(name, sizeof(name), "reported/%s", uid);
+	r = rows_meta_get(p, name, &text, err);
+	*seq = text ? strtoll(text, NULL, 10) : 0;
+	return r;
+}
+
+int gateway_reported_put(struct plane *p, const char *uid, int64_t seq, struct pcg_error *err)
+{
+	char name[96], text[32];
+
+	snprintf(name, sizeof(name), "reported/%s", uid);
+	snprintf(text, sizeof(text), "%lld", (long long)seq);
+	return rows_meta_put(p, name, text, err);
+}
+
 static int take_cluster_report(struct plane *p, const char *gateway, report_fn fn, const json_t *doc,
 			       struct pcg_error *err)
 {
@@ -140,7 +165,7 @@ static int take_cluster_report(struct plane *p, const char *gateway, report_fn f
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return pcg_fail(err, PCG_CLASS_CONFLICT, "", "cluster '%.64s' does not exist here", uid);
+		return pcg_fail(err, PCG_CLASS_NOT_FOUND, "", "cluster '%.64s' does not exist here", uid);
 	if (strcmp(json_str_or(cluster, "overlord", ""), gateway) != 0)
 		return pcg_fail(err, PCG_CLASS_CONFLICT, "", "cluster %s belongs to another gateway", uid);
 	if (json_object_get(cluster, "deletedAt"))
@@ -157,24 +182,44 @@ static int take(struct plane *p, const char *gateway, const json_t *report, stru
 		return pcg_fail(err, PCG_CLASS_CONFLICT, "", "doc is not an object");
 	if (strcmp(kind, "gateway.status") == 0)
 		return take_gateway_status(p, gateway, doc, err);
+	if (strcmp(kind, "cluster.found") == 0)
+		return found_take(p, gateway, doc, err);
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (strcmp(kind, kinds[i].kind) == 0)
 			return take_cluster_report(p, gateway, kinds[i].fn, doc, err);
 	return pcg_fail(err, PCG_CLASS_CONFLICT, "", "kind '%.64s' is not one of this protocol", kind);
 }
 
+static json_t *refusal(const json_t *seq, int r, const struct pcg_error *why)
+{
+	json_t *o = json_object();
+
+	if (seq)
+		json_object_set(o, "seq", (json_t *)seq);
+	json_put_str(o, "text", why->text);
+	if (r == PCG_ENOTFOUND)
+		json_put_str(o, "code", "ClusterUnknown");
+	return o;
+}
+
 static int take_all(struct plane *p, const char *gateway, const json_t *reports, json_t *acked,
 		    json_t *refused, struct pcg_error *err)
 {
+	int64_t reported, last;
 	json_t *report;
 	size_t i;
+	int got = gateway_reported(p, gateway, &reported, err);
+
+	if (got)
+		return got;
+	last = reported;
 
 	json_array_foreach((json_t *)reports, i, report) {
 		const json_t *seq = json_object_get(report, "seq");
 		int r = take(p, gateway, report, err);
 
-		if (r == PCG_ECONFLICT) {
-			json_array_append_new(refused, json_pack("{s:O?,s:s}", "seq", seq, "text", err->text));
+		if (r == PCG_ECONFLICT || r == PCG_ENOTFOUND) {
+			json_array_append_new(refused, refusal(seq, r, err));
 			log_warn("report_refused", LS("gateway", gateway),
 				 LS("kind", json_str_or(report, "kind", "")), LS("cause", err->text));
 		} else if (r < 0) {
@@ -182,8 +227,10 @@ static int take_all(struct plane *p, const char *gateway, const json_t *reports,
 		}
 		if (seq)
 			json_array_append(acked, (json_t *)seq);
+		if (json_integer_value(seq) > last)
+			last = json_integer_value(seq);
 	}
-	return 0;
+	return last > reported ? gateway_reported_put(p, gateway, last, err) : 0;
 }
 
 int gateway_reports(struct plane *p, struct http_exchange *x, const struct gateway_row *row,

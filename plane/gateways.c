@@ -39,6 +39,7 @@ struct gateway {
 	json_t *ready;        /* items of its answer, which the open transaction records as sent */
 	int64_t ready_cursor;
 	bool resync;          /* its answer begins one */
+	bool lost;            /* one that it must be told of, even when there is nothing to send */
 	bool dirty;
 	bool drop;            /* what waits came with a certificate that is refused now */
 	int64_t contact_ms, saved_ms;
@@ -173,7 +174,7 @@ static void answer(struct gateway *gw, int64_t cursor, json_t *items)
 		if (q->doc)
 			json_array_append_new(queries, TAKE(q->doc));
 	reply = json_pack("{s:s,s:b,s:I,s:o,s:O}", "planeId", gw->p->id, "resync",
-			  gw->resync && json_array_size(items), "cursor", (json_int_t)cursor, "items", items,
+			  gw->resync && (json_array_size(items) || gw->lost), "cursor", (json_int_t)cursor, "items", items,
 			  "queries", queries);
 	FAULT_POINT("plane.before_instructions_reply");
 	http_exchange_reply_json(x, 200, reply);
@@ -220,7 +221,7 @@ static int prepare(struct gateway *gw, struct pcg_error *err)
 static void send_ready(struct gateway *gw)
 {
 	gw->dirty = false;
-	if (!json_array_size(gw->ready) && !has_query(gw)) {
+	if (!json_array_size(gw->ready) && !has_query(gw) && !gw->lost) {
 		unready(gw);
 		return;
 	}
@@ -454,7 +455,7 @@ static int drop_released(struct gateway *gw, struct pcg_error *err)
 		       "si", gw->uid, gw->cursor);
 }
 
-static int begin_resync(struct gateway *gw, bool raised, struct pcg_error *err)
+static int begin_resync(struct gateway *gw, bool raised, int64_t reported, struct pcg_error *err)
 {
 	struct plane *p = gw->p;
 	int r = db_begin(p->db, err);
@@ -464,6 +465,8 @@ static int begin_resync(struct gateway *gw, bool raised, struct pcg_error *err)
 	r = gateway_resequence(p, gw->uid, raised, err);
 	if (!r)
 		r = db_exec(p->db, err, "UPDATE gateways SET acked=0 WHERE uid=?", "s", gw->uid);
+	if (!r)
+		r = gateway_reported_put(p, gw->uid, reported, err);
 	FAULT_POINT("plane.before_cursor_commit");
 	if (!r)
 		r = db_commit(p->db, err);
@@ -474,20 +477,26 @@ static int begin_resync(struct gateway *gw, bool raised, struct pcg_error *err)
 }
 
 /* Takes the cursor for what it is: an acknowledgement, the wish for everything, or one that this
- * database never gave. An acknowledgement by itself is worth no commit: it is noted with what is sent next. */
-static int take_cursor(struct gateway *gw, const struct gateway_row *row, int64_t cursor, bool same_plane,
-		       struct pcg_error *err)
+ * database never gave; it has also lost something when the gateway was acknowledged a report that is not in it. An acknowledgement by itself is worth no commit: it is noted with what is sent next. */
+static int take_cursor(struct gateway *gw, const struct gateway_row *row, int64_t cursor, int64_t reported,
+		       bool same_plane, struct pcg_error *err)
 {
 	bool known = same_plane && (cursor == row->acked || cursor == row->sent);
-	int r;
+	int64_t have = 0;
+	int r = gateway_reported(gw->p, gw->uid, &have, err);
 
+	if (r)
+		return r;
+	known = known && reported <= have;
 	gw->resync = cursor == 0 || !known;
+	gw->lost = cursor != 0 && !known;
 	gw->cursor = gw->resync ? 0 : cursor;
 	if (!gw->resync)
 		return drop_released(gw, err);
-	r = begin_resync(gw, cursor != 0, err);
+	r = begin_resync(gw, cursor != 0, reported, err);
 	if (!r && cursor)
-		log_warn("gateway_resync", LS("gateway", gw->uid), LI("cursor", cursor));
+		log_warn("gateway_resync", LS("gateway", gw->uid), LI("cursor", cursor),
+			 LI("reported", reported), LI("reported_here", have));
 	return r;
 }
 
@@ -496,18 +505,19 @@ static int poll(struct plane *p, struct http_exchange *x, const struct gateway_r
 {
 	struct gateway *gw = find(p, row->uid, true);
 	int64_t cursor = query_number(x, "cursor", 0), wait_s = query_number(x, "wait", 25);
+	int64_t reported = query_number(x, "reported", 0);
 	const char *plane = http_exchange_query(x, "plane");
 	int r;
 
-	if (cursor < 0 || wait_s < 0 || wait_s > WAIT_MAX_S) {
+	if (cursor < 0 || reported < 0 || wait_s < 0 || wait_s > WAIT_MAX_S) {
 		api_answer_error(x, 400, "InvalidRequest",
-				 "cursor must be a number from 0 on, wait one from 0 to 55", NULL);
+				 "cursor and reported must be numbers from 0 on, wait one from 0 to 55", NULL);
 		return 0;
 	}
 	if (gw->waiting)
 		answer(gw, gw->cursor, json_array());
 	contact(gw);
-	r = take_cursor(gw, row, cursor, !plane || !*plane || strcmp(plane, p->id) == 0, err);
+	r = take_cursor(gw, row, cursor, reported, !plane || !*plane || strcmp(plane, p->id) == 0, err);
 	if (r)
 		return r;
 	gw->waiting = x;

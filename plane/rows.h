@@ -23,6 +23,7 @@
 #define ROWS_DNSMAP "dnsmap"           /* overlord */
 #define ROWS_APIKEY "apikey"           /* user; name is the key's hash */
 #define ROWS_TOKEN "token"             /* user; uid is the token's hash */
+#define ROWS_FOUND "found"             /* overlord; a cluster that only its gateway knows; secret "found" */
 #define ROWS_FORWARD "forward"         /* migrated overlord; parent: its successor */
 
 extern const char rows_schema[];

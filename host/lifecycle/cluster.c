@@ -45,8 +45,8 @@ void cluster_set_spec(struct cluster *c, const json_t *spec)
 	json_wipe(c->spec);
 	c->spec = json_deep_copy(spec);
 	c->spec_dirty = true;
-	if (json_object_get(c->spec, "recovery"))
-		json_object_del(c->spec, "recovery");
+	json_object_del(c->spec, "recovery");
+	json_object_del(c->spec, "hasKubeConfig");
 	replace(&c->name, json_str_or(spec, "name", c->uid));
 	replace(&c->tenant, json_str(spec, "tenant"));
 	replace(&c->project, json_str(spec, "project"));
@@ -200,6 +200,8 @@ static json_t *conditions_view(const struct cluster *c)
 
 	if (c->lc.phase != LC_RUNNING && c->lc.phase != LC_DELETED)
 		json_array_append_new(list, condition_view(c));
+	if (cluster_unknown(c))
+		json_array_append_new(list, cluster_unknown_condition(c));
 	if (health && c->lc.phase == LC_RUNNING)
 		json_array_append_new(
 			list, json_pack("{s:s,s:s,s:O?,s:n,s:s,s:n}", "type", "Healthy", "status", "True",
@@ -255,5 +257,6 @@ json_t *cluster_public_spec(const struct cluster *c)
 
 	json_object_del(copy, "recovery");
 	json_object_del(copy, "problems");
+	json_object_del(copy, "request");
 	return copy;
 }

@@ -55,6 +55,7 @@ struct cluster {
 	struct secret *kubeconfig; /* while the cluster is made: the plane and the cluster get the same */
 	struct removal *removals; /* machines on their way out */
 	unsigned empty;           /* inventories in a row that found nothing */
+	bool known_again;         /* the instruction that the plane knows it by is being made durable */
 	struct pcg_error worst;   /* of the removals; no text: none */
 };
 
@@ -124,6 +125,18 @@ void cluster_left(struct cluster *c, const json_t *items);
 void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, const char *key, json_t *doc);
 void report_cluster_status(struct cluster *c, struct store_batch *b);
 void report_cluster_recovery(struct cluster *c, struct store_batch *b);
+/* Nothing when its keys or its endpoint are not known. */
+void report_cluster_kubeconfig(struct cluster *c, struct store_batch *b);
+
+/* unknown.c: clusters that the plane has forgotten, since its database came from a backup */
+bool cluster_unknown(const struct cluster *c);
+void cluster_unknown_begin(struct cluster *c, const char *text); /* the plane refused a report about it */
+void cluster_unknown_end(struct cluster *c, struct store_batch *b);
+json_t *cluster_unknown_condition(const struct cluster *c);
+/* The plane does not know what it was told, or what it has told: everything is told again. */
+void lifecycle_retell(struct lifecycle *l, struct store_batch *b);
+/* What an instruction shows to be missing in the plane. */
+void cluster_retell(struct cluster *c, const json_t *document, struct store_batch *b);
 
 /* tasks */
 void task_start(struct cluster *c);

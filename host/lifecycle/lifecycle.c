@@ -327,7 +327,20 @@ static void take_cluster(struct lifecycle *l, const json_t *item, struct feed_gr
 		return;
 	cluster_set_spec(c, doc);
 	e.desired = desired;
+	cluster_unknown_end(c, g->batch);
+	cluster_retell(c, doc, g->batch);
 	cluster_feed(c, &e, g);
+}
+
+/* What waited for the plane to know it. */
+static void nudge_known_again(struct lifecycle *l, const json_t *item)
+{
+	struct cluster *c = cluster_find(l, json_str_or(item, "uid", ""));
+
+	if (!c || !c->known_again)
+		return;
+	c->known_again = false;
+	cluster_nudge(c);
 }
 
 static void on_taken(void *arg)
@@ -355,6 +368,8 @@ void lifecycle_take(struct lifecycle *l, const json_t *batch,
 	t->arg = arg;
 	t->cursor = json_int_or(batch, "cursor", 0);
 	t->group.batch = store_batch_new(l->spec.store);
+	if (json_bool_or(batch, "resync", false))
+		lifecycle_retell(l, t->group.batch);
 	json_array_foreach(json_object_get(batch, "items"), i, item) {
 		const char *kind = json_str_or(item, "kind", "");
 
@@ -363,6 +378,7 @@ void lifecycle_take(struct lifecycle *l, const json_t *batch,
 			json_array_append(changed, item);
 		} else if (!strcmp(kind, "cluster")) {
 			take_cluster(l, item, &t->group);
+			json_array_append(changed, item);
 		} else {
 			log_warn("instruction_kind_unknown", LS("kind", kind));
 		}
@@ -376,10 +392,12 @@ void lifecycle_take(struct lifecycle *l, const json_t *batch,
 		const char *uid = json_str_or(item, "uid", "");
 		json_t *doc = json_object_get(l->accounts, uid);
 
-		if (!doc)
-			continue;
-		provider_account_set(l->spec.providers, doc);
-		for_account(l, uid);
+		if (!strcmp(json_str_or(item, "kind", ""), "cluster")) {
+			nudge_known_again(l, item);
+		} else if (doc) {
+			provider_account_set(l->spec.providers, doc);
+			for_account(l, uid);
+		}
 	}
 	feed_group_submitted(&t->group);
 }

@@ -61,7 +61,10 @@ void lifecycle_take(struct lifecycle *l, const json_t *batch, void (*stored)(voi
 
 /* The queue to the plane. */
 json_t *lifecycle_reports(struct lifecycle *l, size_t max);
-void lifecycle_reported(struct lifecycle *l, const json_t *seqs);
+/* Before lifecycle_reported: those that the plane will not have, [{"seq","text","code"?}]. */
+void lifecycle_refused(struct lifecycle *l, const json_t *refused);
+/* reported: the highest seq that the plane ever had. */
+void lifecycle_reported(struct lifecycle *l, const json_t *seqs, int64_t reported);
 /* Adds a report of the gateway itself. */
 void lifecycle_report(struct lifecycle *l, const char *kind, const char *key, json_t *doc);
 

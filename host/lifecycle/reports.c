@@ -91,6 +91,20 @@ void report_cluster_recovery(struct cluster *c, struct store_batch *b)
 			     (json_int_t)c->lc.generation, "recovery", json_deep_copy(c->recovery)));
 }
 
+void report_cluster_kubeconfig(struct cluster *c, struct store_batch *b)
+{
+	AUTO_FREE char *key = NULL;
+	struct pcg_error err;
+
+	if (task_kubeconfig(c, &err))
+		return;
+	if (asprintf(&key, "kubeconfig/%s", c->uid) < 0)
+		abort();
+	report_add(c->l, b, "cluster.kubeconfig", key,
+		   json_pack("{s:s,s:s}", "uid", c->uid, "kubeconfig",
+			     secret_data(c->kubeconfig)));
+}
+
 void lifecycle_load_report(struct lifecycle *l, int64_t seq, const char *kind, const char *key,
 			   json_t *doc)
 {
@@ -118,23 +132,76 @@ json_t *lifecycle_reports(struct lifecycle *l, size_t max)
 	return list;
 }
 
-static void acknowledged(struct lifecycle *l, const json_t *report)
+/* The cluster whose task waits for this report; NULL: none. */
+static struct cluster *waiter(struct lifecycle *l, const json_t *report)
 {
 	struct cluster *c;
 
 	if (strcmp(json_str_or(report, "kind", ""), "cluster.recovery"))
-		return;
+		return NULL;
 	c = cluster_find(l, json_str_or(report, "doc.uid", ""));
-	if (!c || !c->lc.busy)
-		return;
-	if (c->lc.task == LC_TASK_RECOVERY || c->lc.task == LC_TASK_SNAPSHOT)
+	if (!c || !c->lc.busy || (c->lc.task != LC_TASK_RECOVERY && c->lc.task != LC_TASK_SNAPSHOT))
+		return NULL;
+	return c;
+}
+
+static void acknowledged(struct lifecycle *l, const json_t *report)
+{
+	struct cluster *c = waiter(l, report);
+
+	if (c)
 		cluster_done(c);
 }
 
-void lifecycle_reported(struct lifecycle *l, const json_t *seqs)
+static const json_t *queued(const struct lifecycle *l, int64_t seq)
+{
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(l->reports, i, r)
+		if (json_integer_value(json_object_get(r, "seq")) == seq)
+			return r;
+	return NULL;
+}
+
+/* Without the recovery document in the plane there is no way back to what would be made next. */
+static void refuse(struct lifecycle *l, const json_t *report, const json_t *refusal)
+{
+	const char *text = json_str_or(refusal, "text", "");
+	bool unknown = !strcmp(json_str_or(refusal, "code", ""), "ClusterUnknown");
+	struct cluster *c = waiter(l, report);
+	struct pcg_error err;
+
+	if (c) {
+		pcg_fail(&err, PCG_CLASS_PERMANENT,
+			 unknown ? "let the plane adopt the cluster: pcg-planectl cluster adopt UID" :
+				   "see the plane's log; compare the versions of plane and gateway",
+			 "the plane refused the recovery document of cluster %s: %.600s", c->name, text);
+		cluster_failed(c, &err);
+	}
+	c = cluster_find(l, json_str_or(report, "doc.uid", ""));
+	if (unknown && c)
+		cluster_unknown_begin(c, text);
+}
+
+void lifecycle_refused(struct lifecycle *l, const json_t *refused)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(refused, i, one) {
+		AUTO_JSON json_t *report = json_incref((json_t *)queued(l, json_int_or(one, "seq", 0)));
+
+		if (report)
+			refuse(l, report, one);
+	}
+}
+
+void lifecycle_reported(struct lifecycle *l, const json_t *seqs, int64_t reported)
 {
 	struct store_batch *b = store_batch_new(l->spec.store);
 	AUTO_JSON json_t *acked = json_array();
+	char text[24];
 	size_t i, k;
 	json_t *seq, *r;
 
@@ -150,10 +217,14 @@ void lifecycle_reported(struct lifecycle *l, const json_t *seqs)
 			break;
 		}
 	}
-	if (store_batch_empty(b))
+	if (store_batch_empty(b)) {
 		store_batch_free(b);
-	else
+	} else {
+		/* A plane that does not have this one has lost what it was told. */
+		snprintf(text, sizeof(text), "%lld", (long long)reported);
+		store_put_meta(b, "reported", text);
 		store_batch_commit(b, NULL, NULL);
+	}
 	json_array_foreach(acked, i, r)
 		acknowledged(l, r);
 }

@@ -57,7 +57,7 @@ struct cluster *task_guard_take(void *arg)
 static json_t *provider_spec(const struct cluster *c)
 {
 	static const char *const left_out[] = { "layers", "certificates", "kubeadmConfig",
-						"planeCa", "problems" };
+						"planeCa", "problems", "request" };
 	json_t *spec = json_copy(c->spec);
 
 	for (size_t i = 0; i < ARRAY_LEN(left_out); i++)

@@ -76,18 +76,9 @@ void task_machine(struct cluster *c)
 
 static void report_kubeconfig(struct cluster *c)
 {
-	AUTO_FREE char *key = NULL;
-	struct store_batch *b;
-	struct pcg_error err;
+	struct store_batch *b = store_batch_new(c->l->spec.store);
 
-	if (task_kubeconfig(c, &err))
-		return;
-	if (asprintf(&key, "kubeconfig/%s", c->uid) < 0)
-		abort();
-	b = store_batch_new(c->l->spec.store);
-	report_add(c->l, b, "cluster.kubeconfig", key,
-		   json_pack("{s:s,s:s}", "uid", c->uid, "kubeconfig",
-			     secret_data(c->kubeconfig)));
+	report_cluster_kubeconfig(c, b);
 	store_batch_commit(b, NULL, NULL);
 }
 

@@ -225,8 +225,9 @@ void link_poll_start(struct link *l)
 	uv_timer_stop(&l->poll.timer);
 	uv_update_time(l->loop);
 	l->asked_ms = wait_s ? uv_now(l->loop) : 0;
-	snprintf(path, sizeof(path), "/gateway/v1/instructions?cursor=%lld&wait=%d&plane=%.64s",
-		 (long long)l->cursor, wait_s, l->plane_id ? l->plane_id : "");
+	snprintf(path, sizeof(path),
+		 "/gateway/v1/instructions?cursor=%lld&wait=%d&reported=%lld&plane=%.64s",
+		 (long long)l->cursor, wait_s, (long long)l->reported, l->plane_id ? l->plane_id : "");
 	l->poll.call = link_request(l, "GET", path, NULL, 0, LINK_WAIT_S * 1000 + SLACK_MS, true, on_poll_done,
 				    l);
 }
@@ -293,7 +294,7 @@ int link_new(const struct link_spec *spec, struct link **out, struct pcg_error *
 	struct link *l = calloc(1, sizeof(*l));
 	int r;
 
-	assert(l && spec->hooks.batch && spec->hooks.reports && spec->hooks.reported);
+	assert(l && spec->hooks.batch && spec->hooks.reports && spec->hooks.refused && spec->hooks.reported);
 	l->magic = LINK_MAGIC;
 	l->loop = spec->loop;
 	l->http = spec->http;
@@ -306,6 +307,7 @@ int link_new(const struct link_spec *spec, struct link **out, struct pcg_error *
 	l->key_pem = secret_ref(spec->key_pem);
 	l->proxy = spec->proxy ? proxy_set_ref(spec->proxy) : NULL;
 	l->cursor = spec->cursor;
+	l->reported = spec->reported;
 	l->post_max = LINK_REPORTS_MAX;
 	l->since_ms = clock_wall_ms();
 	if (strlen(l->url) && l->url[strlen(l->url) - 1] == '/')

@@ -23,8 +23,10 @@ struct link_hooks {
 	void (*query)(void *arg, const json_t *query);
 	/* Reports waiting, oldest first, at most max: array of {"seq","kind","key","doc"}; new reference. */
 	json_t *(*reports)(void *arg, size_t max);
-	/* The plane has them durable: remove up to and including these seqs (array of numbers). */
-	void (*reported)(void *arg, const json_t *seqs);
+	/* Those among the next reported that the plane will not have: [{"seq","text","code"?}], code "ClusterUnknown". */
+	void (*refused)(void *arg, const json_t *refused);
+	/* The plane is done with them: remove these seqs (array of numbers). reported: the highest that it ever had. */
+	void (*reported)(void *arg, const json_t *seqs, int64_t reported);
 	/* New certificate: store it durably, then link_certificate_durable. */
 	void (*certificate)(void *arg, const char *cert_pem, struct secret *key_pem);
 	/* The state changed: {"state":"connected|connecting|offline|refused|unpaired","since","cause","remedy","lastContact","cursor"}. */
@@ -42,6 +44,7 @@ struct link_spec {
 	struct secret *key_pem;
 	const char *plane_id;          /* last known; NULL: none */
 	int64_t cursor;
+	int64_t reported;              /* the highest seq of a report that was acknowledged; 0: none */
 	struct link_hooks hooks;
 };
 

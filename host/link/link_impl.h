@@ -33,7 +33,7 @@ struct link {
 	struct secret *key_pem;
 	const struct proxy_set *proxy;
 	struct http_tls_ctx *tls;
-	int64_t cursor;
+	int64_t cursor, reported;
 
 	struct link_lane poll, post, renew;
 	uint64_t asked_ms;     /* when the request that waits was sent, by the loop's clock; 0: it does not wait */

@@ -18,26 +18,43 @@ static void on_post_timer(uv_timer_t *t)
 	link_post_start(lane->link);
 }
 
-static void log_refused(const json_t *doc)
+static bool names_one(const json_t *sent, const json_t *seq)
 {
-	json_t *refused;
+	json_t *other;
 	size_t i;
 
-	json_array_foreach(json_object_get(doc, "refused"), i, refused)
-		log_warn("report_refused", LI("seq", json_int_or(refused, "seq", 0)),
-			 LS("cause", json_str_or(refused, "text", "")));
+	json_array_foreach((json_t *)sent, i, other)
+		if (json_equal(seq, other))
+			return true;
+	return false;
+}
+
+/* Ends reports: no one of them is sent again. */
+static void finish(struct link *l, const json_t *acked, const json_t *refused)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach((json_t *)refused, i, one)
+		log_warn("report_refused", LI("seq", json_int_or(one, "seq", 0)),
+			 LS("cause", json_str_or(one, "text", "")));
+	if (json_array_size(refused))
+		l->hooks.refused(l->hooks.arg, refused);
+	l->hooks.reported(l->hooks.arg, acked, l->reported);
 }
 
 /* A batch that the plane will not have as it is: made smaller, until the one that is wrong is found
  * and given up; the others get through. */
 static void shrink(struct link *l, const struct pcg_error *err)
 {
+	AUTO_JSON json_t *refused = NULL;
+
 	if (l->post_max > 1) {
 		l->post_max /= 2;
 		return;
 	}
-	log_err("report_dropped", err, LI("seq", json_integer_value(json_array_get(l->post_seqs, 0))));
-	l->hooks.reported(l->hooks.arg, l->post_seqs);
+	refused = json_pack("[{s:O,s:s}]", "seq", json_array_get(l->post_seqs, 0), "text", err->text);
+	finish(l, l->post_seqs, refused);
 	l->post_max = LINK_REPORTS_MAX;
 }
 
@@ -52,15 +69,14 @@ static void post_failed(struct link *l, const struct http_response *resp, const 
 	link_again(&l->post, resp->status == 401 || resp->status == 403 ? 60000 : 0, on_post_timer);
 }
 
-static bool names_one(const json_t *sent, const json_t *acked)
+static bool names_any(const json_t *sent, const json_t *acked)
 {
-	json_t *seq, *other;
-	size_t i, k;
+	json_t *seq;
+	size_t i;
 
 	json_array_foreach((json_t *)acked, i, seq)
-		json_array_foreach((json_t *)sent, k, other)
-			if (json_equal(seq, other))
-				return true;
+		if (names_one(sent, seq))
+			return true;
 	return false;
 }
 
@@ -69,12 +85,14 @@ static void on_post_done(void *arg, const struct http_response *resp)
 	struct link *l = arg;
 	struct pcg_error err = { 0 };
 	AUTO_JSON json_t *doc = NULL;
+	json_t *seq;
+	size_t i;
 
 	l->post.call = NULL;
 	if (resp->status != 200)
 		link_response_error(resp, "sending reports to the plane", &err);
 	else if (json_parse(resp->body, resp->body_len, "the plane's acknowledgement", &doc, &err) == 0 &&
-		 !names_one(l->post_seqs, json_object_get(doc, "acked")))
+		 !names_any(l->post_seqs, json_object_get(doc, "acked")))
 		pcg_fail(&err, PCG_CLASS_RETRY, "see that plane.url names a pcg-plane of this version",
 			 "the plane's acknowledgement names no report");
 	if (err.text[0]) {
@@ -85,8 +103,10 @@ static void on_post_done(void *arg, const struct http_response *resp)
 	l->post.failures = 0;
 	l->post_max = LINK_REPORTS_MAX;
 	log_outage_end(&l->post.outage, "reports_taken", l->url);
-	log_refused(doc);
-	l->hooks.reported(l->hooks.arg, json_object_get(doc, "acked"));
+	json_array_foreach(json_object_get(doc, "acked"), i, seq)
+		if (names_one(l->post_seqs, seq) && json_integer_value(seq) > l->reported)
+			l->reported = json_integer_value(seq);
+	finish(l, json_object_get(doc, "acked"), json_object_get(doc, "refused"));
 	link_post_start(l);
 }
 

@@ -33,8 +33,10 @@ static struct world {
 	size_t acked;
 	int requests;      /* that came to the plane */
 	bool acks_nothing; /* a plane that forgets to acknowledge */
+	int64_t refuses_seq; /* a request with this report is malformed to it; 0: none */
 	bool hold_batches;
-	int64_t cursor;
+	int64_t cursor, reported;
+	json_t *refused;
 } w;
 
 static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *f)
@@ -42,11 +44,21 @@ static int remove_entry(const char *path, const struct stat *st, int flag, struc
 	return remove(path);
 }
 
+static bool holds(const struct http_server_request *req, int64_t seq)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "\"seq\":%lld,", (long long)seq);
+	return strstr(req->raw_target, "/reports") && memmem(req->body, req->body_len, text, strlen(text));
+}
+
 static void count(void *arg, struct http_exchange *x, const struct http_server_request *req)
 {
 	w.requests++;
 	if (w.acks_nothing && strstr(req->raw_target, "/reports"))
 		http_exchange_reply(x, 200, "application/json", "{\"acked\":[]}", 12);
+	else if (w.refuses_seq && holds(req, w.refuses_seq))
+		http_exchange_reply(x, 400, "application/json", "{\"message\":\"no\"}", 16);
 	else
 		api_handle(arg, x, req);
 }
@@ -126,6 +138,7 @@ static void teardown(void)
 	json_decref(w.last_batch);
 	json_decref(w.state);
 	json_decref(w.reports);
+	json_decref(w.refused);
 	free(w.uid);
 	free(w.cert);
 	nftw(w.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
@@ -218,8 +231,16 @@ static json_t *on_reports(void *arg, size_t max)
 	return out;
 }
 
-static void on_reported(void *arg, const json_t *seqs)
+static void on_refused(void *arg, const json_t *refused)
 {
+	json_decref(w.refused);
+	w.refused = json_deep_copy(refused);
+}
+
+static void on_reported(void *arg, const json_t *seqs, int64_t reported)
+{
+	w.reported = reported;
+
 	for (size_t i = 0; i < json_array_size(seqs); i++) {
 		ck_assert_int_eq(json_integer_value(json_array_get(seqs, i)),
 				 json_int_or(json_array_get(w.reports, 0), "seq", -1));
@@ -254,8 +275,9 @@ static void start_link(const char *plane_id)
 				  .plane_id = plane_id, .cursor = w.cursor };
 	struct pcg_error err = { 0 };
 
-	spec.hooks = (struct link_hooks){ NULL,	       on_batch,       on_query, on_reports,
-					  on_reported, on_certificate, on_state };
+	spec.reported = w.reported;
+	spec.hooks = (struct link_hooks){ NULL,	      on_batch,	   on_query,	   on_reports,
+					  on_refused, on_reported, on_certificate, on_state };
 	ck_assert_msg(link_new(&spec, &w.link, &err) == 0, "%s", err.text);
 }
 
@@ -489,6 +511,82 @@ START_TEST(reports_are_acknowledged_in_batches_and_a_refused_one_does_not_block_
 }
 END_TEST
 
+START_TEST(a_refused_report_is_told_to_be_one_and_why)
+{
+	enrol(NULL);
+	add_report(1, "gateway.status", json_pack("{s:s}", "version", "1"));
+	add_report(2, "cluster.status", json_pack("{s:s,s:s}", "uid", "0123456789abcdef01234567", "phase", "Running"));
+	add_report(3, "nonsense", json_object());
+	start_link(NULL);
+	UNTIL(w.acked == 3);
+	ck_assert_uint_eq(json_array_size(w.refused), 2);
+	ck_assert_int_eq(json_int_or(w.refused, "0.seq", 0), 2);
+	ck_assert_str_eq(json_str_or(w.refused, "0.code", ""), "ClusterUnknown");
+	ck_assert_int_eq(json_int_or(w.refused, "1.seq", 0), 3);
+	ck_assert_ptr_null(json_str(w.refused, "1.code"));
+	ck_assert_int_eq(w.reported, 3);
+}
+END_TEST
+
+/* A report that makes every request that holds it malformed. */
+START_TEST(a_report_that_is_given_up_is_told_as_refused_and_the_others_get_through)
+{
+	enrol(NULL);
+	for (int i = 1; i <= 5; i++)
+		add_report(i, "gateway.status", json_pack("{s:i}", "version", i));
+	w.refuses_seq = 3;
+	start_link(NULL);
+	UNTIL(w.acked == 5);
+	ck_assert_uint_eq(json_array_size(w.refused), 1);
+	ck_assert_int_eq(json_int_or(w.refused, "0.seq", 0), 3);
+	ck_assert_ptr_nonnull(json_str(w.refused, "0.text"));
+}
+END_TEST
+
+START_TEST(a_plane_that_has_lost_reports_begins_a_resync_once)
+{
+	enrol(NULL);
+	start_link(NULL);
+	instruct("account", "a1");
+	UNTIL(w.batches == 1);
+	add_report(1, "gateway.status", json_object());
+	link_wake_reports(w.link);
+	UNTIL(w.acked == 1);
+	stop_link();
+	start_link(w.plane.id);
+	UNTIL(strcmp(state(), "connected") == 0);
+	ck_assert_int_eq(w.batches, 1);
+	stop_link();
+	w.reported = 7; /* from a time that the plane's backup does not know */
+	start_link(w.plane.id);
+	UNTIL(w.batches == 2);
+	ck_assert(json_bool_or(w.last_batch, "resync", false));
+	ck_assert_str_eq(json_str_or(w.last_batch, "items.0.uid", ""), "a1");
+	instruct("account", "a2");
+	UNTIL(w.batches == 3);
+	ck_assert(!json_bool_or(w.last_batch, "resync", true));
+}
+END_TEST
+
+START_TEST(a_plane_that_knows_nothing_for_the_gateway_says_once_that_it_knows_nothing)
+{
+	enrol(NULL);
+	w.cursor = 4711;
+	start_link(w.plane.id);
+	UNTIL(w.batches == 1);
+	ck_assert(json_bool_or(w.last_batch, "resync", false));
+	ck_assert_uint_eq(json_array_size(json_object_get(w.last_batch, "items")), 0);
+	ck_assert_int_eq(w.cursor, 0);
+	w.requests = 0;
+	for (int i = 0; i < 50; i++) {
+		uv_run(&w.loop, UV_RUN_NOWAIT);
+		uv_sleep(4);
+	}
+	ck_assert_int_le(w.requests, 2);
+	ck_assert_int_eq(w.batches, 1);
+}
+END_TEST
+
 static void run_for(int64_t ms)
 {
 	int64_t end = clock_mono_ms() + ms;
@@ -652,6 +750,10 @@ int main(void)
 	tcase_add_test(t, more_than_one_batch_of_instructions_comes_in_order);
 	tcase_add_test(t, a_query_is_answered_while_the_request_waits);
 	tcase_add_test(t, reports_are_acknowledged_in_batches_and_a_refused_one_does_not_block_the_rest);
+	tcase_add_test(t, a_refused_report_is_told_to_be_one_and_why);
+	tcase_add_test(t, a_report_that_is_given_up_is_told_as_refused_and_the_others_get_through);
+	tcase_add_test(t, a_plane_that_has_lost_reports_begins_a_resync_once);
+	tcase_add_test(t, a_plane_that_knows_nothing_for_the_gateway_says_once_that_it_knows_nothing);
 	tcase_add_test(t, two_copies_of_a_gateway_do_not_chase_each_other);
 	tcase_add_test(t, reports_that_are_never_acknowledged_are_sent_again_with_pauses);
 	tcase_add_test(t, an_outage_ends_by_itself_and_nothing_is_lost);

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLANE_FOUND_H
+#define PLANE_FOUND_H
+
+/* Clusters that only their gateway knows: this database came from a backup that is older than they are. */
+
+#include "plane/plane.h"
+
+/* A report cluster.found, inside a transaction. PCG_ECONFLICT: refused. One about a cluster that is known changes
+ * nothing. */
+int found_take(struct plane *p, const char *gateway, const json_t *doc, struct pcg_error *err);
+
+#endif
