@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel says of a process: processor time, memory, wake-ups."""
 import os
+import time
 
 
 def children(pid):
@@ -72,3 +73,20 @@ def wakeups(pid):
                 if line.startswith("voluntary_ctxt_switches:"):
                     total += int(line.split()[1])
     return total
+
+
+def sync_ms(folder, samples=50):
+    """How long fdatasync of 64 KiB that were appended takes there."""
+    path, times = os.path.join(folder, "sync"), []
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        for _ in range(samples):
+            os.write(fd, b"x" * 65536)
+            begin = time.monotonic()
+            os.fdatasync(fd)
+            times.append((time.monotonic() - begin) * 1000)
+            time.sleep(0.005)
+    finally:
+        os.close(fd)
+        os.unlink(path)
+    return times
