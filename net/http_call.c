@@ -134,6 +134,19 @@ static void host_put(struct http_host *h)
 	free(h);
 }
 
+/* The system's authorities are a quarter of a megabyte of certificates to read: not for a call without TLS. */
+static int default_tls(struct http_client *c, const struct url *u, const struct http_request *req,
+		       struct http_tls_ctx **out, struct pcg_error *err)
+{
+	bool plain = !u->https && !proxy_url_secret(req->proxy, req->url);
+	struct http_tls_ctx **tls = plain ? &c->no_tls : &c->system_tls;
+	struct http_tls spec = { .insecure = plain };
+	int r = *tls ? 0 : http_tls_new(&spec, tls, err);
+
+	*out = *tls;
+	return r;
+}
+
 static int call_fill(struct http_call *call, const struct http_request *req, struct pcg_error *err)
 {
 	struct http_client *c = call->client;
@@ -141,18 +154,15 @@ static int call_fill(struct http_call *call, const struct http_request *req, str
 	struct url u;
 	int r;
 
-	if (!tls && !c->system_tls) {
-		struct http_tls none = { 0 };
-
-		r = http_tls_new(&none, &c->system_tls, err);
-		if (r)
-			return r;
-	}
-	if (!tls)
-		tls = c->system_tls;
 	r = url_parse(req->url, "the URL", &u, err);
 	if (r)
 		return r;
+	if (!tls)
+		r = default_tls(c, &u, req, &tls, err);
+	if (r) {
+		url_free(&u);
+		return r;
+	}
 	call->verify_host = strdup(u.host);
 	if (u.user || u.password)
 		r = pcg_fail(err, PCG_CLASS_PERMANENT, "send credentials in a header",

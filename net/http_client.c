@@ -177,7 +177,8 @@ static void close_now(struct http_client *c)
 	while ((p = LIST_FIRST(&c->pools)))
 		http_pool_destroy(p);
 	http_tls_unref(c->system_tls);
-	c->system_tls = NULL;
+	http_tls_unref(c->no_tls);
+	c->system_tls = c->no_tls = NULL;
 	http_client_handle_gone(c); /* the count that http_client_new holds */
 }
 

@@ -116,7 +116,8 @@ struct http_client {
 	unsigned magic;
 	uv_loop_t *loop;
 	struct http_client_limits limits;
-	struct http_tls_ctx *system_tls;
+	struct http_tls_ctx *system_tls; /* made when a call first needs it */
+	struct http_tls_ctx *no_tls;     /* of calls that have none */
 	LIST_HEAD(, http_pool) pools;
 	LIST_HEAD(, http_host) hosts;
 	LIST_HEAD(, http_call) calls;

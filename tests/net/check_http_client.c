@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 #include "core/json.h"
+#include "net/http_client_impl.h"
 #include "tests/net/rig.h"
 
 #include <ctype.h>
@@ -586,6 +587,33 @@ START_TEST(idle_connections_are_closed)
 }
 END_TEST
 
+START_TEST(authorities_of_the_system_are_read_for_tls_only)
+{
+	struct http_server *plain;
+	struct rig_answer a = { 0 };
+	struct pcg_error err;
+	char url[64];
+	struct http_request req = { .method = "GET", .url = url };
+
+	ck_assert_int_eq(http_server_new(rig_loop, "127.0.0.1", 0, NULL, NULL, handle, NULL, &plain, &err), 0);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/echo", http_server_port(plain));
+	http_submit(client, &req, rig_done, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_ptr_null(client->system_tls);
+	free(a.body);
+	http_server_close(plain, NULL, NULL);
+	/* Not one of them has signed this server's certificate. */
+	memset(&a, 0, sizeof(a));
+	send_to("/echo", NULL, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.status, 0);
+	ck_assert_ptr_nonnull(client->system_tls);
+	ck_assert_ptr_nonnull(client->system_tls->store);
+	free(a.body);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -605,6 +633,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, status_becomes_a_class);
 	tcase_add_test(tc, callback_may_submit_and_close);
 	tcase_add_test(tc, idle_connections_are_closed);
+	tcase_add_test(tc, authorities_of_the_system_are_read_for_tls_only);
 }
 
 int main(void)
