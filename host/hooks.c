@@ -12,6 +12,7 @@
 
 #define QUERY_ACCOUNT "query/"
 #define QUERY_MS 28000
+#define QUERIES_MAX 16 /* each has a worker of its own */
 
 static void on_stored(void *arg, int64_t cursor)
 {
@@ -90,9 +91,16 @@ static struct query *query_new(struct gateway *g, const char *id)
 	return q;
 }
 
-static int query_check(const json_t *query, struct pcg_error *err)
+static int query_check(const struct gateway *g, const json_t *query, struct pcg_error *err)
 {
 	const char *op = json_str_or(query, "op", "");
+	size_t n = 0;
+
+	for (const struct query *q = g->queries; q; q = q->next)
+		n++;
+	if (n > QUERIES_MAX)
+		return pcg_fail(err, PCG_CLASS_QUOTA, "try again in a few seconds",
+				"this gateway answers %d queries already", QUERIES_MAX);
 
 	if (strcmp(op, "account_validate") && strcmp(op, "pick_list"))
 		return pcg_fail(err, PCG_CLASS_PERMANENT, "upgrade the gateway",
@@ -103,14 +111,25 @@ static int query_check(const json_t *query, struct pcg_error *err)
 	return 0;
 }
 
+static bool query_known(const struct gateway *g, const char *id)
+{
+	for (const struct query *q = g->queries; q; q = q->next)
+		if (!strcmp(q->id, id))
+			return true;
+	return false;
+}
+
 static void on_query(void *arg, const json_t *query)
 {
 	struct gateway *g = arg;
-	struct query *q = query_new(g, json_str_or(query, "id", ""));
 	struct provider_reply bad = { .status = PCG_STEP_ERROR };
+	struct query *q;
 	json_t *doc, *copy;
 
-	if (query_check(query, &bad.err)) {
+	if (query_known(g, json_str_or(query, "id", ""))) /* it came twice, and is answered once */
+		return;
+	q = query_new(g, json_str_or(query, "id", ""));
+	if (query_check(g, query, &bad.err)) {
 		query_reply(q, &bad);
 		query_free(q);
 		return;

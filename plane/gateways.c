@@ -366,9 +366,10 @@ int64_t gateways_last_contact_ms(struct plane *p, const char *gateway)
 
 bool gateways_active(struct plane *p, const char *gateway)
 {
-	int64_t at = gateways_last_contact_ms(p, gateway);
+	int64_t at = gateways_last_contact_ms(p, gateway), age = clock_wall_ms() - at;
 
-	return at && clock_wall_ms() - at < GATEWAYS_ACTIVE_MS;
+	/* A contact that lies ahead is from before a clock was set back. */
+	return at && age < GATEWAYS_ACTIVE_MS && age > -GATEWAYS_ACTIVE_MS;
 }
 
 int gateways_query(struct plane *p, const char *gateway, const char *op, json_t *account, json_t *doc,
@@ -441,7 +442,7 @@ static void contact(struct gateway *gw)
 	struct pcg_error err;
 
 	gw->contact_ms = clock_wall_ms();
-	if (gw->contact_ms - gw->saved_ms < CONTACT_SAVED_MS)
+	if (gw->contact_ms >= gw->saved_ms && gw->contact_ms - gw->saved_ms < CONTACT_SAVED_MS)
 		return;
 	gw->saved_ms = gw->contact_ms;
 	if (db_exec(gw->p->db, &err, "UPDATE gateways SET contact_ms=? WHERE uid=?", "is",

@@ -18,6 +18,8 @@
 #define SLACK_MS 15000
 #define EARLY_MS 1000
 #define EARLY_MAX 3
+#define PLANE_ID_MAX 64
+#define PLANE_ID_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
 static const char *const state_names[] = { "connecting", "connected", "offline", "refused", "unpaired" };
 
@@ -186,10 +188,27 @@ static void take_answer(struct link *l, json_t *doc)
 		return;
 	}
 	l->early = 0;
+	l->again = json_bool_or(doc, "resync", false) || json_int_or(doc, "cursor", 0) == l->cursor ? l->again + 1 : 0;
 	FAULT_POINT("link.after_instructions_received");
 	json_object_del(doc, "queries");
 	l->batch_pending = true;
 	l->hooks.batch(l->hooks.arg, doc);
+}
+
+/* What goes back to the plane in the next request, and is durable before: a number and a plain word. */
+static int check_answer(const json_t *doc, struct pcg_error *err)
+{
+	const json_t *cursor = json_object_get(doc, "cursor");
+	const char *id = json_str_or(doc, "planeId", "");
+
+	if (!json_is_object(doc) || !json_is_integer(cursor) || !json_is_array(json_object_get(doc, "items")))
+		return pcg_fail(err, PCG_CLASS_RETRY, "see that plane.url names a pcg-plane of this version",
+				"the plane's answer has no cursor and items");
+	if (json_integer_value(cursor) < 0 || strlen(id) > PLANE_ID_MAX || id[strspn(id, PLANE_ID_CHARS)])
+		return pcg_fail(err, PCG_CLASS_RETRY, "see that plane.url names a pcg-plane of this version",
+				"the plane's answer has a cursor or a planeId that is none: %lld, %.80s",
+				(long long)json_integer_value(cursor), id);
+	return 0;
 }
 
 static void on_poll_done(void *arg, const struct http_response *resp)
@@ -201,11 +220,8 @@ static void on_poll_done(void *arg, const struct http_response *resp)
 	l->poll.call = NULL;
 	if (resp->status != 200)
 		link_response_error(resp, "asking the plane for instructions", &err);
-	else if (json_parse(resp->body, resp->body_len, "the plane's instructions", &doc, &err) == 0 &&
-		 (!json_is_object(doc) || !json_is_integer(json_object_get(doc, "cursor")) ||
-		  !json_is_array(json_object_get(doc, "items"))))
-		pcg_fail(&err, PCG_CLASS_RETRY, "see that plane.url names a pcg-plane of this version",
-			 "the plane's answer has no cursor and items");
+	else if (json_parse(resp->body, resp->body_len, "the plane's instructions", &doc, &err) == 0)
+		check_answer(doc, &err);
 	if (err.text[0])
 		poll_failed(l, resp, &err);
 	else
@@ -226,7 +242,7 @@ void link_poll_start(struct link *l)
 	uv_update_time(l->loop);
 	l->asked_ms = wait_s ? uv_now(l->loop) : 0;
 	snprintf(path, sizeof(path),
-		 "/gateway/v1/instructions?cursor=%lld&wait=%d&reported=%lld&plane=%.64s",
+		 "/gateway/v1/instructions?cursor=%lld&wait=%d&reported=%lld&plane=%s",
 		 (long long)l->cursor, wait_s, (long long)l->reported, l->plane_id ? l->plane_id : "");
 	l->poll.call = link_request(l, "GET", path, NULL, 0, LINK_WAIT_S * 1000 + SLACK_MS, true, on_poll_done,
 				    l);
@@ -252,7 +268,16 @@ void link_batch_durable(struct link *l, int64_t cursor)
 {
 	l->cursor = cursor;
 	l->batch_pending = false;
-	link_poll_start(l);
+	if (l->again <= EARLY_MAX || l->closing) {
+		link_poll_start(l);
+		return;
+	}
+	if (l->again == EARLY_MAX + 1)
+		log_warn("plane_repeats_itself", LS("plane", l->url),
+			 LS("cause", "the plane begins one resync after another, or sends what was acknowledged"),
+			 LS("remedy", "see its log"));
+	l->poll.failures = l->again - EARLY_MAX - 1;
+	link_again(&l->poll, 0, on_poll_timer);
 }
 
 static int make_tls(struct link *l, struct http_tls_ctx **out, struct pcg_error *err)

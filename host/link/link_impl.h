@@ -38,6 +38,7 @@ struct link {
 	struct link_lane poll, post, renew;
 	uint64_t asked_ms;     /* when the request that waits was sent, by the loop's clock; 0: it does not wait */
 	unsigned int early;    /* requests in a row that ended with nothing before their time */
+	unsigned int again;    /* batches in a row that led nowhere: resyncs, or with the cursor that was there */
 	bool batch_pending;    /* given to the receiver, not durable yet */
 	size_t post_max;       /* shrinks when a batch is refused as a whole */
 	json_t *post_seqs;     /* of the batch under way */

@@ -32,6 +32,7 @@ static struct world {
 	json_t *last_batch, *state, *reports;
 	size_t acked;
 	int requests;      /* that came to the plane */
+	const char *says; /* a plane whose every answer to a poll is this; NULL: ours */
 	bool acks_nothing; /* a plane that forgets to acknowledge */
 	int64_t refuses_seq; /* a request with this report is malformed to it; 0: none */
 	bool hold_batches;
@@ -57,6 +58,8 @@ static void count(void *arg, struct http_exchange *x, const struct http_server_r
 	w.requests++;
 	if (w.acks_nothing && strstr(req->raw_target, "/reports"))
 		http_exchange_reply(x, 200, "application/json", "{\"acked\":[]}", 12);
+	else if (w.says && strstr(req->raw_target, "/instructions"))
+		http_exchange_reply(x, 200, "application/json", w.says, strlen(w.says));
 	else if (w.refuses_seq && holds(req, w.refuses_seq))
 		http_exchange_reply(x, 400, "application/json", "{\"message\":\"no\"}", 16);
 	else
@@ -587,6 +590,65 @@ START_TEST(a_plane_that_knows_nothing_for_the_gateway_says_once_that_it_knows_no
 }
 END_TEST
 
+static void run_for(int64_t ms);
+
+static const char *const garbage[] = {
+	"[]",
+	"null",
+	"{\"cursor\":\"5\",\"items\":[]}",
+	"{\"cursor\":-5,\"items\":[],\"resync\":true}",
+	"{\"cursor\":5,\"items\":{},\"resync\":true}",
+	"{\"cursor\":5,\"items\":[{}],\"planeId\":\"a b\"}",
+	"{\"cursor\":5,\"items\":[{}],\"planeId\":\"a&cursor=0\"}",
+	"{\"cursor\":5,\"items\":[{}],\"planeId\":"
+	"\"0123456789012345678901234567890123456789012345678901234567890123456789\"}",
+	"{\"cursor\":5,\"items\":[",
+};
+
+START_TEST(an_answer_that_is_none_is_an_outage_and_nothing_of_it_stays)
+{
+	enrol(NULL);
+	w.says = garbage[_i];
+	start_link(NULL);
+	UNTIL(strcmp(state(), "offline") == 0);
+	ck_assert_int_eq(w.batches, 0);
+	w.says = NULL;
+	instruct("account", "a1");
+	UNTIL(w.batches == 1);
+	ck_assert_str_eq(state(), "connected");
+}
+END_TEST
+
+static const char *const endless[] = {
+	"{\"cursor\":5,\"items\":[],\"resync\":true}",
+	"{\"cursor\":5,\"items\":[{\"seq\":5,\"kind\":\"account\",\"uid\":\"a1\"}]}",
+};
+
+START_TEST(a_plane_that_repeats_itself_is_asked_with_pauses)
+{
+	enrol(NULL);
+	w.says = endless[_i];
+	start_link(NULL);
+	run_for(1500);
+	ck_assert_int_gt(w.requests, 3);
+	ck_assert_int_lt(w.requests, 20);
+}
+END_TEST
+
+START_TEST(a_contact_that_lies_ahead_makes_no_gateway_active)
+{
+	enrol(NULL);
+	clock_turn_ms(600 * 1000);
+	start_link(NULL);
+	UNTIL(gateways_active(&w.plane, w.uid));
+	stop_link();
+	stop_plane();
+	clock_turn_ms(-600 * 1000);
+	start_plane();
+	ck_assert(!gateways_active(&w.plane, w.uid));
+}
+END_TEST
+
 static void run_for(int64_t ms)
 {
 	int64_t end = clock_mono_ms() + ms;
@@ -751,6 +813,9 @@ int main(void)
 	tcase_add_test(t, a_query_is_answered_while_the_request_waits);
 	tcase_add_test(t, reports_are_acknowledged_in_batches_and_a_refused_one_does_not_block_the_rest);
 	tcase_add_test(t, a_refused_report_is_told_to_be_one_and_why);
+	tcase_add_loop_test(t, an_answer_that_is_none_is_an_outage_and_nothing_of_it_stays, 0, ARRAY_LEN(garbage));
+	tcase_add_loop_test(t, a_plane_that_repeats_itself_is_asked_with_pauses, 0, ARRAY_LEN(endless));
+	tcase_add_test(t, a_contact_that_lies_ahead_makes_no_gateway_active);
 	tcase_add_test(t, a_report_that_is_given_up_is_told_as_refused_and_the_others_get_through);
 	tcase_add_test(t, a_plane_that_has_lost_reports_begins_a_resync_once);
 	tcase_add_test(t, a_plane_that_knows_nothing_for_the_gateway_says_once_that_it_knows_nothing);
