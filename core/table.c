@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "core/table.h"
+#include "core/utf8.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -18,9 +19,7 @@ static char *clean(const char *s)
 	char *copy = strdup(s && *s ? s : "-");
 
 	assert(copy);
-	for (char *p = copy; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 127)
-			*p = *p == '\n' ? ' ' : '?';
+	utf8_for_terminal(copy);
 	return copy;
 }
 

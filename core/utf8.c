@@ -64,6 +64,33 @@ size_t utf8_cut(const char *s, size_t len, size_t max)
 	return ((unsigned char)s[n] & 0xc0) == 0x80 ? max : n;
 }
 
+static bool commands_terminal(uint32_t cp)
+{
+	return cp < ' ' || (cp >= 0x7f && cp < 0xa0) || cp == 0x200e || cp == 0x200f ||
+	       (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069);
+}
+
+void utf8_for_terminal(char *s)
+{
+	size_t len = strlen(s);
+	char *out = s;
+
+	while (len > 0) {
+		uint32_t cp;
+		size_t n = utf8_char(s, len, &cp);
+
+		if (n && !commands_terminal(cp)) {
+			memmove(out, s, n);
+			out += n;
+		} else {
+			*out++ = n && cp == '\n' ? ' ' : '?';
+		}
+		s += n ? n : 1;
+		len -= n ? n : 1;
+	}
+	*out = 0;
+}
+
 char *utf8_repair(const char *s, size_t len)
 {
 	char *out = malloc(len * 3 + 1), *p = out;

@@ -15,5 +15,9 @@ bool utf8_valid(const char *s, size_t len);
 size_t utf8_cut(const char *s, size_t len, size_t max);
 /* A copy in which every wrong byte is U+FFFD. The caller frees; never NULL. */
 char *utf8_repair(const char *s, size_t len);
+/* Makes a text one line that a terminal only shows: what would command it (control characters, also
+ * those above U+007F), or turn the direction of what follows, and wrong bytes become '?', a newline
+ * a space. In place; the text gets no longer. */
+void utf8_for_terminal(char *s);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "core/table.h"
+#include "core/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,9 +17,7 @@ const char *show_text(const char *s)
 	char *o = out[turn++ % ARRAY_LEN(out)];
 
 	snprintf(o, sizeof(out[0]), "%s", s ? s : "");
-	for (char *p = o; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 127)
-			*p = *p == '\n' ? ' ' : '?';
+	utf8_for_terminal(o);
 	return o;
 }
 

@@ -3,6 +3,7 @@
 #include "plane/ctl.h"
 
 #include "core/buf.h"
+#include "core/utf8.h"
 #include "core/yaml.h"
 
 #include <assert.h>
@@ -112,6 +113,27 @@ struct waiting {
 	bool done;
 };
 
+/* Texts that others have written (names, labels in a condition) must not command the terminal. */
+static void make_showable(json_t *j)
+{
+	AUTO_FREE char *text = NULL;
+	const char *key;
+	json_t *v;
+	size_t i;
+
+	json_object_foreach(j, key, v)
+		make_showable(v);
+	json_array_foreach(j, i, v)
+		make_showable(v);
+	if (!json_is_string(j))
+		return;
+	text = strdup(json_string_value(j));
+	assert(text);
+	utf8_for_terminal(text);
+	if (strcmp(text, json_string_value(j)))
+		json_string_set(j, text);
+}
+
 static void on_done(void *arg, const struct http_response *resp)
 {
 	struct waiting *w = arg;
@@ -169,6 +191,8 @@ int ctl_call(struct ctl *c, const char *method, const char *path, const json_t *
 	http_submit(c->http, &req, on_done, &w);
 	while (!w.done)
 		uv_run(&c->loop, UV_RUN_ONCE);
+	if (!c->json)
+		make_showable(reply->json);
 	if (text)
 		secret_wipe(text, len);
 	free(text);
