@@ -20,14 +20,31 @@ struct reply {
 	int64_t delay_ms;
 	uint64_t since;          /* of a long wait */
 	bool waiting;            /* in cloud->waiters */
+	bool delayed;            /* its timer runs, and nothing else knows of it */
 	uv_timer_t timer;
 };
 
+static void reply_free(struct reply *r)
+{
+	json_decref(r->body);
+	free(r->text);
+	free(r);
+}
+
+static void reply_timer_closed(uv_handle_t *h)
+{
+	reply_free(h->data);
+}
+
+/* An answer that nobody waits for must not keep the process from ending. */
 static void reply_gone(void *arg, struct http_exchange *x)
 {
 	struct reply *r = arg;
 
 	r->x = NULL;
+	if (r->delayed)
+		uv_close((uv_handle_t *)&r->timer, reply_timer_closed);
+	r->delayed = false;
 }
 
 static struct reply *reply_new(struct cloud *c, struct http_exchange *x)
@@ -39,13 +56,6 @@ static struct reply *reply_new(struct cloud *c, struct http_exchange *x)
 	r->x = x;
 	http_exchange_on_gone(x, reply_gone, r);
 	return r;
-}
-
-static void reply_free(struct reply *r)
-{
-	json_decref(r->body);
-	free(r->text);
-	free(r);
 }
 
 static void reply_send(struct reply *r)
@@ -88,15 +98,11 @@ void reply_text(struct cloud *c, struct http_exchange *x, int status, const char
 	reply_queue(r);
 }
 
-static void reply_timer_closed(uv_handle_t *h)
-{
-	reply_free(h->data);
-}
-
 static void reply_timer(uv_timer_t *t)
 {
 	struct reply *r = t->data;
 
+	r->delayed = false;
 	reply_send(r);
 	uv_close((uv_handle_t *)t, reply_timer_closed);
 }
@@ -126,7 +132,8 @@ void reply_settle(struct cloud *c)
 		struct reply *r = list;
 
 		list = r->next;
-		if (r->delay_ms > 0) {
+		if (r->delay_ms > 0 && r->x) {
+			r->delayed = true;
 			reply_start_timer(r, reply_timer, r->delay_ms);
 			continue;
 		}
