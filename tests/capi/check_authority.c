@@ -175,6 +175,28 @@ START_TEST(commit_survives_a_status_that_changes_at_the_same_time)
 }
 END_TEST
 
+/* Another installation takes over between the read and the PATCH. */
+START_TEST(commit_that_was_overtaken_after_its_read_changes_nothing)
+{
+	fake_api_overtake_cluster_patch(rig.api, 1, CAPI_EPOCH, "7");
+	ck_assert(!commit(2));
+	ck_assert_int_eq(rig.err.class, PCG_CLASS_CONFLICT);
+	check_holder("gateway", "7", true);
+}
+END_TEST
+
+START_TEST(roll_back_that_was_overtaken_after_its_read_removes_nothing)
+{
+	size_t count = fake_api_count(rig.api);
+
+	fake_api_overtake_cluster_patch(rig.api, 1, CAPI_AUTHORITY, "cluster");
+	ck_assert(!roll_back(3));
+	ck_assert_int_eq(rig.err.class, PCG_CLASS_CONFLICT);
+	check_holder("cluster", "1", true);
+	ck_assert_uint_eq(fake_api_count(rig.api), count);
+}
+END_TEST
+
 static const struct {
 	const char *holder, *epoch, *owner;
 } foreign[] = {
@@ -237,6 +259,8 @@ int main(void)
 	tcase_add_test(t, commit_that_arrives_after_a_roll_back_is_refused);
 	tcase_add_test(t, roll_back_after_a_commit_is_refused);
 	tcase_add_test(t, roll_back_of_nothing_is_done);
+	tcase_add_test(t, commit_that_was_overtaken_after_its_read_changes_nothing);
+	tcase_add_test(t, roll_back_that_was_overtaken_after_its_read_removes_nothing);
 	tcase_add_test(t, commit_survives_a_status_that_changes_at_the_same_time);
 	tcase_add_loop_test(t, commit_yields_to_another_authority, 0, ARRAY_LEN(foreign));
 	tcase_add_loop_test(t, an_epoch_that_nobody_could_have_counted_to_is_none, 0,

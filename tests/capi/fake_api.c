@@ -24,7 +24,8 @@ struct fake_api {
 	struct secret *ca_key, *server_key;
 	json_t *objects; /* path -> object */
 	json_t *violations;
-	long requests, fail_at, cluster_patches, fail_cluster_patch_at;
+	long requests, fail_at, cluster_patches, fail_cluster_patch_at, overtake_at;
+	const char *overtake_name, *overtake_value;
 	enum fake_fault fault;
 	bool fired, deaf, stuck_pod;
 	void (*controller)(struct fake_api *f);
@@ -536,6 +537,13 @@ static enum fake_fault next_fault(struct fake_api *f, const char *method, const 
 
 	f->requests++;
 	f->cluster_patches += cluster_patch;
+	if (cluster_patch && f->overtake_at && f->cluster_patches == f->overtake_at) {
+		AUTO_JSON json_t *other = json_pack("{s:{s:{s:s}}}", "metadata", "annotations",
+						    f->overtake_name, f->overtake_value);
+
+		f->overtake_at = 0;
+		fake_api_request(f, "PATCH", path, "application/merge-patch+json", other);
+	}
 	if (f->fail_at && f->requests == f->fail_at) {
 		f->fail_at = 0;
 	} else if (cluster_patch && f->fail_cluster_patch_at &&
@@ -707,6 +715,13 @@ void fake_api_fail(struct fake_api *f, long n, enum fake_fault fault)
 	f->fail_at = n ? f->requests + n : 0;
 	f->fault = fault;
 	f->fired = false;
+}
+
+void fake_api_overtake_cluster_patch(struct fake_api *f, long n, const char *name, const char *value)
+{
+	f->overtake_at = f->cluster_patches + n;
+	f->overtake_name = name;
+	f->overtake_value = value;
 }
 
 void fake_api_fail_cluster_patch(struct fake_api *f, long n, enum fake_fault fault)

@@ -38,6 +38,9 @@ void fake_api_fail_cluster_patch(struct fake_api *f, long n, enum fake_fault fau
 /* Takes back what has not happened yet, and lets every connection in. */
 void fake_api_heal(struct fake_api *f);
 bool fake_api_fired(const struct fake_api *f);
+/* Right before the n-th PATCH of a Cluster from now on somebody else writes this to it: a merge patch
+ * of its annotations, "name" to "value". */
+void fake_api_overtake_cluster_patch(struct fake_api *f, long n, const char *name, const char *value);
 long fake_api_requests(const struct fake_api *f);
 /* The first n creations are answered as when a webhook's pod is not up yet. */
 void fake_api_webhooks_down(struct fake_api *f, int n);

@@ -122,7 +122,7 @@ END_TEST
 /* The other end: which sample answers a method, and what was asked. */
 static struct {
 	pthread_mutex_t lock;
-	int logins, calls, refuse_next;
+	int logins, logouts, calls, refuse_next;
 	bool bad_password;
 	char last_cookie[128], kept[4096];
 	int cookies_to_login;
@@ -151,6 +151,8 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 		resp->status = end.bad_password ? 500 : 200;
 		resp->headers = cookie;
 		resp->n_headers = !end.bad_password;
+	} else if (memmem(req->body, req->body_len, "<Logout", 7)) {
+		end.logouts++;
 	} else if (end.refuse_next) {
 		end.refuse_next--;
 		name = "NotAuthenticated";
@@ -310,7 +312,10 @@ START_TEST(gives_a_kept_cookie_to_its_own_server_only)
 	session_open(&ss, "other.example.com");
 	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
 	ck_assert_int_eq(end.logins, 2);
+	ck_assert_int_eq(end.logouts, 0);
 	vs_session_close(&ss, NULL);
+	ck_assert_int_eq(end.logouts, 1);
+	ck_assert_str_eq(end.last_cookie, "vmware_soap_session=abc-1");
 	ck_assert_str_eq(end.kept, "");
 	vs_session_fini(&ss);
 }
