@@ -17,6 +17,7 @@
 
 #define ALLOW "function admission(c) return {allow = true} end\n"
 #define PROBE "-- probe\n"
+#define FORGE "-- forge\n"
 
 START_TEST(a_tenant_that_loops_holds_up_nobody_else)
 {
@@ -206,12 +207,65 @@ static int probe_main(json_t *hello)
 	return 0;
 }
 
+/* A worker that a script has taken over: it answers what the question's input says. */
+static int forge_main(json_t *hello)
+{
+	struct frame_reader in;
+	struct pcg_error err;
+	json_t *req, *reply = json_pack("{s:b}", "ready", 1);
+
+	frame_reader_init(&in, FRAME_MAX);
+	frame_send_fd(3, reply, &err);
+	json_decref(reply);
+	while (!frame_recv_fd(3, &in, 0, &req, &err) && req) {
+		if (!strcmp(json_str_or(req, "op", ""), "check"))
+			reply = json_pack("{s:[],s:{s:[s]}}", "problems", "hooks", "t1/10-x.lua",
+					  "admission");
+		else
+			reply = json_deep_copy(json_object_get(req, "input"));
+		json_object_set(reply, "id", json_object_get(req, "id"));
+		frame_send_fd(3, reply, &err);
+		json_decref(reply);
+		json_decref(req);
+	}
+	frame_reader_free(&in);
+	return 0;
+}
+
 static int worker_main(json_t *hello)
 {
 	const char *text = json_str_or(hello, "scripts.0.text", "");
 
+	if (!strncmp(text, FORGE, strlen(FORGE)))
+		return forge_main(hello);
 	return strncmp(text, PROBE, strlen(PROBE)) ? policy_worker_main(hello) : probe_main(hello);
 }
+
+static const char *const forged[] = {
+	"{\"result\":{\"allow\":\"yes\"}}",
+	"{\"result\":{\"change\":{}}}",
+	"{\"result\":{\"allow\":true,\"change\":{\"account\":\"another\"}}}",
+	"{\"result\":[]}",
+	"{\"result\":true}",
+	"{}",
+};
+
+START_TEST(a_worker_that_was_taken_over_is_not_believed)
+{
+	struct rig r;
+	struct got g;
+
+	rig_one(&r, FORGE ALLOW);
+	rig_do(&r, &g, "t1", "admission", "{\"result\":{\"allow\":true}}");
+	ck_assert_msg(!g.failed, "%s", g.err.text);
+	got_free(&g);
+	rig_do(&r, &g, "t1", "admission", forged[_i]);
+	ck_assert_msg(g.failed, "believed %s", forged[_i]);
+	ck_assert_int_eq(g.err.class, PCG_CLASS_PERMANENT);
+	got_free(&g);
+	rig_end(&r);
+}
+END_TEST
 
 START_TEST(a_worker_reaches_no_file_no_network_no_process)
 {
@@ -296,6 +350,7 @@ static TCase *worker_cases(void)
 	tcase_add_test(c, closes_while_questions_run_and_wait);
 	tcase_add_test(c, may_be_closed_from_an_answer);
 	tcase_add_test(c, a_worker_reaches_no_file_no_network_no_process);
+	tcase_add_loop_test(c, a_worker_that_was_taken_over_is_not_believed, 0, ARRAY_LEN(forged));
 	tcase_add_test(c, a_worker_is_limited_before_it_sees_a_script);
 	tcase_add_test(c, lists_what_is_in_force);
 	return c;
