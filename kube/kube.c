@@ -39,6 +39,8 @@ int kube_new(const struct kube_spec *spec, struct kube **out, struct pcg_error *
 	k->proxy = spec->proxy ? proxy_set_ref(spec->proxy) : NULL;
 	k->mint = spec->mint;
 	k->mint_arg = spec->mint_arg;
+	k->warned = spec->warned;
+	k->warned_arg = spec->warned_arg;
 	TAILQ_INIT(&k->ops);
 	LIST_INIT(&k->groups);
 	*out = k;

@@ -22,6 +22,9 @@ struct kube_spec {
 	void *mint_arg;
 	const struct proxy_set *proxy;
 	const char *field_manager;     /* "pcg" */
+	/* May be NULL: a warning that came with an answer; what is "PATCH https://...". */
+	void (*warned)(void *arg, const char *what, const char *text);
+	void *warned_arg;
 };
 
 int kube_new(const struct kube_spec *spec, struct kube **out, struct pcg_error *err);
@@ -33,13 +36,17 @@ const char *kube_ca_pem(const struct kube *k);
 struct kube_reply {
 	int status;                /* HTTP status; 0: err says why there is none */
 	json_t *body;              /* borrowed; a Status object for errors; may be NULL */
+	int64_t date_ms;           /* of the server's clock, to the second; 0: it told none */
 	struct pcg_error err;      /* set when status is 0 or >= 400: class by status and reason, text with the server's message */
 };
 typedef void (*kube_cb)(void *arg, const struct kube_reply *r);
 
-/* One request as it stands; content_type NULL: application/json. Retries nothing. */
+/* One request as it stands; content_type NULL: application/json. Retries nothing. Writes say fieldValidation=Strict: a field that
+ * the server does not know is an error and never dropped. */
 struct kube_op *kube_request(struct kube *k, const char *method, const char *path, const char *content_type,
 			     const json_t *body, uint32_t timeout_ms, kube_cb cb, void *arg);
+/* GET of a list or an object of which only metadata is wanted: a server that knows how leaves the rest out. */
+struct kube_op *kube_get_metadata(struct kube *k, const char *path, kube_cb cb, void *arg);
 void kube_op_cancel(struct kube_op *op);
 
 /* Where an object lives: finds its kind's resource by discovery (cached; asked again once when unknown). path is freed by the

@@ -45,6 +45,8 @@ struct kube {
 	struct proxy_set *proxy;
 	int (*mint)(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err);
 	void *mint_arg;
+	void (*warned)(void *arg, const char *what, const char *text);
+	void *warned_arg;
 	struct http_tls_ctx *tls;
 	int64_t renew_at_ms;
 	TAILQ_HEAD(, kube_op) ops; /* oldest first */
@@ -70,6 +72,7 @@ struct kube_request_spec {
 	const char *text; /* a body that is JSON already, instead of body; copied */
 	size_t text_len;
 	bool raw; /* the answer is no JSON */
+	bool metadata; /* nothing else of the objects is wanted */
 };
 struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spec *spec, kube_cb cb,
 				   void *arg);

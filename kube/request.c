@@ -3,10 +3,15 @@
 #include "kube/kube_impl.h"
 
 #include "core/attr.h"
+#include "core/clock.h"
 #include "core/utf8.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <string.h>
+#include <time.h>
+
+#define CLOCK_APART_MS 60000
 
 /* Of an error that tells the server's words, in bytes. */
 #define WHAT_MAX 300
@@ -165,18 +170,67 @@ static void parse_body(struct request *r, const struct http_response *resp,
 		 "%s: the API server's answer cannot be read: %s", r->what, err.text);
 }
 
+static int64_t date_of(const struct http_response *resp)
+{
+	const char *text = http_response_header(resp, "date"), *end;
+	struct tm tm = {0};
+
+	end = text ? strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm) : NULL;
+	return end && !*end ? (int64_t)timegm(&tm) * 1000 : 0;
+}
+
+/* Certificates of an hour are no good to a clock that stands elsewhere. */
+static void explain_refusal(struct kube_reply *reply)
+{
+	int64_t apart = reply->date_ms ? reply->date_ms - clock_wall_ms() : 0;
+
+	if (reply->status != 401 || (apart < CLOCK_APART_MS && apart > -CLOCK_APART_MS))
+		return;
+	pcg_fail_prefix(&reply->err, "the API server's clock is %" PRId64 " s %s of this machine's",
+			(apart < 0 ? -apart : apart) / 1000, apart < 0 ? "behind" : "ahead");
+	snprintf(reply->err.remedy, sizeof(reply->err.remedy),
+		 "set the clocks of this machine and of the cluster's nodes (NTP); it is tried again");
+}
+
+/* Warning: 299 - "text" */
+static void tell_warnings(const struct request *r, const struct http_response *resp)
+{
+	const struct kube *k = r->op.k;
+	char text[512];
+
+	for (size_t i = 0; k->warned && i < resp->n_headers; i++) {
+		const char *from = resp->headers[i].value, *quote;
+		size_t n = 0;
+
+		if (strcmp(resp->headers[i].name, "warning") != 0 || strncmp(from, "299 ", 4) != 0)
+			continue;
+		quote = strchr(from, '"');
+		for (quote = quote ? quote + 1 : ""; *quote && *quote != '"'; quote++) {
+			if (*quote == '\\' && quote[1])
+				quote++;
+			if (n + 1 < sizeof(text))
+				text[n++] = *quote;
+		}
+		text[n] = '\0';
+		k->warned(k->warned_arg, r->what, text);
+	}
+}
+
 static void on_done(void *arg, const struct http_response *resp)
 {
 	struct request *r = arg;
 	struct kube_reply reply = {.status = (int)resp->status};
 
 	r->call = NULL;
+	reply.date_ms = date_of(resp);
+	tell_warnings(r, resp);
 	if (resp->status == 0)
 		reply.err = resp->err;
 	else if (!r->raw || resp->status >= 400)
 		parse_body(r, resp, &reply);
 	if (reply.status >= 400)
 		kube_status_error(reply.status, reply.body, r->what, &reply.err);
+	explain_refusal(&reply);
 	finish(r, &reply);
 }
 
@@ -188,11 +242,39 @@ static void on_unsent(void *arg)
 	finish(r, &reply);
 }
 
+static bool is_write(const char *method)
+{
+	return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+	       strcmp(method, "PATCH") == 0;
+}
+
+static char *url_of(const struct kube *k, const struct kube_request_spec *spec)
+{
+	AUTO_FREE char *plain = kube_url(k, spec->path);
+	struct buf b;
+
+	if (!is_write(spec->method))
+		return TAKE(plain);
+	buf_init(&b, 1 << 20);
+	buf_adds(&b, plain);
+	kube_query_add(&b, "fieldValidation", "Strict");
+	return buf_take(&b);
+}
+
+static const char *accepted(const struct kube_request_spec *spec)
+{
+	if (spec->metadata)
+		return "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, "
+		       "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, "
+		       "application/json";
+	return spec->raw ? "*/*" : "application/json";
+}
+
 static int send_request(struct request *r, const struct kube_request_spec *spec)
 {
-	struct http_header headers[2] = {{"Accept", spec->raw ? "*/*" : "application/json"}};
+	struct http_header headers[2] = {{"Accept", accepted(spec)}};
 	struct kube *k = r->op.k;
-	AUTO_FREE char *url = kube_url(k, spec->path);
+	AUTO_FREE char *url = url_of(k, spec);
 	struct http_request req = {
 		.method = spec->method,
 		.url = url,
@@ -259,6 +341,13 @@ struct kube_op *kube_request(struct kube *k, const char *method, const char *pat
 					 .content_type = content_type,
 					 .body = body,
 					 .timeout_ms = timeout_ms};
+
+	return kube_request_start(k, &spec, cb, arg);
+}
+
+struct kube_op *kube_get_metadata(struct kube *k, const char *path, kube_cb cb, void *arg)
+{
+	struct kube_request_spec spec = {.method = "GET", .path = path, .metadata = true};
 
 	return kube_request_start(k, &spec, cb, arg);
 }

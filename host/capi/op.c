@@ -28,6 +28,7 @@ struct task {
 	/* what op_call may send again */
 	char *method, *path, *content_type;
 	json_t *body;
+	bool metadata;
 	unsigned flags;
 	int64_t retry_until_ms;
 	uint32_t pause_ms;
@@ -263,8 +264,11 @@ static void on_reply(void *arg, const struct kube_reply *r);
 
 static void send_task(struct task *t)
 {
-	t->kube_op = kube_request(t->op->kube, t->method, t->path, t->content_type, t->body,
-				  REQUEST_TIMEOUT_MS, on_reply, t);
+	if (t->metadata)
+		t->kube_op = kube_get_metadata(t->op->kube, t->path, on_reply, t);
+	else
+		t->kube_op = kube_request(t->op->kube, t->method, t->path, t->content_type,
+					  t->body, REQUEST_TIMEOUT_MS, on_reply, t);
 }
 
 static void on_send_again(uv_timer_t *timer)
@@ -315,6 +319,22 @@ void op_call(struct capi_op *op, const char *method, const char *path, const cha
 	t->content_type = copy_text(content_type);
 	t->body = json_incref((json_t *)body);
 	t->flags = flags;
+	t->retry_until_ms = clock_mono_ms() + RETRY_FOR_MS;
+	send_task(t);
+}
+
+void op_metadata(struct capi_op *op, const char *path, op_reply cb, void *arg)
+{
+	struct task *t;
+
+	op_check(op);
+	if (op->ended)
+		return;
+	t = task_new(op, arg);
+	t->reply = cb;
+	t->method = copy_text("GET");
+	t->path = copy_text(path);
+	t->metadata = true;
 	t->retry_until_ms = clock_mono_ms() + RETRY_FOR_MS;
 	send_task(t);
 }

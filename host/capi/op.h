@@ -41,6 +41,8 @@ typedef void (*op_reply)(struct capi_op *op, void *arg, const struct kube_reply 
  * after a lost connection. */
 void op_call(struct capi_op *op, const char *method, const char *path, const char *content_type,
 	     const json_t *body, unsigned flags, op_reply cb, void *arg);
+/* kube_get_metadata, tried again as a GET of op_call. */
+void op_metadata(struct capi_op *op, const char *path, op_reply cb, void *arg);
 void op_list(struct capi_op *op, const char *path, const char *label_selector, op_reply cb,
 	     void *arg);
 void op_wait_available(struct capi_op *op, const json_t *object, uint32_t timeout_ms, op_reply cb,

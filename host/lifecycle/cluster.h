@@ -52,6 +52,8 @@ struct cluster {
 	struct kube_op *kube_op;
 	struct kube *kube;
 	json_t *plan;
+	int64_t plan_generation; /* of the request that it was made from */
+	json_t *checks; /* records of the last preflight */
 	struct secret *kubeconfig; /* while the cluster is made: the plane and the cluster get the same */
 	struct removal *removals; /* machines on their way out */
 	unsigned empty;           /* inventories in a row that found nothing */
@@ -152,12 +154,14 @@ struct capi_callbacks task_callbacks(struct cluster *c, void (*done)(void *arg, 
 int task_kubeconfig(struct cluster *c, struct pcg_error *err); /* into c->kubeconfig */
 json_t *task_render_input(const struct cluster *c);
 struct machine *task_first_machine(const struct cluster *c);
+json_t *task_export_doc(const struct cluster *c);
 
 #define TASK_STARTS(X)                                                                             \
 	X(ADMIT, task_admit) X(CHECK, task_check) X(IDENTITY, task_identity)                       \
 	X(RECOVERY, task_recovery) X(INFRA, task_infra) X(MACHINE, task_machine)                   \
 	X(API, task_api) X(REDACT, task_redact) X(AUTHORITY, task_authority)                       \
-	X(INSTALL, task_install) X(WRITE, task_write) X(ROLLBACK, task_rollback)                   \
+	X(INSTALL, task_install) X(PREFLIGHT, task_preflight) X(WRITE, task_write)                 \
+	X(ROLLBACK, task_rollback)                                                                 \
 	X(SNAPSHOT, task_recovery) X(COMMIT, task_commit) X(GUARD, task_delete_guard)              \
 	X(TAKE_BACK, task_take_back) X(RELEASE, task_release)                                      \
 	X(FORCED_OFF, task_forced_off) X(MACHINES_GONE, task_machines_gone)                        \

@@ -45,6 +45,7 @@ void cluster_let_go(struct cluster *c)
 	if (c->kube)
 		kube_free(TAKE(c->kube));
 	json_wipe(TAKE(c->plan));
+	json_decref(TAKE(c->checks));
 	secret_unref(TAKE(c->kubeconfig));
 	c->empty = 0;
 }

@@ -59,10 +59,11 @@ enum lc_phase {
 	X(AUTHORITY, "authority", INSTALLING, AT_ONCE, "who is in charge, by the cluster itself",  \
 	  INSTALL)                                                                                 \
 	X(INSTALL, "install", INSTALLING, DURABLE, "layers and controllers to be available",       \
-	  WRITE)                                                                                   \
+	  PREFLIGHT)                                                                               \
+	X(PREFLIGHT, "preflight", PIVOTING, AT_ONCE, "the cluster to be able to take over", WRITE) \
 	X(WRITE, "write", PIVOTING, DURABLE, "the objects to be in the cluster, paused", SNAPSHOT) \
 	X(ROLLBACK, "rollback", PIVOTING, DURABLE, "the objects to be out of the cluster again",   \
-	  WRITE)                                                                                   \
+	  PREFLIGHT)                                                                               \
 	X(SNAPSHOT, "snapshot", PIVOTING, AT_ONCE, "the plane to keep the snapshot", COMMIT)       \
 	X(COMMIT, "commit", PIVOTING, DURABLE, "the cluster to take over", NONE)                   \
 	X(GUARD, "guard", PIVOTING_BACK, AT_ONCE, "policy to allow the delete", TAKE_BACK)         \

@@ -215,7 +215,7 @@ static void after_rollback(struct lc_state *s, const struct lc_event *e, struct 
 {
 	struct lc_condition why = s->condition;
 
-	enter(s, LC_TASK_WRITE, e->now_ms, a);
+	enter(s, lc_task_next(LC_TASK_ROLLBACK), e->now_ms, a);
 	s->condition = why;
 	s->rollbacks++;
 	s->busy = false;
@@ -284,6 +284,12 @@ static bool way_out(struct lc_state *s, const struct lc_event *e, const struct l
 		return true;
 	}
 	if (s->task == LC_TASK_WRITE && !passes) {
+		note(a, "pivot_failed");
+		enter(s, LC_TASK_ROLLBACK, e->now_ms, a);
+		return true;
+	}
+	/* What was to be committed has been removed by somebody: it is written anew. */
+	if (s->task == LC_TASK_COMMIT && e->err->class == PCG_CLASS_NOT_FOUND) {
 		note(a, "pivot_failed");
 		enter(s, LC_TASK_ROLLBACK, e->now_ms, a);
 		return true;

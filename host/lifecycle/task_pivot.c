@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/secret.h"
 #include "host/bootstrap/bootstrap.h"
+#include "host/capi/check.h"
 #include "pcg/provider.h"
 
 #include <string.h>
@@ -150,15 +151,65 @@ static int build_plan(struct cluster *c, const json_t *exported, struct pcg_erro
 			       "kubeconfig", secret_data(c->kubeconfig));
 		json_wipe(TAKE(c->plan));
 		r = capi_objects_build(in, &c->plan, err);
+		c->plan_generation = c->lc.generation;
 	}
 	return r;
 }
 
 static void roll_back(struct cluster *c);
 
+/* Each outcome once: a check that is waited for would fill the history otherwise. */
+static void note_checks(struct cluster *c, const json_t *records)
+{
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(records, i, r) {
+		const json_t *before = json_array_get(c->checks, i);
+
+		if (before && json_equal((json_t *)before, r))
+			continue;
+		cluster_note(c, "check", json_pack("{s:s,s:s,s:s*}", "check", json_str(r, "check"),
+						   "state", json_str(r, "state"), "seen",
+						   json_str(r, "seen")));
+	}
+	json_decref(c->checks);
+	c->checks = json_deep_copy(records);
+}
+
+static void on_preflight(void *arg, json_t *result, const struct pcg_error *err)
+{
+	const json_t *records = json_object_get(result, "checks");
+	struct cluster *c = arg;
+	struct capi_callbacks cb;
+	struct pcg_error failed;
+
+	c->op = NULL;
+	if (err) {
+		cluster_failed(c, err);
+		return;
+	}
+	note_checks(c, records);
+	if (json_object_get(result, "plan")) {
+		json_wipe(TAKE(c->plan));
+		c->plan = json_deep_copy(json_object_get(result, "plan"));
+	}
+	if (check_first_failure(records, &failed)) {
+		cluster_failed(c, &failed);
+		return;
+	}
+	if (c->lc.task == LC_TASK_PREFLIGHT) {
+		cluster_done(c);
+		return;
+	}
+	cb = task_callbacks(c, on_step);
+	c->op = capi_write(c->kube, c->plan, &cb);
+}
+
 static void on_export(void *arg, const struct provider_reply *r)
 {
 	struct cluster *c = arg;
+	AUTO_JSON json_t *in = NULL;
 	struct capi_callbacks cb;
 	struct pcg_error err;
 
@@ -179,26 +230,47 @@ static void on_export(void *arg, const struct provider_reply *r)
 		roll_back(c);
 		return;
 	}
-	cb = task_callbacks(c, on_step);
-	c->op = capi_write(c->kube, c->plan, &cb);
+	in = json_pack("{s:O?}", "keys", json_object_get(c->recovery, "keys"));
+	cb = task_callbacks(c, on_preflight);
+	c->op = capi_preflight(c->kube, c->plan, in, &cb);
+}
+
+json_t *task_export_doc(const struct cluster *c)
+{
+	return json_pack("{s:o,s:o,s:O,s:O?,s:O?,s:o}", "cluster", task_cluster_doc(c), "machines",
+			 machines_with_observed(c), "pools", json_object_get(c->spec, "pools"),
+			 "endpoint", json_object_get(c->state, "endpoint"), "observed",
+			 json_object_get(c->state, "infra"), "mark", task_mark(c, NULL, NULL));
 }
 
 static void make_plan(struct cluster *c)
 {
-	AUTO_JSON json_t *doc =
-		json_pack("{s:o,s:o,s:O,s:O?,s:O?,s:o}", "cluster", task_cluster_doc(c), "machines",
-			  machines_with_observed(c), "pools", json_object_get(c->spec, "pools"),
-			  "endpoint", json_object_get(c->state, "endpoint"), "observed",
-			  json_object_get(c->state, "infra"), "mark", task_mark(c, NULL, NULL));
+	AUTO_JSON json_t *doc = task_export_doc(c);
 
 	c->call = provider_call(c->l->spec.providers, c->account, "export_objects", c->uid, doc,
 				30000, on_export, c);
 }
 
-void task_write(struct cluster *c)
+void task_preflight(struct cluster *c)
 {
 	if (!no_kube(c))
 		make_plan(c);
+}
+
+/* After a restart there is no plan in memory, and after a change of the request an old one: it is made
+ * and checked again. */
+void task_write(struct cluster *c)
+{
+	struct capi_callbacks cb;
+
+	if (no_kube(c))
+		return;
+	if (!c->plan || c->plan_generation != c->lc.generation) {
+		make_plan(c);
+		return;
+	}
+	cb = task_callbacks(c, on_step);
+	c->op = capi_write(c->kube, c->plan, &cb);
 }
 
 static void on_rolled_back(void *arg, json_t *result, const struct pcg_error *err)

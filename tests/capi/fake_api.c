@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PAGE 7 /* small, so that every list of any size has several pages */
 
@@ -27,7 +28,10 @@ struct fake_api {
 	long requests, fail_at, cluster_patches, fail_cluster_patch_at, overtake_at;
 	const char *overtake_name, *overtake_value;
 	enum fake_fault fault;
-	bool fired, deaf, stuck_pod;
+	bool fired, deaf, stuck_pod, dry_run;
+	int64_t clock_ms; /* ahead of ours */
+	char *warning;
+	json_t *served; /* group: version, where it is not v1beta2 */
 	void (*controller)(struct fake_api *f);
 	int webhooks_down;
 	uint64_t version;
@@ -199,6 +203,8 @@ static struct answer create(struct fake_api *f, const char *collection, const js
 		return refuse(422, "Invalid", why);
 	o = json_deep_copy(body);
 	json_object_del(o, "status");
+	if (f->dry_run)
+		return (struct answer){201, o};
 	snprintf(uid, sizeof(uid), "uid-%ld", ++f->uid);
 	json_put(o, "metadata.uid", json_string(uid));
 	json_put(o, "metadata.generation", json_integer(1));
@@ -299,8 +305,10 @@ static bool selected(const json_t *o, const char *selector)
 		char *eq = strchr(part, '=');
 		const char *have;
 
-		if (!eq)
+		if (!eq && !json_object_get(json_at(o, "metadata.labels"), part))
 			return false;
+		if (!eq)
+			continue;
 		*eq = '\0';
 		have = json_string_value(json_object_get(json_at(o, "metadata.labels"), part));
 		if (!have || strcmp(have, eq + 1) != 0)
@@ -355,12 +363,33 @@ static struct answer list(struct fake_api *f, const char *path, const char *sele
 	return (struct answer){200, body};
 }
 
-static struct answer api_group(const char *path)
+static const char *version_of(struct fake_api *f, const char *group)
 {
-	const char *group = path + strlen("/apis/");
+	const char *version = json_string_value(json_object_get(f->served, group));
 
-	return (struct answer){200, json_pack("{s:s,s:s,s:{s:s}}", "kind", "APIGroup", "name",
-					      group, "preferredVersion", "version", "v1beta2")};
+	return version ? version : "v1beta2";
+}
+
+static struct answer api_group(struct fake_api *f, const char *path)
+{
+	const char *group = path + strlen("/apis/"), *version = version_of(f, group);
+
+	return (struct answer){200, json_pack("{s:s,s:s,s:{s:s},s:[{s:s}]}", "kind", "APIGroup",
+					      "name", group, "preferredVersion", "version", version,
+					      "versions", "version", version)};
+}
+
+/* Of Cluster API's groups one version is served. */
+static bool is_served(struct fake_api *f, const char *path)
+{
+	const char *group = path + strlen("/apis/"), *slash = strchr(path, '/');
+	char name[128];
+
+	if (strncmp(path, "/apis/", 6) != 0 || !(slash = strchr(group, '/')))
+		return true;
+	snprintf(name, sizeof(name), "%.*s", (int)(slash - group), group);
+	return strstr(name, "cluster.x-k8s.io") == NULL || strstr(name, "clusterctl") ||
+	       strncmp(slash + 1, version_of(f, name), strlen(version_of(f, name))) == 0;
 }
 
 static struct answer resources(const char *version)
@@ -418,7 +447,7 @@ static struct answer get(struct fake_api *f, const char *path, const char *selec
 	if (strcmp(path, "/api/v1") == 0)
 		return resources("v1");
 	if (strncmp(path, "/apis/", 6) == 0 && !strchr(path + 6, '/'))
-		return api_group(path);
+		return api_group(f, path);
 	if (strncmp(path, "/apis/", 6) == 0 && !strchr(strchr(path + 6, '/') + 1, '/'))
 		return resources(path + 6);
 	for (const char *c = ns ? ns + 12 : path; *c; c++)
@@ -509,7 +538,9 @@ static struct answer act(struct fake_api *f, const char *method, const char *pat
 	size_t n = strlen(path);
 	struct answer a;
 
-	if (strcmp(method, "GET") == 0)
+	if (!is_served(f, path))
+		a = refuse(404, "NotFound", "the server could not find the requested resource");
+	else if (strcmp(method, "GET") == 0)
 		a = get(f, path, selector, from);
 	else if (strcmp(method, "POST") == 0)
 		a = create(f, path, body);
@@ -563,6 +594,28 @@ static void on_gone(void *arg, struct http_exchange *x)
 	(void)x;
 }
 
+static void check_write(struct fake_api *f, struct http_exchange *x,
+			const struct http_server_request *req)
+{
+	const char *strict = http_exchange_query(x, "fieldValidation");
+
+	if (strcmp(req->method, "GET") != 0 && strcmp(req->method, "DELETE") != 0 &&
+	    (!strict || strcmp(strict, "Strict") != 0))
+		violation(f, "%s %s: unknown fields would be dropped", req->method, req->path);
+}
+
+static void tell_clock(struct fake_api *f, struct http_exchange *x)
+{
+	time_t now = (time_t)((clock_wall_ms() + f->clock_ms) / 1000);
+	struct tm tm;
+	char date[64];
+
+	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	http_exchange_set_header(x, "Date", date);
+	if (f->warning)
+		http_exchange_set_header(x, "Warning", f->warning);
+}
+
 static void on_request(void *arg, struct http_exchange *x, const struct http_server_request *req)
 {
 	struct fake_api *f = arg;
@@ -571,6 +624,9 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_ser
 	struct pcg_error err;
 	struct answer a;
 
+	check_write(f, x, req);
+	f->dry_run = http_exchange_query(x, "dryRun") != NULL;
+	tell_clock(f, x);
 	if (req->body_len && json_parse(req->body, req->body_len, "body", &body, &err))
 		violation(f, "%s %s: %s", req->method, req->path, err.text);
 	if (fault == FAKE_ERROR) {
@@ -655,6 +711,7 @@ struct fake_api *fake_api_new(uv_loop_t *loop, struct http_client *http)
 	f->loop = loop;
 	f->objects = json_object();
 	f->violations = json_array();
+	f->served = json_object();
 	make_certificates(f);
 	tls = (struct http_server_tls){.cert_pem = f->server_cert,
 				       .key_pem = f->server_key,
@@ -688,6 +745,8 @@ void fake_api_free(struct fake_api *f)
 		uv_run(f->loop, UV_RUN_ONCE);
 	json_decref(f->objects);
 	json_decref(f->violations);
+	json_decref(f->served);
+	free(f->warning);
 	free(f->ca);
 	free(f->server_cert);
 	secret_unref(f->ca_key);
@@ -797,4 +856,20 @@ void fake_api_put(struct fake_api *f, const char *path, json_t *object)
 const json_t *fake_api_violations(const struct fake_api *f)
 {
 	return f->violations;
+}
+
+void fake_api_turn_clock(struct fake_api *f, int64_t ahead_ms)
+{
+	f->clock_ms = ahead_ms;
+}
+
+void fake_api_warn(struct fake_api *f, const char *header)
+{
+	free(f->warning);
+	f->warning = header ? strdup(header) : NULL;
+}
+
+void fake_api_serve(struct fake_api *f, const char *group, const char *version)
+{
+	json_object_set_new(f->served, group, json_string(version));
 }

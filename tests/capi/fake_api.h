@@ -52,6 +52,12 @@ void fake_api_stuck_pod(struct fake_api *f, bool stuck);
 /* Another controller, which looks at the objects between requests. */
 void fake_api_controller(struct fake_api *f, void (*fn)(struct fake_api *f));
 void fake_api_drop(struct fake_api *f, const char *path);
+/* Its clock, as every answer tells it, beside ours. */
+void fake_api_turn_clock(struct fake_api *f, int64_t ahead_ms);
+/* A Warning header in every answer; NULL: none. */
+void fake_api_warn(struct fake_api *f, const char *header);
+/* The one version of a group of Cluster API that is served; v1beta2 unless set. */
+void fake_api_serve(struct fake_api *f, const char *group, const char *version);
 
 /* As a client of its own: "/api/v1/namespaces/default/secrets/c1-ca". borrowed; NULL: not there. */
 json_t *fake_api_get(struct fake_api *f, const char *path);

@@ -345,7 +345,34 @@ START_TEST(a_pivot_that_is_refused_is_rolled_back_and_tried_again)
 	ck_assert_int_eq(s.task, LC_TASK_ROLLBACK);
 	ck_assert(s.condition.set);
 	done();
-	ck_assert_int_eq(s.task, LC_TASK_WRITE);
+	ck_assert_int_eq(s.task, LC_TASK_PREFLIGHT);
+}
+END_TEST
+
+START_TEST(a_check_that_fails_waits_and_rolls_nothing_back)
+{
+	go_to(LC_TASK_PREFLIGHT);
+	go_wrong(PCG_CLASS_PERMANENT, "check node-ids");
+	ck_assert_int_eq(s.task, LC_TASK_PREFLIGHT);
+	ck_assert(s.condition.set && (a.what & LC_ACT_TIMER));
+	event(LC_EV_TIMER);
+	ck_assert(a.what & LC_ACT_START);
+	instruct(2, LC_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+}
+END_TEST
+
+START_TEST(a_commit_of_what_somebody_removed_is_written_anew)
+{
+	go_to(LC_TASK_COMMIT);
+	go_wrong(PCG_CLASS_CONFLICT, "a newer authority");
+	ck_assert_int_eq(s.task, LC_TASK_COMMIT);
+	go_wrong(PCG_CLASS_NOT_FOUND, "somebody deleted the Cluster");
+	ck_assert_int_eq(s.task, LC_TASK_ROLLBACK);
+	ck_assert(noted("pivot_failed"));
+	done();
+	ck_assert_int_eq(s.task, LC_TASK_PREFLIGHT);
+	ck_assert_str_eq(s.condition.cause, "somebody deleted the Cluster");
 }
 END_TEST
 
@@ -358,12 +385,14 @@ START_TEST(a_pivot_that_is_refused_again_and_again_waits_longer_each_time)
 		go_wrong(PCG_CLASS_AUTH, "wrong password");
 		ck_assert_int_eq(s.task, LC_TASK_ROLLBACK);
 		done();
-		ck_assert_int_eq(s.task, LC_TASK_WRITE);
+		ck_assert_int_eq(s.task, LC_TASK_PREFLIGHT);
 		ck_assert(!s.busy && (a.what & LC_ACT_TIMER) && !(a.what & LC_ACT_START));
 		ck_assert_str_eq(s.condition.cause, "wrong password");
 		waits[i] = s.next_try_ms - now;
 		event(LC_EV_TIMER);
 		ck_assert(a.what & LC_ACT_START);
+		done();
+		ck_assert_int_eq(s.task, LC_TASK_WRITE);
 	}
 	ck_assert_int_ge(waits[0], 1000);
 	ck_assert_int_gt(waits[1], waits[0]);
@@ -518,6 +547,8 @@ int main(void)
 	tcase_add_test(t, new_credentials_try_again_at_once);
 	tcase_add_test(t, a_changed_request_counts_until_something_was_made);
 	tcase_add_test(t, a_pivot_that_is_refused_is_rolled_back_and_tried_again);
+	tcase_add_test(t, a_check_that_fails_waits_and_rolls_nothing_back);
+	tcase_add_test(t, a_commit_of_what_somebody_removed_is_written_anew);
 	tcase_add_test(t, a_pivot_that_is_refused_again_and_again_waits_longer_each_time);
 	tcase_add_test(t, a_recovered_cluster_goes_on_where_it_is_safe);
 	tcase_add_loop_test(t, random_events_never_leave_the_table, 0, 300);

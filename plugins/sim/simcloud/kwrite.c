@@ -139,6 +139,18 @@ static bool kwrite_namespace_there(struct kreq *q)
 	return true;
 }
 
+/* Everything but the storing; steals obj. */
+static bool kwrite_dry_run(struct kreq *q, int status, json_t *obj)
+{
+	const char *dry = http_exchange_query(q->x, "dryRun");
+
+	if (!dry || strcmp(dry, "All") != 0)
+		return false;
+	kapi_reply(q->k, q->x, status, kapi_view(q, obj));
+	json_decref(obj);
+	return true;
+}
+
 /* Creates and answers 201; steals obj. */
 static void kwrite_make(struct kreq *q, json_t *obj)
 {
@@ -151,6 +163,8 @@ static void kwrite_make(struct kreq *q, json_t *obj)
 	if (q->res->status)
 		json_object_del(obj, "status");
 	json_object_del(json_object_get(obj, "metadata"), "managedFields");
+	if (kwrite_dry_run(q, 201, obj))
+		return;
 	made = kstore_create(q->k, q->res, obj);
 	kapi_reply(q->k, q->x, 201, kapi_view(q, made));
 }
@@ -249,6 +263,8 @@ static void kwrite_store(struct kreq *q, json_t *old, json_t *edited)
 		json_decref(edited);
 		return;
 	}
+	if (kwrite_dry_run(q, 200, edited))
+		return;
 	gone = json_incref(edited);
 	now = kstore_update(q->k, q->res, edited);
 	kapi_reply(q->k, q->x, 200, kapi_view(q, now ? now : gone));

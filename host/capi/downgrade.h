@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOST_CAPI_DOWNGRADE_H
+#define HOST_CAPI_DOWNGRADE_H
+
+/*
+ * Objects in the v1beta1 shapes of Cluster API, for a cluster whose controllers serve nothing newer:
+ * references with apiVersion and namespace, arguments as maps, status.ready. Pure.
+ */
+
+#include "core/json.h"
+
+/* Changes each object of the plan whose group serves v1beta1 and not v1beta2, and its status.
+ * served: {GROUP: {VERSION: true}}. True: something was changed. */
+bool downgrade_plan(json_t *plan, const json_t *served);
+
+#endif
