@@ -40,6 +40,7 @@ int show_status(const json_t *s);
 int show_clusters(const json_t *list);
 int show_cluster(const json_t *c);
 int show_history(const json_t *h);
+int show_plan(const json_t *p);
 int show_audit(const json_t *a);
 int show_plugins(const json_t *p);
 int show_policies(const json_t *p);

@@ -79,6 +79,7 @@ static const struct command commands[] = {
 	{ { "cluster", "show" }, "cluster.show", show_cluster, NULL, "NAME|UID", "one cluster, its conditions and machines" },
 	{ { "cluster", "watch" }, NULL, NULL, run_watch, "[NAME|UID]", "progress as it happens, until the cluster is deleted" },
 	{ { "cluster", "history" }, "cluster.history", show_history, NULL, "NAME|UID", "the whole story of a cluster" },
+	{ { "cluster", "plan" }, "cluster.plan", show_plan, NULL, "NAME|UID", "what a hand-over or a take-back does, and its checks; does nothing" },
 	{ { "audit", NULL }, "audit", show_audit, NULL, NULL, "infrastructure against store; changes nothing" },
 	{ { "plugin", "list" }, "plugin.list", show_plugins, NULL, NULL, "providers and their workers" },
 	{ { "plugin", "rescan" }, "plugin.rescan", show_plugins, NULL, NULL, "takes up new and changed plugins" },

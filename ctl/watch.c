@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Live progress: a line for each change of what a cluster does or waits for, with the time since the
- * watch began. */
+/* Live progress: a line for each change of what a cluster does or waits for, and for each step and
+ * object of it, with the time since the watch began. */
 #include "config.h"
 
 #include "ctl/ctl.h"
@@ -26,6 +26,40 @@ static const char *doing(const json_t *c)
 	return json_str_or(k, "waitingFor", "");
 }
 
+/* "created Machine/x", "check node: ok", or the event with its fields. */
+static void note_text(const json_t *note, char *out, size_t size)
+{
+	const char *event = json_str_or(note, "event", ""), *key;
+	size_t n;
+	json_t *v;
+
+	if (!strcmp(event, "object")) {
+		snprintf(out, size, "%s %s", json_str_or(note, "step", ""),
+			 json_str_or(note, "object", ""));
+	} else if (!strcmp(event, "check")) {
+		snprintf(out, size, "check %s: %s%s%s", json_str_or(note, "check", ""),
+			 json_str_or(note, "state", ""), json_str(note, "seen") ? ", " : "",
+			 json_str_or(note, "seen", ""));
+	} else {
+		n = (size_t)snprintf(out, size, "%s", event);
+		json_object_foreach((json_t *)note, key, v)
+			if (n < size && json_is_string(v) && strcmp(key, "event"))
+				n += (size_t)snprintf(out + n, size - n, " %s=%s", key,
+						      json_string_value(v));
+	}
+}
+
+static int show_note(struct watch *w, const json_t *c)
+{
+	char text[1024];
+
+	note_text(json_object_get(c, "note"), text, sizeof(text));
+	printf("%8.1fs  %-20s %-14s   %s\n", (double)(clock_mono_ms() - w->started_ms) / 1000.0,
+	       json_str_or(c, "name", ""), json_str_or(c, "phase", ""), show_text(text));
+	fflush(stdout);
+	return ferror(stdout);
+}
+
 static int on_event(void *arg, json_t *c)
 {
 	struct watch *w = arg;
@@ -37,6 +71,8 @@ static int on_event(void *arg, json_t *c)
 		show_json_line(c);
 		return ferror(stdout) || (w->one && !strcmp(phase, "Deleted"));
 	}
+	if (json_object_get(c, "note"))
+		return show_note(w, c);
 	snprintf(line, sizeof(line), "%-20s %-14s %s", json_str_or(c, "name", ""), phase,
 		 show_text(doing(c)));
 	if (strcmp(line, w->last)) {

@@ -322,6 +322,27 @@ static void op_history(struct client *cl, const json_t *req)
 		store_history(cl->control->g->store, name, HISTORY_MAX, on_history, later_new(cl));
 }
 
+static void on_plan(void *arg, json_t *plan, const struct pcg_error *err)
+{
+	struct client *cl = later_take(arg);
+
+	if (cl && err)
+		refuse(cl, err);
+	else if (cl && plan)
+		answer(cl, json_incref(plan));
+}
+
+static void op_plan(struct client *cl, const json_t *req)
+{
+	struct pcg_error err;
+	const char *name;
+
+	if (need_cluster(req, &name, &err))
+		refuse(cl, &err);
+	else
+		lifecycle_plan(cl->control->g->lifecycle, name, on_plan, later_new(cl));
+}
+
 static void op_audit(struct client *cl, const json_t *req)
 {
 	lifecycle_audit(cl->control->g->lifecycle, on_audit, later_new(cl));
@@ -356,7 +377,7 @@ static const struct {
 } ops[] = {
 	{ "status", op_status },	{ "cluster.list", op_list },
 	{ "cluster.show", op_show },	{ "cluster.watch", op_watch },
-	{ "cluster.history", op_history }, { "audit", op_audit },
+	{ "cluster.history", op_history }, { "cluster.plan", op_plan }, { "audit", op_audit },
 	{ "plugin.list", op_plugins },	{ "plugin.rescan", op_rescan },
 	{ "policy.list", op_policy },	{ "reload", op_reload },
 };

@@ -75,6 +75,21 @@ void check_fail(json_t *records, enum check_id id, bool passes, const char *reme
 	json_object_set_new(r, "remedy", json_string(remedy));
 }
 
+void check_complete(json_t *records)
+{
+	AUTO_JSON json_t *found = json_copy(records);
+
+	json_array_clear(records);
+	for (int id = 0; id < CHECK_COUNT; id++) {
+		json_t *r = record_of(found, (enum check_id)id);
+
+		if (r)
+			json_array_append(records, r);
+		else
+			check_later(records, (enum check_id)id);
+	}
+}
+
 bool check_failed(const json_t *records, enum check_id id)
 {
 	const char *state = json_str_or(record_of(records, id), "state", "");

@@ -56,6 +56,8 @@ void check_later(json_t *records, enum check_id id);
 /* Only the first failure of a check is kept; all formats are for text without secrets. */
 void check_fail(json_t *records, enum check_id id, bool passes, const char *remedy,
 		const char *expected, const char *seen, ...) __attribute__((format(printf, 6, 7)));
+/* In the order of the table; what has no record is "later". */
+void check_complete(json_t *records);
 bool check_failed(const json_t *records, enum check_id id);
 /* The record that says why it does not go on, as an error; 0: none. */
 int check_first_failure(const json_t *records, struct pcg_error *err);

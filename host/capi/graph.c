@@ -233,6 +233,15 @@ void graph_read(struct capi_op *op, struct graph *g, const char *ns, const char 
 	list_kinds(op, g, end_core);
 }
 
+json_t *graph_core_kinds(void)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < ARRAY_LEN(core_kinds); i++)
+		json_array_append_new(list, json_string(core_kinds[i].kind));
+	return list;
+}
+
 static const json_t *find(const struct graph *g, const char *kind, const char *name)
 {
 	json_t *o;

@@ -32,6 +32,8 @@ void graph_read(struct capi_op *op, struct graph *g, const char *ns, const char 
 /* [{"name","pool","role","providerID","addresses","uid"}] out of Machines and infrastructure
  * machines without one. uid: "" when the machine was not made by a gateway. */
 json_t *graph_machines(const struct graph *g);
+/* What is always read: ["Cluster", ...]. New reference. */
+json_t *graph_core_kinds(void);
 void graph_free(struct graph *g);
 
 #endif

@@ -64,8 +64,7 @@ static void finish(struct capi_op *op)
 	struct preflight *f = op_state(op);
 	json_t *result;
 
-	for (int id = 0; id < CHECK_COUNT; id++)
-		check_later(f->records, (enum check_id)id);
+	check_complete(f->records);
 	result = json_pack("{s:O}", "checks", f->records);
 	if (f->downgraded)
 		json_object_set(result, "plan", f->plan);

@@ -104,6 +104,7 @@ void cluster_free(struct cluster *c)
 	json_wipe(c->recovery);
 	json_decref(c->state);
 	json_decref(c->checks);
+	free(c->warning);
 	free(c->uid);
 	free(c->name);
 	free(c->tenant);

@@ -53,6 +53,7 @@ struct cluster {
 	struct kube *kube;
 	json_t *plan;
 	int64_t plan_generation; /* of the request that it was made from */
+	char *warning; /* of its API, the last one */
 	json_t *checks; /* records of the last preflight */
 	struct secret *kubeconfig; /* while the cluster is made: the plane and the cluster get the same */
 	struct removal *removals; /* machines on their way out */
@@ -74,6 +75,7 @@ struct lifecycle {
 	int64_t report_seq;
 	struct lc_settings settings;
 	struct audit *audits; /* under way */
+	struct planning *plans;
 	bool held, closing;
 };
 
@@ -151,10 +153,28 @@ json_t *task_machine_doc(const struct cluster *c, const char *uid, const char *n
 int task_kube(struct cluster *c, struct pcg_error *err);
 struct capi_callbacks task_callbacks(struct cluster *c, void (*done)(void *arg, json_t *result,
 								     const struct pcg_error *err));
+/* Another conversation, of the caller's. */
+int task_kube_new(struct cluster *c,
+		  int (*mint_fn)(void *arg, char **cert_pem, struct secret **key_pem,
+				 struct pcg_error *err),
+		  void *arg, struct kube **out, struct pcg_error *err);
 int task_kubeconfig(struct cluster *c, struct pcg_error *err); /* into c->kubeconfig */
 json_t *task_render_input(const struct cluster *c);
 struct machine *task_first_machine(const struct cluster *c);
-json_t *task_export_doc(const struct cluster *c);
+json_t *task_machines(const struct cluster *c); /* as export_objects gets them */
+json_t *task_export_doc(const struct cluster *c, json_t *machines);
+
+/* What the objects of a hand-over are made of beside the request. */
+struct plan_parts {
+	json_t *machines, *endpoint, *keys;
+	json_t *objects;        /* of export_objects */
+	const char *kubeconfig; /* NULL: none is written */
+};
+int task_plan(const struct cluster *c, const struct plan_parts *parts, json_t **plan,
+	      struct pcg_error *err);
+
+/* plan.c */
+void plans_end_all(struct lifecycle *l); /* without an answer */
 
 #define TASK_STARTS(X)                                                                             \
 	X(ADMIT, task_admit) X(CHECK, task_check) X(IDENTITY, task_identity)                       \

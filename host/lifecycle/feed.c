@@ -153,9 +153,21 @@ static void on_notes_due(uv_timer_t *t)
 	lifecycle_flush_notes(t->data);
 }
 
+static void show_note(struct cluster *c, const char *event, json_t *fields)
+{
+	AUTO_JSON json_t *view = json_pack("{s:s,s:s,s:s,s:o}", "uid", c->uid, "name", c->name,
+					   "phase", lc_phase_name(c->lc.phase), "note",
+					   json_copy(fields));
+
+	json_object_set_new(json_object_get(view, "note"), "event", json_string(event));
+	c->l->spec.changed(c->l->spec.arg, view);
+}
+
 void cluster_note(struct cluster *c, const char *event, json_t *fields)
 {
 	struct lifecycle *l = c->l;
+
+	show_note(c, event, fields);
 
 	if (!l->notes)
 		l->notes = store_batch_new(l->spec.store);

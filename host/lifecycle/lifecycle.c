@@ -51,6 +51,7 @@ void lifecycle_close(struct lifecycle *l)
 	if (l->notes_timer)
 		uv_close((uv_handle_t *)l->notes_timer, notes_timer_closed);
 	audit_end_all(l);
+	plans_end_all(l);
 	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++) {
 		while (l->buckets[i]) {
 			struct cluster *next = l->buckets[i]->next;

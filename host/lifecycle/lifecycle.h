@@ -33,7 +33,8 @@ struct lifecycle_spec {
 	struct proxy_set *proxy; /* NULL: direct */
 	void *arg;
 	void (*reports_ready)(void *arg);                   /* something for the plane is durable */
-	void (*changed)(void *arg, const json_t *cluster);  /* a view, for pcgctl watch */
+	/* For pcgctl watch: a view; or uid, name, phase and {"event", ...} as "note", for each step of a task. */
+	void (*changed)(void *arg, const json_t *cluster);
 };
 
 struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec);
@@ -86,6 +87,13 @@ json_t *lifecycle_show(struct lifecycle *l, const char *uid_or_name);
 bool lifecycle_knows(struct lifecycle *l, const char *uid_or_name);
 json_t *lifecycle_counts(struct lifecycle *l); /* {"clusters","inFlight","phases":{..}} */
 json_t *lifecycle_insecure_accounts(struct lifecycle *l);
+
+/* What a hand-over of this cluster writes, in which order, and how its checks come out; of a running one what
+ * a take-back does. Nothing is changed. Secrets are masked. done: {"cluster","uid","phase","groups":[{"group",
+ * "objects":[{"object","owner","manifest","status"}]}],"checks":[..],"unknown":[text],"steps":[text]}, or an
+ * error; neither: the gateway ends. */
+void lifecycle_plan(struct lifecycle *l, const char *uid_or_name,
+		    void (*done)(void *arg, json_t *result, const struct pcg_error *err), void *arg);
 
 /* The infrastructure of every account against the store; changes nothing. done: {"items":[{class, id, name, cluster}],
  * "problems":[{account, cause, remedy}]}; NULL: the gateway ends. */

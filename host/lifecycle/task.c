@@ -130,6 +130,18 @@ static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_
 				    cert_pem, key_pem, err);
 }
 
+/* One that comes with every answer is told once. */
+static void on_warned(void *arg, const char *what, const char *text)
+{
+	struct cluster *c = arg;
+
+	if (c->warning && !strcmp(c->warning, text))
+		return;
+	free(c->warning);
+	c->warning = strdup(text);
+	cluster_note(c, "warning", json_pack("{s:s,s:s}", "request", what, "text", text));
+}
+
 int task_kubeconfig(struct cluster *c, struct pcg_error *err)
 {
 	struct buf text;
@@ -146,22 +158,24 @@ int task_kubeconfig(struct cluster *c, struct pcg_error *err)
 	return r;
 }
 
-/* A conversation with the cluster; made on need, dropped when the cluster is let go. */
-int task_kube(struct cluster *c, struct pcg_error *err)
+int task_kube_new(struct cluster *c,
+		  int (*mint_fn)(void *arg, char **cert_pem, struct secret **key_pem,
+				 struct pcg_error *err),
+		  void *arg, struct kube **out, struct pcg_error *err)
 {
 	const char *host = json_str(c->state, "endpoint.host");
 	AUTO_FREE char *server = NULL;
 	struct kube_spec spec = {
 		.http = c->l->spec.http,
 		.ca_pem = json_str(c->recovery, "keys.ca.crt"),
-		.mint = mint,
-		.mint_arg = c,
+		.mint = mint_fn,
+		.mint_arg = arg,
 		.proxy = c->l->proxy,
 		.field_manager = "pcg",
+		.warned = on_warned,
+		.warned_arg = c,
 	};
 
-	if (c->kube)
-		return 0;
 	if (!host || !spec.ca_pem)
 		return pcg_fail(err, PCG_CLASS_PERMANENT,
 				"delete the cluster; if it runs, use force delete",
@@ -172,5 +186,11 @@ int task_kube(struct cluster *c, struct pcg_error *err)
 		     (long long)json_int_or(c->state, "endpoint.port", 6443)) < 0)
 		abort();
 	spec.server = server;
-	return kube_new(&spec, &c->kube, err);
+	return kube_new(&spec, out, err);
+}
+
+/* A conversation with the cluster; made on need, dropped when the cluster is let go. */
+int task_kube(struct cluster *c, struct pcg_error *err)
+{
+	return c->kube ? 0 : task_kube_new(c, mint, c, &c->kube, err);
 }

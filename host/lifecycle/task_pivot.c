@@ -113,7 +113,7 @@ void task_install(struct cluster *c)
 	c->op = capi_install(c->kube, in, &cb);
 }
 
-static json_t *machines_with_observed(const struct cluster *c)
+json_t *task_machines(const struct cluster *c)
 {
 	json_t *list = json_array();
 
@@ -131,29 +131,44 @@ static json_t *machines_with_observed(const struct cluster *c)
 	return list;
 }
 
-static int build_plan(struct cluster *c, const json_t *exported, struct pcg_error *err)
+int task_plan(const struct cluster *c, const struct plan_parts *parts, json_t **plan,
+	      struct pcg_error *err)
 {
 	AUTO_JSON json_t *render = task_render_input(c), *cp = NULL, *worker = NULL, *in = NULL;
-	int r = bootstrap_control_plane_spec(render, &cp, err);
+	int r;
 
+	json_object_set(render, "endpoint", parts->endpoint);
+	json_object_set(render, "keys", parts->keys);
+	r = bootstrap_control_plane_spec(render, &cp, err);
 	if (!r)
 		r = bootstrap_worker_spec(render, &worker, err);
-	if (!r)
-		r = task_kubeconfig(c, err);
-	if (!r) {
-		in = json_pack("{s:O,s:o,s:O,s:O,s:I,s:s,s:O,s:O,s:O?,s:s,s:s}", "spec", c->spec,
-			       "machines", machines_with_observed(c), "endpoint",
-			       json_object_get(c->state, "endpoint"), "keys",
-			       json_object_get(c->recovery, "keys"), "epoch",
-			       (json_int_t)c->lc.epoch, "gatewayUid", c->l->gateway_uid,
-			       "controlPlaneSpec", cp, "workerSpec", worker, "providerObjects",
-			       json_object_get(exported, "objects"), "namespace", "default",
-			       "kubeconfig", secret_data(c->kubeconfig));
-		json_wipe(TAKE(c->plan));
-		r = capi_objects_build(in, &c->plan, err);
-		c->plan_generation = c->lc.generation;
-	}
-	return r;
+	if (r)
+		return r;
+	in = json_pack("{s:O,s:O,s:O,s:O,s:I,s:s,s:O,s:O,s:O?,s:s,s:s*}", "spec", c->spec,
+		       "machines", parts->machines, "endpoint", parts->endpoint, "keys", parts->keys,
+		       "epoch", (json_int_t)c->lc.epoch, "gatewayUid", c->l->gateway_uid,
+		       "controlPlaneSpec", cp, "workerSpec", worker, "providerObjects",
+		       parts->objects, "namespace", "default", "kubeconfig", parts->kubeconfig);
+	return capi_objects_build(in, plan, err);
+}
+
+static int build_plan(struct cluster *c, const json_t *exported, struct pcg_error *err)
+{
+	AUTO_JSON json_t *machines = task_machines(c);
+	struct plan_parts parts = {
+		.machines = machines,
+		.endpoint = json_object_get(c->state, "endpoint"),
+		.keys = json_object_get(c->recovery, "keys"),
+		.objects = json_object_get(exported, "objects"),
+	};
+	int r = task_kubeconfig(c, err);
+
+	if (r)
+		return r;
+	parts.kubeconfig = secret_data(c->kubeconfig);
+	json_wipe(TAKE(c->plan));
+	c->plan_generation = c->lc.generation;
+	return task_plan(c, &parts, &c->plan, err);
 }
 
 static void roll_back(struct cluster *c);
@@ -235,17 +250,17 @@ static void on_export(void *arg, const struct provider_reply *r)
 	c->op = capi_preflight(c->kube, c->plan, in, &cb);
 }
 
-json_t *task_export_doc(const struct cluster *c)
+json_t *task_export_doc(const struct cluster *c, json_t *machines)
 {
-	return json_pack("{s:o,s:o,s:O,s:O?,s:O?,s:o}", "cluster", task_cluster_doc(c), "machines",
-			 machines_with_observed(c), "pools", json_object_get(c->spec, "pools"),
-			 "endpoint", json_object_get(c->state, "endpoint"), "observed",
+	return json_pack("{s:o,s:O,s:O,s:O?,s:O?,s:o}", "cluster", task_cluster_doc(c), "machines",
+			 machines, "pools", json_object_get(c->spec, "pools"), "endpoint",
+			 json_object_get(c->state, "endpoint"), "observed",
 			 json_object_get(c->state, "infra"), "mark", task_mark(c, NULL, NULL));
 }
 
 static void make_plan(struct cluster *c)
 {
-	AUTO_JSON json_t *doc = task_export_doc(c);
+	AUTO_JSON json_t *machines = task_machines(c), *doc = task_export_doc(c, machines);
 
 	c->call = provider_call(c->l->spec.providers, c->account, "export_objects", c->uid, doc,
 				30000, on_export, c);
