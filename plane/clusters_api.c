@@ -9,6 +9,7 @@
 #include "plane/clusters.h"
 #include "plane/cluster_view.h"
 #include "plane/gateways.h"
+#include "plane/kubeconfig.h"
 #include "plane/rows.h"
 
 #include <stdio.h>
@@ -260,6 +261,28 @@ static int delete(struct api_call *c, struct pcg_error *err)
 	return r ? r : api_no_content(c);
 }
 
+/* What is kept is replaced when it comes to its end. */
+static int renew_kubeconfig(struct api_call *c, const json_t *cluster, struct pcg_error *err)
+{
+	json_t *recovery = NULL;
+	struct buf fresh;
+	int r = rows_secret_get_json(c->p, c->param[0], "recovery", &recovery, err);
+
+	if (r < 0)
+		return r;
+	buf_init_secret(&fresh, 1u << 16);
+	r = kubeconfig_renew(secret_data(c->raw), secret_len(c->raw), json_str_or(cluster, "metadata.name", ""), recovery,
+			     &fresh, err);
+	json_wipe(recovery);
+	if (r == 1) {
+		r = rows_secret_put(c->p, c->param[0], "kubeconfig", fresh.data, fresh.len, err);
+		secret_unref(c->raw);
+		c->raw = secret_new_str(fresh.data);
+	}
+	buf_free(&fresh);
+	return r;
+}
+
 static int kubeconfig(struct api_call *c, struct pcg_error *err)
 {
 	AUTO_JSON json_t *cluster = NULL;
@@ -273,6 +296,9 @@ static int kubeconfig(struct api_call *c, struct pcg_error *err)
 		return r;
 	if (!r)
 		return api_refuse(c, 404, "ResourceNotFound", "cluster %s has no kubeconfig (yet)", c->param[0]);
+	r = renew_kubeconfig(c, cluster, err);
+	if (r)
+		return r;
 	c->status = 200;
 	c->content_type = "application/octet-stream";
 	return 0;
