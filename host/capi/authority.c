@@ -129,6 +129,14 @@ static void on_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 		change->changed(op, NULL);
 		return;
 	}
+	if (r->status == 404) {
+		pcg_fail(&err, PCG_CLASS_NOT_FOUND,
+			 "somebody removed it; before a hand-over it is written anew by itself",
+			 "%s of cluster %s: its Cluster object is not there", change->what,
+			 json_str(a->input, "name"));
+		op_fail(op, &err);
+		return;
+	}
 	if (r->status != 200) {
 		fail_prefixed(op, a, r);
 		return;

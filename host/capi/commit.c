@@ -27,6 +27,19 @@ static enum authority_verdict decide_commit(struct capi_op *op, const json_t *cl
 
 	if (strcmp(now->holder, "cluster") == 0 && now->epoch == epoch)
 		return AUTHORITY_DONE;
+	/* A commit would let controllers finish the delete, machines included. */
+	if (json_str(cluster, "metadata.deletionTimestamp")) {
+		pcg_fail(err, PCG_CLASS_NOT_FOUND,
+			 "the objects are written anew by itself; delete a cluster in the plane",
+			 "commit of cluster %s: somebody deleted its Cluster object", name);
+		return AUTHORITY_REFUSED;
+	}
+	if (!*now->holder && now->epoch == 0) {
+		pcg_fail(err, PCG_CLASS_NOT_FOUND, "the objects are written anew by itself",
+			 "commit of cluster %s: somebody removed the annotations that say who is in "
+			 "charge", name);
+		return AUTHORITY_REFUSED;
+	}
 	if (now->epoch >= epoch || strcmp(now->holder, "gateway") != 0) {
 		pcg_fail(err, PCG_CLASS_CONFLICT, "nothing was changed; the newer authority stands",
 			 "commit of cluster %s with epoch %" PRId64
@@ -40,6 +53,9 @@ static enum authority_verdict decide_commit(struct capi_op *op, const json_t *cl
 			 "commit of cluster %s: it belongs to gateway %s", name, owner);
 		return AUTHORITY_REFUSED;
 	}
+	/* Everything is written: controllers that were let loose early do what they do after it. */
+	if (!now->paused)
+		op_progress(op, "found unpaused by somebody", name);
 	return AUTHORITY_CHANGE;
 }
 

@@ -11,6 +11,7 @@
 #include "host/capi/compare.h"
 #include "host/capi/path.h"
 #include "host/capi/remove.h"
+#include "host/capi/shapes.h"
 #include "core/base64.h"
 #include "core/fault.h"
 #include "net/pki.h"
@@ -31,6 +32,7 @@ struct item {
 	char uid[64];
 	int mends;
 	bool created, mended;
+	char differs[160]; /* where, when it was last mended */
 	struct removal removal;
 };
 
@@ -177,6 +179,7 @@ static void replace(struct item *it, const json_t *got, const char *why)
 		return;
 	}
 	op_progress(it->op, "replaced", it->label);
+	snprintf(it->differs, sizeof(it->differs), "%s", why);
 	it->mended = true;
 	remove_object(it->op, &it->removal, it->path, json_str(got, "metadata.uid"), on_removed,
 		      it);
@@ -253,7 +256,11 @@ static void mend(struct item *it, const char *what)
 		return;
 	}
 	it->mended = true;
-	op_progress(it->op, "changed", it->label);
+	snprintf(it->differs, sizeof(it->differs), "%s", what);
+	op_progress(it->op,
+		    strcmp(what, "spec.paused") == 0 ? "paused again, as somebody had unpaused it,"
+						     : "changed",
+		    it->label);
 	body = with_owner(w, it);
 	op_call(it->op, "PATCH", it->path, OP_MERGE_PATCH, body, 0, on_patched, it);
 	json_wipe(body);
@@ -351,10 +358,39 @@ static void begin_check(struct capi_op *op, void *arg, size_t i)
 	op_call(op, "GET", it->path, NULL, NULL, 0, on_got, it);
 }
 
-static void finish(struct capi_op *op)
+static const json_t *cluster_of(const struct write *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (strcmp(json_str_or(w->items[i].object, "kind", ""), "Cluster") == 0)
+			return w->items[i].object;
+	return NULL;
+}
+
+/* Whoever let the controllers loose while not everything was written has made them make machines. */
+static void on_machines(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	struct write *w = op_state(op);
-	json_t *result = NULL;
+	json_t *result = NULL, *m;
+	struct pcg_error err = r->err;
+	size_t n;
+
+	(void)arg;
+	if (r->status != 200) {
+		pcg_fail_prefix(&err, "listing the cluster's Machines");
+		op_fail(op, &err);
+		return;
+	}
+	json_array_foreach (json_object_get(r->body, "items"), n, m) {
+		if (find(w, "Machine", json_str_or(m, "metadata.name", "")))
+			continue;
+		pcg_fail(&err, PCG_CLASS_CONFLICT,
+			 "somebody unpaused the Cluster while it was written: remove that Machine and "
+			 "what it made in the infrastructure, or delete the cluster",
+			 "Machine/%s is not of the gateway's making",
+			 json_str_or(m, "metadata.name", "?"));
+		op_fail(op, &err);
+		return;
+	}
 
 	for (size_t i = 0; i < w->n; i++)
 		if (strcmp(json_str_or(w->items[i].object, "kind", ""), "Cluster") == 0)
@@ -364,11 +400,25 @@ static void finish(struct capi_op *op)
 	op_done(op, result);
 }
 
+static void finish(struct capi_op *op)
+{
+	struct write *w = op_state(op);
+	const json_t *cluster = cluster_of(w);
+	AUTO_FREE char *path =
+		path_collection(json_str(cluster, "apiVersion"), "Machine",
+				json_str(cluster, "metadata.namespace"));
+	AUTO_FREE char *selector = NULL;
+
+	if (asprintf(&selector, CAPI_LABEL_CLUSTER "=%s", json_str(cluster, "metadata.name")) < 0)
+		abort();
+	op_list(op, path, selector, on_machines, NULL);
+}
+
 static void end_check(struct capi_op *op, void *arg)
 {
 	struct write *w = arg;
+	const struct item *other = NULL;
 	struct pcg_error err;
-	bool mended = false;
 
 	w->first += w->count;
 	if (w->first < w->n) {
@@ -376,13 +426,15 @@ static void end_check(struct capi_op *op, void *arg)
 		return;
 	}
 	for (size_t i = 0; i < w->n; i++)
-		mended |= w->items[i].mended;
-	if (!mended) {
+		if (w->items[i].mended)
+			other = &w->items[i];
+	if (!other) {
 		finish(op);
 	} else if (w->rounds >= ROUNDS_MAX) {
 		pcg_fail(&err, PCG_CLASS_CONFLICT,
 			 "see who else writes these objects; then it is tried again",
-			 "objects read back differed in each of %d rounds", ROUNDS_MAX);
+			 "objects read back differed in each of %d rounds, the last one %s: %s",
+			 ROUNDS_MAX, other->label, other->differs);
 		op_fail(op, &err);
 	} else {
 		read_back(op);
@@ -422,14 +474,6 @@ static void next_group(struct capi_op *op)
 }
 
 /* ---- before the first write ---- */
-
-static const json_t *cluster_of(const struct write *w)
-{
-	for (size_t i = 0; i < w->n; i++)
-		if (strcmp(json_str_or(w->items[i].object, "kind", ""), "Cluster") == 0)
-			return w->items[i].object;
-	return NULL;
-}
 
 static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 {

@@ -21,7 +21,7 @@ struct fake_api {
 	struct http_server *server;
 	struct relay *relay;
 	struct kube *kube;
-	char *ca, *server_cert;
+	char *ca, *server_cert, url[64];
 	struct secret *ca_key, *server_key;
 	json_t *objects; /* path -> object */
 	json_t *violations;
@@ -629,7 +629,9 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_ser
 	tell_clock(f, x);
 	if (req->body_len && json_parse(req->body, req->body_len, "body", &body, &err))
 		violation(f, "%s %s: %s", req->method, req->path, err.text);
-	if (fault == FAKE_ERROR) {
+	if (fault == FAKE_DENIED) {
+		a = refuse(401, "Unauthorized", "Unauthorized");
+	} else if (fault == FAKE_ERROR) {
 		a = refuse(500, "InternalError", "etcdserver: request timed out");
 	} else if (fault == FAKE_CONFLICT) {
 		a = refuse(409, "Conflict",
@@ -671,12 +673,12 @@ static void make_certificates(struct fake_api *f)
 	struct pki_cert_spec ca = {.common_name = "kubernetes",
 				   .is_ca = true,
 				   .not_before_ms = now - 300000,
-				   .not_after_ms = now + 3600000};
+				   .not_after_ms = now + INT64_C(315360000000)};
 	struct pki_cert_spec leaf = {.common_name = "kube-apiserver",
 				     .ip = ip,
 				     .server_auth = true,
 				     .not_before_ms = now - 300000,
-				     .not_after_ms = now + 3600000};
+				     .not_after_ms = now + INT64_C(315360000000)};
 	struct pcg_error err;
 
 	assert(pki_key_new(PKI_ECDSA_P256, &f->ca_key, &err) == 0);
@@ -704,7 +706,6 @@ struct fake_api *fake_api_new(uv_loop_t *loop, struct http_client *http)
 	struct fake_api *f = calloc(1, sizeof(*f));
 	struct http_server_tls tls;
 	struct kube_spec spec;
-	char url[64];
 	struct pcg_error err;
 
 	assert(f);
@@ -720,9 +721,9 @@ struct fake_api *fake_api_new(uv_loop_t *loop, struct http_client *http)
 	assert(http_server_new(loop, "127.0.0.1", 0, &tls, NULL, on_request, f, &f->server, &err) ==
 	       0);
 	f->relay = relay_new(loop, http_server_port(f->server));
-	snprintf(url, sizeof(url), "https://127.0.0.1:%u", relay_port(f->relay));
+	snprintf(f->url, sizeof(f->url), "https://127.0.0.1:%u", relay_port(f->relay));
 	spec = (struct kube_spec){.http = http,
-				  .server = url,
+				  .server = f->url,
 				  .ca_pem = f->ca,
 				  .mint = mint,
 				  .mint_arg = f,
@@ -872,4 +873,9 @@ void fake_api_warn(struct fake_api *f, const char *header)
 void fake_api_serve(struct fake_api *f, const char *group, const char *version)
 {
 	json_object_set_new(f->served, group, json_string(version));
+}
+
+const char *fake_api_url(const struct fake_api *f)
+{
+	return f->url;
 }

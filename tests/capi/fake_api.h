@@ -20,6 +20,7 @@ enum fake_fault {
 	FAKE_ERROR,      /* 500, nothing done */
 	FAKE_CUT_BEFORE, /* the connection ends, nothing done */
 	FAKE_CUT_AFTER,  /* done, and the connection ends without an answer */
+	FAKE_DENIED,     /* 401, nothing done */
 	FAKE_CONFLICT,   /* 409, as if somebody else had written in between */
 };
 
@@ -28,6 +29,7 @@ struct fake_api;
 struct fake_api *fake_api_new(uv_loop_t *loop, struct http_client *http);
 void fake_api_free(struct fake_api *f); /* and runs the loop until all is closed */
 struct kube *fake_api_kube(struct fake_api *f);
+const char *fake_api_url(const struct fake_api *f);
 const char *fake_api_ca(const struct fake_api *f);
 const struct secret *fake_api_ca_key(const struct fake_api *f);
 
