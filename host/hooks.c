@@ -258,8 +258,17 @@ static void on_hint(void *arg, const char *account, const char *subject)
 		lifecycle_hint(g->lifecycle, account, subject);
 }
 
+static void on_peer(void *arg, const char *account, const char *sha1, const char *sha256)
+{
+	struct gateway *g = arg;
+
+	if (g->lifecycle)
+		lifecycle_peer(g->lifecycle, account, sha1, sha256);
+}
+
 void gateway_provider_hooks(struct gateway *g, struct provider_hooks *h)
 {
 	*h = (struct provider_hooks){ .arg = g, .secret_put = on_secret_put, .secrets = on_secrets,
-				      .checkpoint = on_checkpoint, .hint = on_hint };
+				      .checkpoint = on_checkpoint, .hint = on_hint,
+				      .peer = on_peer };
 }

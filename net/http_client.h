@@ -37,6 +37,10 @@ struct http_tls_ctx *http_tls_ref(struct http_tls_ctx *t);
 void http_tls_unref(struct http_tls_ctx *t);
 /* When the client certificate ends; 0: there is none. */
 int64_t http_tls_not_after_ms(const struct http_tls_ctx *t);
+/* Thumbprints, lower-case hex, of the certificate that a server of this class showed last, accepted or not; ""
+ * before the first. Loop thread; valid until the next connection. */
+const char *http_tls_peer_sha1(const struct http_tls_ctx *t);
+const char *http_tls_peer_sha256(const struct http_tls_ctx *t);
 
 struct http_header {
 	const char *name;

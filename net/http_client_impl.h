@@ -39,6 +39,8 @@ struct http_tls_ctx {
 	STACK_OF(X509) *chain;
 	EVP_PKEY *key;
 	char *server_name;
+	/* Of the last server that showed one, accepted or not; loop thread. */
+	char peer_sha1[41], peer_sha256[65];
 };
 
 struct http_slot {

@@ -231,6 +231,34 @@ out:
 	return result;
 }
 
+static void digest_hex(X509 *leaf, const EVP_MD *type, char *out)
+{
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+
+	if (!X509_digest(leaf, type, md, &len))
+		len = 0;
+	out[0] = '\0';
+	for (unsigned i = 0; i < len; i++)
+		snprintf(out + (size_t)2 * i, 3, "%02x", md[i]);
+}
+
+static void note_peer(struct http_tls_ctx *t, X509 *leaf)
+{
+	digest_hex(leaf, EVP_sha1(), t->peer_sha1);
+	digest_hex(leaf, EVP_sha256(), t->peer_sha256);
+}
+
+const char *http_tls_peer_sha1(const struct http_tls_ctx *t)
+{
+	return t ? t->peer_sha1 : "";
+}
+
+const char *http_tls_peer_sha256(const struct http_tls_ctx *t)
+{
+	return t ? t->peer_sha256 : "";
+}
+
 /* Takes the place of OpenSSL's own verification, whatever libcurl has put into the SSL_CTX. */
 static int verify_cb(X509_STORE_CTX *seen, void *arg)
 {
@@ -239,6 +267,7 @@ static int verify_cb(X509_STORE_CTX *seen, void *arg)
 	int result;
 
 	assert(s && s->pool == arg);
+	note_peer(s->pool->tls, X509_STORE_CTX_get0_cert(seen));
 	if (s->pool->tls->thumb_len)
 		result = thumb_verify(s, X509_STORE_CTX_get0_cert(seen));
 	else if (s->pool->tls->insecure)

@@ -199,6 +199,7 @@ static json_t *condition_view(const struct cluster *c)
 static json_t *conditions_view(const struct cluster *c)
 {
 	json_t *list = json_array(), *health = json_object_get(c->state, "health");
+	json_t *peer = c->lc.phase == LC_RUNNING ? peer_condition(c) : NULL;
 
 	if (c->lc.phase != LC_RUNNING && c->lc.phase != LC_DELETED)
 		json_array_append_new(list, condition_view(c));
@@ -209,6 +210,8 @@ static json_t *conditions_view(const struct cluster *c)
 			list, json_pack("{s:s,s:s,s:O?,s:n,s:s,s:n}", "type", "Healthy", "status", "True",
 					"since", json_object_get(health, "at"), "nextTry", "cause",
 					"as the gateway saw it when the cluster took over", "remedy"));
+	if (peer)
+		json_array_append_new(list, peer);
 	return list;
 }
 

@@ -173,6 +173,10 @@ struct plan_parts {
 int task_plan(const struct cluster *c, const struct plan_parts *parts, json_t **plan,
 	      struct pcg_error *err);
 
+/* peer.c */
+void peer_handed_over(struct cluster *c, const json_t *exported); /* remembers what the objects say */
+json_t *peer_condition(const struct cluster *c); /* NULL: as it was; new reference */
+
 /* plan.c */
 void plans_end_all(struct lifecycle *l); /* without an answer */
 

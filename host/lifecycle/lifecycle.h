@@ -73,6 +73,9 @@ void lifecycle_report(struct lifecycle *l, const char *kind, const char *key, js
 void lifecycle_checkpoint(struct lifecycle *l, void *call_arg, json_t *checkpoint, void *ack);
 /* A hint about a machine or cluster. */
 void lifecycle_hint(struct lifecycle *l, const char *account, const char *subject);
+/* The endpoint of an account showed this certificate: clusters that were handed over with the thumbprint of another
+ * one say so. */
+void lifecycle_peer(struct lifecycle *l, const char *account, const char *sha1, const char *sha256);
 /* Policy or settings changed: whoever waits is tried now. */
 void lifecycle_nudge_all(struct lifecycle *l);
 /* After enrolment: clusters are marked with it. */

@@ -166,6 +166,7 @@ static int build_plan(struct cluster *c, const json_t *exported, struct pcg_erro
 	if (r)
 		return r;
 	parts.kubeconfig = secret_data(c->kubeconfig);
+	peer_handed_over(c, exported);
 	json_wipe(TAKE(c->plan));
 	c->plan_generation = c->lc.generation;
 	return task_plan(c, &parts, &c->plan, err);

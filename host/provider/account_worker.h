@@ -11,7 +11,7 @@
  * {"t":"ack","id","result"}, {"t":"stop","final"}. To the host: {"t":"ready","name","version","abi",
  * "maxParallel","watch","missing"}, {"t":"refused","error"}, {"t":"reply","id","status","afterMs","doc",
  * "checkpoint","error"}, {"t":"secret_put","id","name","value"}, {"t":"checkpoint","id","call","doc"},
- * {"t":"hint","subject"}, {"t":"stopped"}.
+ * {"t":"hint","subject"}, {"t":"peer","sha1","sha256"} (a certificate that was not seen before), {"t":"stopped"}.
  */
 
 #include "core/frame.h"
@@ -82,6 +82,7 @@ struct pcg_host {
 	struct proxy_set *proxy;
 	struct http_job *jobs_new, *jobs_live;
 	struct http_result *results;
+	char peer_told[65];            /* SHA-256 of the certificate that the host knows of */
 
 	struct pcg_call *queue, **queue_end, *running;
 	size_t queued, busy;           /* busy: ops taken from the queue whose reply is not sent yet */

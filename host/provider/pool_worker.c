@@ -160,6 +160,15 @@ static void on_hint(struct pool_worker *w, const json_t *frame)
 		hooks->hint(hooks->arg, w->account->uid, subject);
 }
 
+static void on_peer(struct pool_worker *w, const json_t *frame)
+{
+	const struct provider_hooks *hooks = &w->pool->hooks;
+	const char *sha1 = json_str(frame, "sha1"), *sha256 = json_str(frame, "sha256");
+
+	if (hooks->peer && sha1 && sha256 && w->account->doc)
+		hooks->peer(hooks->arg, w->account->uid, sha1, sha256);
+}
+
 static void on_frame(void *arg, struct worker *process, json_t *frame)
 {
 	struct pool_worker *w = arg;
@@ -172,6 +181,8 @@ static void on_frame(void *arg, struct worker *process, json_t *frame)
 		pool_reply(w, frame);
 	else if (strcmp(t, "hint") == 0)
 		on_hint(w, frame);
+	else if (strcmp(t, "peer") == 0)
+		on_peer(w, frame);
 	else if (strcmp(t, "checkpoint") == 0)
 		on_checkpoint(w, frame);
 	else if (strcmp(t, "secret_put") == 0)

@@ -30,6 +30,8 @@ struct provider_hooks {
 	/* A step keeps a checkpoint before it answers. Call provider_ack when durable. call_arg is that of provider_call. */
 	void (*checkpoint)(void *arg, void *call_arg, json_t *checkpoint, void *ack);
 	void (*hint)(void *arg, const char *account, const char *subject);
+	/* The endpoint of an account showed this certificate, accepted or not: thumbprints, lower-case hex. May be NULL. */
+	void (*peer)(void *arg, const char *account, const char *sha1, const char *sha256);
 };
 void provider_ack(void *ack, int result);
 

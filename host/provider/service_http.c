@@ -21,6 +21,7 @@ struct http_result {
 	size_t names_len;
 	char *body;
 	size_t body_len;
+	char peer_sha256[65];
 };
 
 static void result_free(struct http_result *res)
@@ -105,12 +106,29 @@ struct submitted {
 	struct http_job *job;
 };
 
+/* The host hears of each certificate once. */
+static void tell_peer(struct pcg_host *h)
+{
+	const char *sha256 = http_tls_peer_sha256(h->tls);
+	AUTO_JSON json_t *frame = NULL;
+
+	if (!*sha256 || strcmp(sha256, h->peer_told) == 0)
+		return;
+	snprintf(h->peer_told, sizeof(h->peer_told), "%s", sha256);
+	frame = json_pack("{s:s, s:s, s:s}", "t", "peer", "sha256", sha256, "sha1",
+			  http_tls_peer_sha1(h->tls));
+	account_send(h, frame);
+}
+
 static void on_response(void *arg, const struct http_response *resp)
 {
 	struct submitted *s = arg;
+	struct http_result *res = result_new(resp);
 
+	tell_peer(s->host);
+	snprintf(res->peer_sha256, sizeof(res->peer_sha256), "%s", http_tls_peer_sha256(s->host->tls));
 	unlink_live(s->host, s->job);
-	finish(s->host, s->job, result_new(resp));
+	finish(s->host, s->job, res);
 	free(s);
 }
 
@@ -242,7 +260,7 @@ static_assert(sizeof(struct http_header) == sizeof(struct pcg_http_header) &&
 	      offsetof(struct http_header, value) == offsetof(struct pcg_http_header, value),
 	      "headers of plugins are handed on as they are");
 
-static void fill(struct pcg_http_response *resp, const struct http_result *res)
+static void fill(struct pcg_http_response *resp, struct http_result *res)
 {
 	uint32_t size = resp->struct_size;
 	struct pcg_http_response full = {
@@ -252,6 +270,7 @@ static void fill(struct pcg_http_response *resp, const struct http_result *res)
 		.n_headers = res->n_headers,
 		.body = res->body,
 		.body_len = res->body_len,
+		.peer_sha256 = res->status && *res->peer_sha256 ? res->peer_sha256 : NULL,
 	};
 
 	if (!res->status) {

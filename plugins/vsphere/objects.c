@@ -13,7 +13,8 @@
 /*
  * The objects that the vSphere controllers (CAPV, v1beta2 shapes) go on from. The mark goes into
  * what they build from, so the inventory finds what they made. They verify the vCenter's certificate
- * by a thumbprint alone: it is set wherever one is known.
+ * by its thumbprint, SHA-256 or SHA-1 in the form AA:BB:.., and without one not at all: it is always
+ * set, unless the account says that nothing shall be verified.
  */
 
 #define API_VERSION "infrastructure.cluster.x-k8s.io/v1beta2"
@@ -51,6 +52,13 @@ static json_t *condition(void)
 	return json_pack("{s:s, s:s, s:s, s:s}", "type", "Ready", "status", "True", "reason", "Ready", "message", "");
 }
 
+static bool verifies_nothing(const struct export *e)
+{
+	const json_t *spec = vs_spec(e->v);
+
+	return json_is_true(json_object_get(spec, "insecure")) && !*vs_str(spec, "caCert") && !*vs_str(spec, "thumbprint");
+}
+
 /* AA:BB:.. of what the account says, in whatever form it was given, else of what the host saw. */
 static void thumbprint_read(struct export *e)
 {
@@ -75,6 +83,23 @@ static void thumbprint_read(struct export *e)
 		n++;
 	}
 	*to = 0;
+}
+
+/* A session has shown the certificate, whatever it was verified by. */
+static bool thumbprint_find(struct export *e)
+{
+	unsigned generation;
+
+	if (verifies_nothing(e))
+		return true;
+	if (vs_session_open(&e->v->session, e->call, &generation, &e->err))
+		return false;
+	thumbprint_read(e);
+	if (!*e->thumbprint)
+		vs_fail(&e->err, PCG_ERR_RETRY, "Ask again; if it stays so, give the account its thumbprint.",
+			"the certificate of %s has not been seen, so its thumbprint cannot be handed over",
+			e->v->session.server);
+	return *e->thumbprint;
 }
 
 static void set_text(json_t *object, const char *key, const char *text)
@@ -241,9 +266,10 @@ void vs_export_objects(void *plugin, struct pcg_call *call, const char *text)
 	e.name = vs_str(e.cluster, "name");
 	e.objects = json_array();
 	folder_read(&e);
-	thumbprint_read(&e);
 	if (!*e.name) {
 		v->svc->error(call, PCG_ERR_BUG, "export_objects was given no cluster name", "");
+	} else if (!thumbprint_find(&e)) {
+		vs_error(v, call, &e.err);
 	} else {
 		export_cluster(&e);
 		if (export_pools(&e) && export_machines(&e))

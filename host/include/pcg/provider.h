@@ -99,7 +99,7 @@ struct pcg_http_response {
 	size_t n_headers;
 	const void *body;               /* zero-terminated after body_len */
 	size_t body_len;
-	char *peer_sha256;              /* reserved; NULL */
+	char *peer_sha256;              /* of the server's certificate, lower-case hex; NULL: no TLS, or no answer */
 };
 
 struct pcg_host;

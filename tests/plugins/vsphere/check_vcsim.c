@@ -592,6 +592,13 @@ START_TEST(tells_a_full_datastore_and_goes_on_when_there_is_room)
 }
 END_TEST
 
+/* The account is verified by its CA: the controllers get the thumbprint all the same, in govmomi's form. */
+static void check_thumbprint(const char *exported)
+{
+	ck_assert_ptr_nonnull(exported);
+	ck_assert_str_eq(exported, json_str(rig.ready, "thumbprintSHA256"));
+}
+
 START_TEST(exports_what_the_controllers_adopt_and_reads_it_back)
 {
 	json_t *cluster, *machine, *infra, *observed, *doc, *objects, *o, *machines;
@@ -610,6 +617,7 @@ START_TEST(exports_what_the_controllers_adopt_and_reads_it_back)
 			ck_assert_str_eq(json_str(o, "object.spec.biosUUID"), json_str(observed, "biosUUID"));
 			ck_assert_str_eq(json_str(o, "object.spec.folder"), "/DC0/vm/c1");
 			ck_assert_str_eq(json_str(o, "object.spec.bootstrapRef.name"), "c1-cp-bcdfg");
+			check_thumbprint(json_str(o, "object.spec.thumbprint"));
 			seen |= 1;
 		} else if (strcmp(kind, "VSphereMachine") == 0) {
 			ck_assert_str_eq(json_str(o, "object.spec.providerID"), json_str(observed, "providerID"));
@@ -619,12 +627,14 @@ START_TEST(exports_what_the_controllers_adopt_and_reads_it_back)
 
 			ck_assert_str_eq(json_string_value(json_object_get(keys, "pcg.cluster")), CLUSTER_UID);
 			ck_assert_str_eq(json_str(o, "object.metadata.name"), "c1-cp");
+			check_thumbprint(json_str(o, "object.spec.template.spec.thumbprint"));
 			seen |= 4;
 		} else if (strcmp(kind, "Secret") == 0) {
 			ck_assert_str_eq(json_str(o, "object.stringData.password"), PASSWORD);
 			seen |= 8;
 		} else {
 			ck_assert_str_eq(kind, "VSphereCluster");
+			check_thumbprint(json_str(o, "object.spec.thumbprint"));
 			ck_assert_str_eq(json_str(o, "object.spec.identityRef.name"), "c1");
 			seen |= 16;
 		}
