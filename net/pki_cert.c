@@ -9,59 +9,16 @@
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
-#include <pthread.h>
 #include <string.h>
-
-/* CAs read or made lately: a cluster's CA signs several times in a row, and OpenSSL takes longer to
- * read a certificate than to sign one. For signing only: one that was made here has its public key
- * as bits alone. Nothing secret; any thread. */
-#define KEPT 16
-static struct {
-	char *pem;
-	X509 *cert;
-} kept[KEPT];
-static unsigned kept_next;
-static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void keep_cert(const char *pem, X509 *cert)
-{
-	char *copy = strdup(pem), *old_pem;
-	X509 *old;
-
-	if (!copy)
-		abort();
-	X509_up_ref(cert);
-	pthread_mutex_lock(&kept_lock);
-	old_pem = kept[kept_next].pem;
-	old = kept[kept_next].cert;
-	kept[kept_next].pem = copy;
-	kept[kept_next].cert = cert;
-	kept_next = (kept_next + 1) % KEPT;
-	pthread_mutex_unlock(&kept_lock);
-	free(old_pem);
-	X509_free(old);
-}
-
-static X509 *kept_cert(const char *pem)
-{
-	X509 *cert = NULL;
-
-	pthread_mutex_lock(&kept_lock);
-	for (size_t i = 0; i < KEPT && !cert; i++) {
-		if (kept[i].pem && !strcmp(kept[i].pem, pem)) {
-			cert = kept[i].cert;
-			X509_up_ref(cert);
-		}
-	}
-	pthread_mutex_unlock(&kept_lock);
-	return cert;
-}
 
 X509 *pki_load_cert(const char *pem, const char *what, struct pcg_error *err)
 {
-	BIO *bio = BIO_new_mem_buf(pem, -1);
-	X509 *cert;
+	X509 *cert = pki_kept_ca(pem, true);
+	BIO *bio;
 
+	if (cert)
+		return cert;
+	bio = BIO_new_mem_buf(pem, -1);
 	ERR_clear_error();
 	cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
 	BIO_free(bio);
@@ -72,13 +29,13 @@ X509 *pki_load_cert(const char *pem, const char *what, struct pcg_error *err)
 
 static X509 *load_ca(const char *pem, struct pcg_error *err)
 {
-	X509 *ca = kept_cert(pem);
+	X509 *ca = pki_kept_ca(pem, false);
 
 	if (ca)
 		return ca;
 	ca = pki_load_cert(pem, "reading the CA's certificate", err);
-	if (ca && X509_check_purpose(ca, -1, 0) == 1)
-		keep_cert(pem, ca);
+	if (ca)
+		pki_keep_ca(pem, ca, true);
 	return ca;
 }
 
@@ -272,9 +229,8 @@ static int cert_make(const struct pki_cert_spec *spec, EVP_PKEY *subject, const 
 		r = pki_fail_openssl(err, PCG_CLASS_BUG, "", "signing a certificate");
 	else
 		*cert_pem = pki_bio_text(TAKE(bio));
-	/* Signs next, most likely. Only what has the whole form that a read one has may be kept. */
-	if (*cert_pem && spec->is_ca && X509_check_purpose(cert, -1, 0) == 1)
-		keep_cert(*cert_pem, cert);
+	if (*cert_pem && spec->is_ca)
+		pki_keep_ca(*cert_pem, cert, false); /* signs next, most likely */
 out:
 	BIO_free(bio);
 	X509_free(cert);

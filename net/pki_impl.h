@@ -16,6 +16,10 @@ int pki_fail_openssl(struct pcg_error *err, enum pcg_class class, const char *re
 EVP_PKEY *pki_load_key(const struct secret *pem, const char *what, struct pcg_error *err);
 X509 *pki_load_cert(const char *pem, const char *what, struct pcg_error *err);
 char *pki_bio_text(BIO *bio); /* frees the BIO */
+/* CAs met lately, by their text (pki_kept.c). whole: with a public key to verify by, not its bits
+ * alone. The caller frees what it gets. */
+void pki_keep_ca(const char *pem, X509 *cert, bool whole);
+X509 *pki_kept_ca(const char *pem, bool whole);
 int64_t pki_time_ms(const ASN1_TIME *t);
 /* pki_bundle_check that shows each certificate to fn (which takes a reference if it keeps it). */
 int pki_bundle_each(const char *pem, void (*fn)(void *arg, X509 *cert), void *arg, size_t *n,

@@ -111,13 +111,22 @@ int pki_bundle_each(const char *pem, void (*fn)(void *arg, X509 *cert), void *ar
 		    struct pcg_error *err)
 {
 	static const char remedy[] = "give one or more PEM blocks -----BEGIN CERTIFICATE-----";
-	BIO *bio = BIO_new_mem_buf(pem, -1);
+	X509 *kept = pki_kept_ca(pem, true), *only = NULL;
 	char *name, *header;
 	unsigned char *der;
+	BIO *bio;
 	long len;
 	int r = 0;
 
 	*n = 0;
+	if (kept) {
+		if (fn)
+			fn(arg, kept);
+		X509_free(kept);
+		*n = 1;
+		return 0;
+	}
+	bio = BIO_new_mem_buf(pem, -1);
 	ERR_clear_error();
 	while (!r && bio && PEM_read_bio(bio, &name, &header, &der, &len)) {
 		const unsigned char *p = der;
@@ -129,7 +138,8 @@ int pki_bundle_each(const char *pem, void (*fn)(void *arg, X509 *cert), void *ar
 				     strcmp(name, PEM_STRING_X509) ? "a" : "a damaged", name);
 		else if (fn)
 			fn(arg, cert);
-		X509_free(cert);
+		X509_free(only);
+		only = cert;
 		(*n)++;
 		OPENSSL_clear_free(der, (size_t)len);
 		OPENSSL_free(name);
@@ -141,6 +151,9 @@ int pki_bundle_each(const char *pem, void (*fn)(void *arg, X509 *cert), void *ar
 	ERR_clear_error();
 	if (!r && !*n)
 		r = pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "the PEM bundle holds no certificate");
+	if (!r && *n == 1)
+		pki_keep_ca(pem, only, true);
+	X509_free(only);
 	return r;
 }
 

@@ -218,7 +218,7 @@ START_TEST(keys_are_written_as_kubeadm_writes_them)
 {
 	struct secret *key, *old;
 	struct pcg_error err;
-	char *pub;
+	char *pub, *again;
 
 	for (int alg = PKI_ECDSA_P256; alg <= PKI_RSA_2048; alg++) {
 		ck_assert_int_eq(pki_key_new(alg, &key, &err), 0);
@@ -231,9 +231,77 @@ START_TEST(keys_are_written_as_kubeadm_writes_them)
 		in_dir("sa.pub", pub);
 		openssl(false, "pkey -in sa.key -check -noout");
 		openssl(false, "pkey -in sa.key -pubout -out other.pub && cmp sa.pub other.pub");
+		in_dir("pkcs8.key", secret_data(key));
+		openssl(false, "pkey -in pkcs8.key -traditional -out other.key && cmp sa.key other.key");
+		ck_assert_int_eq(pki_public_pem(key, &again, &err), 0);
+		ck_assert_str_eq(again, pub);
 		secret_unref(key);
 		secret_unref(old);
 		free(pub);
+		free(again);
+	}
+}
+END_TEST
+
+/* A cluster's own CA key is kept in the form that kubeadm reads. */
+START_TEST(a_key_signs_in_either_form)
+{
+	struct pki_cert_spec ca = {.common_name = "either", .is_ca = true, .not_before_ms = now - 1000,
+				   .not_after_ms = now + YEAR_MS};
+	struct pki_cert_spec leaf = {.common_name = "x", .client_auth = true, .not_before_ms = now - 1000,
+				     .not_after_ms = now + YEAR_MS};
+	struct secret *key, *old;
+	struct pcg_error err;
+	char *ca_pem, *by_key, *by_old;
+
+	for (int alg = PKI_ECDSA_P256; alg <= PKI_RSA_2048; alg++) {
+		ck_assert_int_eq(pki_key_new(alg, &key, &err), 0);
+		ck_assert_int_eq(pki_key_traditional(key, &old, &err), 0);
+		ck_assert_int_eq(pki_self_signed(&ca, old, &ca_pem, &err), 0);
+		ck_assert_int_eq(pki_match(ca_pem, key, &err), 0);
+		ck_assert_int_eq(pki_sign(&leaf, ca_key, ca_pem, key, &by_key, &err), 0);
+		ck_assert_int_eq(pki_sign(&leaf, ca_key, ca_pem, old, &by_old, &err), 0);
+		/* Twice: read, and remembered. */
+		for (int i = 0; i < 2; i++) {
+			ck_assert_int_eq(pki_verify(by_key, ca_pem, now, &err), 0);
+			ck_assert_int_eq(pki_verify(by_old, ca_pem, now, &err), 0);
+		}
+		ck_assert_int_lt(pki_sign(&leaf, key, ca_pem, ca_key, &by_key, &err), 0);
+		secret_unref(key);
+		secret_unref(old);
+		free(ca_pem);
+		free(by_old);
+	}
+}
+END_TEST
+
+START_TEST(more_authorities_than_are_remembered)
+{
+	struct pki_cert_spec ca = {.common_name = "one", .is_ca = true, .not_before_ms = now - 1000,
+				   .not_after_ms = now + YEAR_MS};
+	struct pki_cert_spec leaf = {.common_name = "x", .client_auth = true, .not_before_ms = now - 1000,
+				     .not_after_ms = now + YEAR_MS};
+	struct secret *key[80];
+	struct pcg_error err;
+	char *pem[80], *cert;
+	size_t n;
+
+	for (int i = 0; i < 80; i++) {
+		ck_assert_int_eq(pki_key_new(PKI_ECDSA_P256, &key[i], &err), 0);
+		ck_assert_int_eq(pki_self_signed(&ca, key[i], &pem[i], &err), 0);
+	}
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < 80; i++) {
+			ck_assert_int_eq(pki_sign(&leaf, ca_key, pem[i], key[i], &cert, &err), 0);
+			ck_assert_int_eq(pki_bundle_check(pem[i], &n, &err), 0);
+			ck_assert_uint_eq(n, 1);
+			ck_assert_int_eq(pki_verify(cert, pem[i], now, &err), 0);
+			ck_assert_int_lt(pki_verify(cert, pem[(i + 1) % 80], now, &err), 0);
+			free(cert);
+		}
+	for (int i = 0; i < 80; i++) {
+		secret_unref(key[i]);
+		free(pem[i]);
 	}
 }
 END_TEST
@@ -342,6 +410,8 @@ static void add(TCase *tc)
 	tcase_add_test(tc, info_says_what_openssl_says);
 	tcase_add_test(tc, signing_request_gives_its_key_and_nothing_else);
 	tcase_add_test(tc, keys_are_written_as_kubeadm_writes_them);
+	tcase_add_test(tc, a_key_signs_in_either_form);
+	tcase_add_test(tc, more_authorities_than_are_remembered);
 	tcase_add_test(tc, verification_depends_on_authority_and_time);
 	tcase_add_test(tc, wrong_input_is_refused_with_what_is_wanted);
 	tcase_add_test(tc, key_and_certificate_cost_a_fraction_of_a_millisecond);
