@@ -151,20 +151,17 @@ static int call_fill(struct http_call *call, const struct http_request *req, str
 {
 	struct http_client *c = call->client;
 	struct http_tls_ctx *tls = req->tls;
+	char shown[512];
 	struct url u;
-	int r;
+	int r = url_parse(req->url, "the URL", &u, err);
 
-	r = url_parse(req->url, "the URL", &u, err);
+	call->shown = strdup(r ? "(unreadable URL)" : url_show(&u, shown, sizeof(shown)));
 	if (r)
 		return r;
+	call->verify_host = strdup(u.host);
 	if (!tls)
 		r = default_tls(c, &u, req, &tls, err);
-	if (r) {
-		url_free(&u);
-		return r;
-	}
-	call->verify_host = strdup(u.host);
-	if (u.user || u.password)
+	if (!r && (u.user || u.password))
 		r = pcg_fail(err, PCG_CLASS_PERMANENT, "send credentials in a header",
 			     "%s %s: the URL holds a user name", call->method, call->shown);
 	if (!r && u.https && tls->server_name)
@@ -184,7 +181,6 @@ struct http_call *http_call_new(struct http_client *c, const struct http_request
 {
 	struct http_call *call = calloc(1, sizeof(*call));
 	struct pcg_error err;
-	char shown[512];
 
 	if (!call)
 		abort();
@@ -194,7 +190,6 @@ struct http_call *http_call_new(struct http_client *c, const struct http_request
 	call->arg = arg;
 	call->method = strdup(req->method);
 	call->url = strdup(req->url);
-	call->shown = strdup(url_display(req->url, shown, sizeof(shown)));
 	call->connect_timeout_ms = req->connect_timeout_ms ? req->connect_timeout_ms : 10000;
 	call->deadline = uv_now(c->loop) + (req->timeout_ms ? req->timeout_ms : 60000);
 	call->max_response = req->max_response ? req->max_response : 8u << 20;
@@ -257,7 +252,7 @@ static size_t on_header(char *data, size_t one, size_t len, void *arg)
 {
 	struct http_call *call = arg;
 	const char *colon = memchr(data, ':', len);
-	size_t end = len, value;
+	size_t end = len, value, name;
 
 	if (len >= 5 && !memcmp(data, "HTTP/", 5)) { /* after 100 Continue comes another one */
 		buf_reset(&call->in_headers);
@@ -266,9 +261,11 @@ static size_t on_header(char *data, size_t one, size_t len, void *arg)
 	}
 	if (!colon)
 		return len;
-	for (const char *p = data; p < colon; p++)
-		buf_add(&call->in_headers, &(char){ (char)tolower((unsigned char)*p) }, 1);
+	name = call->in_headers.len;
+	buf_add(&call->in_headers, data, (size_t)(colon - data));
 	buf_add(&call->in_headers, "", 1);
+	for (char *p = call->in_headers.data + name; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
 	value = (size_t)(colon - data) + 1;
 	while (value < end && strchr(" \t", data[value]))
 		value++;

@@ -121,6 +121,13 @@ void url_free(struct url *u)
 	memset(u, 0, sizeof(*u));
 }
 
+char *url_show(const struct url *u, char *out, size_t size)
+{
+	snprintf(out, size, strchr(u->host, ':') ? "%s://[%s]:%u%s" : "%s://%s:%u%s",
+		 u->https ? "https" : "http", u->host, u->port, u->path ? u->path : "/");
+	return out;
+}
+
 char *url_display(const char *text, char *out, size_t size)
 {
 	struct pcg_error err;
@@ -130,8 +137,7 @@ char *url_display(const char *text, char *out, size_t size)
 		snprintf(out, size, "(unreadable URL)");
 		return out;
 	}
-	snprintf(out, size, strchr(u.host, ':') ? "%s://[%s]:%u%s" : "%s://%s:%u%s",
-		 u.https ? "https" : "http", u.host, u.port, u.path ? u.path : "/");
+	url_show(&u, out, size);
 	url_free(&u);
 	return out;
 }

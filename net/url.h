@@ -24,6 +24,7 @@ struct url {
 int url_parse(const char *text, const char *what, struct url *out, struct pcg_error *err);
 void url_free(struct url *u); /* wipes the password */
 /* "scheme://host:port/path" without user, password and query, cut to size. Returns out. */
+char *url_show(const struct url *u, char *out, size_t size);
 char *url_display(const char *text, char *out, size_t size);
 bool url_host_is_ip(const char *host);
 
