@@ -243,7 +243,7 @@ struct kube_op *kube_wait_available(struct kube *k, const json_t *object, uint32
 	if (!w)
 		abort();
 	kube_op_start(&w->op, k, destroy);
-	w->object = json_deep_copy(object);
+	w->object = json_incref((json_t *)(uintptr_t)object); /* read only */
 	w->timeout_ms = timeout_ms;
 	w->deadline = clock_mono_ms() + timeout_ms;
 	w->poll_ms = POLL_FIRST_MS;

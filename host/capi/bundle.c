@@ -312,44 +312,62 @@ static int substitute(const struct bundle_part *part, const char *path, const js
 	return 0;
 }
 
-int bundle_load(const char *dir, const struct bundle_options *options,
-		const struct bundle_part *part, json_t **objects, json_t **inventory,
-		struct pcg_error *err)
+struct preparation {
+	const struct bundle_options *options;
+	const struct bundle_part *part;
+	const char *version;
+};
+
+static void prepare(json_t *objects, const void *arg)
 {
-	AUTO_FREE char *path = NULL;
-	AUTO_FREE char *version = NULL;
-	AUTO_JSON json_t *docs = NULL;
-	const char *images = options->image_repository;
-	struct buf raw, text;
+	const struct preparation *p = arg;
+	const char *images = p->options->image_repository;
 	json_t *o;
 	size_t i;
-	int r = bundle_find(dir, options->provider, part, &path, &version, err);
 
-	if (r)
-		return r;
-	buf_init(&raw, FILE_MAX);
-	buf_init_secret(&text, FILE_MAX);
-	r = read_file(path, &raw, err);
-	if (r == 0)
-		r = substitute(part, path, options->variables, &raw, &text, err);
-	if (r == 0)
-		r = yaml_load_all(text.data, text.len, path, &docs, err);
-	buf_free(&raw);
-	buf_free(&text);
-	if (r)
-		return r;
-	json_array_foreach (docs, i, o) {
-		label_component(o, part, options->provider, version);
+	json_array_foreach (objects, i, o) {
+		label_component(o, p->part, p->options->provider, p->version);
 		if (!is_workload(o))
 			continue;
 		add_toleration(o);
 		if (images && *images)
 			images_move(o, images);
 	}
-	if (inventory)
-		*inventory = inventory_entry(part, options->provider, version, docs);
-	*objects = TAKE(docs);
-	return 0;
+}
+
+int bundle_load(const char *dir, const struct bundle_options *options,
+		const struct bundle_part *part, struct manifest **objects, json_t **inventory,
+		struct pcg_error *err)
+{
+	const char *images = options->image_repository;
+	struct preparation preparation = {.options = options, .part = part};
+	AUTO_FREE char *path = NULL;
+	AUTO_FREE char *version = NULL;
+	AUTO_FREE char *kind = NULL;
+	struct buf raw, text;
+	int r = bundle_find(dir, options->provider, part, &path, &version, err);
+
+	if (r)
+		return r;
+	preparation.version = version;
+	/* All that preparing depends on. */
+	if (asprintf(&kind, "%s %s %s %s", part->folder, options->provider, version,
+		     images ? images : "") < 0)
+		abort();
+	buf_init(&raw, FILE_MAX);
+	buf_init_secret(&text, FILE_MAX);
+	r = read_file(path, &raw, err);
+	if (r == 0)
+		r = substitute(part, path, options->variables, &raw, &text, err);
+	if (r == 0)
+		r = manifest_get(kind, text.data, text.len, path, prepare, &preparation, objects,
+				 err);
+	buf_free(&raw);
+	buf_free(&text);
+	if (r == 0 && inventory)
+		*inventory = inventory_entry(part, options->provider, version,
+					     manifest_objects(*objects));
+	return r;
 }
 
 /* ---- for people ---- */

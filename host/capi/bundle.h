@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "host/capi/manifest.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,9 +35,10 @@ struct bundle_options {
 	const char *image_repository; /* NULL or "": images stay as the files name them */
 };
 /* Its objects: variables substituted, labelled as clusterctl labels them, and tolerating the taint
- * of control-plane nodes. inventory, if not NULL, gets clusterctl's object for it, or NULL. */
+ * of control-plane nodes; it ends by manifest_put. inventory, if not NULL, gets clusterctl's object
+ * for it, or NULL. */
 int bundle_load(const char *dir, const struct bundle_options *options,
-		const struct bundle_part *part, json_t **objects, json_t **inventory,
+		const struct bundle_part *part, struct manifest **objects, json_t **inventory,
 		struct pcg_error *err);
 /* {"dir","items":[{"component","version","file","path","variables":[{"name","default"}],"images",
  * "cause","remedy"}]}; one that is missing has "missing":true, "from", "cause", "remedy" instead. */

@@ -3,17 +3,19 @@
  * What a cluster needs before it can own itself, stage by stage: network, cloud provider,
  * certificate manager, controllers; then the other layers of the profile. All files are read and
  * checked before the first object is sent. Only what can run on the one control-plane node is
- * waited for: storage and add-ons get their nodes after the hand-over.
+ * waited for: storage and add-ons get their nodes after the hand-over. The controllers start beside
+ * each other and are waited for together, as clusterctl does: none needs another one to start.
  */
 #include "config.h"
 #include "host/capi/capi.h"
 #include "host/capi/bundle.h"
 #include "host/capi/inventory.h"
+#include "host/capi/manifest.h"
 #include "host/capi/op.h"
 #include "core/fault.h"
-#include "core/yaml.h"
 
 #include <assert.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,27 +26,44 @@
 
 struct install;
 
+/* The objects are the manifests', and shared with other clusters. */
+struct stages {
+	json_t *list; /* [{"name","objects","wait","go_on"}] */
+	struct manifest **held;
+	size_t n_held;
+};
+
 /* Reading runs on the loop's pool and may outlive a cancelled op: it then frees itself. */
 struct reading {
 	uv_work_t work;
 	struct capi_op *op; /* NULL: cancelled */
 	json_t *input;
-	json_t *stages; /* [{"name","objects","wait"}] */
+	struct stages stages;
 	int r;
 	struct pcg_error err;
 };
 
 struct install {
 	struct reading *reading;
-	json_t *stages;
+	struct stages stages;
 	size_t stage;
-	json_t *waits; /* workloads of the stage */
+	json_t *waits;   /* [{"stage","object"}]: workloads that were applied and are waited for */
+	size_t awaiting; /* the first stage that was not reported as available */
 };
+
+static void stages_free(struct stages *s)
+{
+	json_wipe(s->list);
+	for (size_t i = 0; i < s->n_held; i++)
+		manifest_put(s->held[i]);
+	free(s->held);
+	memset(s, 0, sizeof(*s));
+}
 
 static void free_reading(struct reading *rd)
 {
 	json_wipe(rd->input);
-	json_wipe(rd->stages);
+	stages_free(&rd->stages);
 	free(rd);
 }
 
@@ -54,16 +73,28 @@ static void free_install(void *state)
 
 	if (in->reading)
 		in->reading->op = NULL;
-	json_wipe(in->stages);
 	json_decref(in->waits);
+	stages_free(&in->stages);
 }
 
 /* ---- on the pool ---- */
 
-static void add_stage(struct reading *rd, const char *name, json_t *objects, bool wait)
+/* wait: for its workloads. go_on: not before the next stage is applied. */
+static void add_stage(struct reading *rd, const char *name, json_t *objects, bool wait, bool go_on)
 {
-	json_array_append_new(rd->stages, json_pack("{s:s,s:o,s:b}", "name", name, "objects",
-						    objects, "wait", wait));
+	json_array_append_new(rd->stages.list,
+			      json_pack("{s:s,s:o,s:b,s:b}", "name", name, "objects", objects,
+					"wait", wait, "go_on", go_on));
+}
+
+static const json_t *hold(struct reading *rd, struct manifest *m)
+{
+	struct stages *s = &rd->stages;
+
+	s->held = realloc(s->held, (s->n_held + 1) * sizeof(struct manifest *));
+	assert(s->held);
+	s->held[s->n_held++] = m;
+	return manifest_objects(m);
 }
 
 static int load_layer(struct reading *rd, const json_t *layer, bool wait)
@@ -75,16 +106,16 @@ static int load_layer(struct reading *rd, const json_t *layer, bool wait)
 
 	json_array_foreach (json_object_get(layer, "manifests"), i, manifest) {
 		const char *content = json_str_or(manifest, "content", "");
-		AUTO_JSON json_t *docs = NULL;
-		int r = yaml_load_all(content, strlen(content), json_str_or(manifest, "name", name),
-				      &docs, &rd->err);
+		struct manifest *m;
+		int r = manifest_get("layer", content, strlen(content),
+				     json_str_or(manifest, "name", name), NULL, NULL, &m, &rd->err);
 
 		if (r)
 			return pcg_fail_prefix(&rd->err, "layer %s", name);
-		json_array_extend(objects, docs);
+		json_array_extend(objects, (json_t *)(uintptr_t)hold(rd, m));
 	}
 	if (json_array_size(objects))
-		add_stage(rd, name, TAKE(objects), wait);
+		add_stage(rd, name, TAKE(objects), wait, false);
 	return 0;
 }
 
@@ -146,20 +177,23 @@ static int load_bundle(struct reading *rd)
 
 	for (size_t i = 0; r == 0 && i < BUNDLE_PARTS; i++) {
 		const struct bundle_part *part = &bundle_parts[i];
-		json_t *objects = NULL, *entry = NULL;
+		bool controllers_follow = i > 0 && i + 1 < BUNDLE_PARTS;
+		struct manifest *m;
+		json_t *entry = NULL;
 		char name[160];
 
-		r = bundle_load(dir, &options, part, &objects, &entry, &rd->err);
+		r = bundle_load(dir, &options, part, &m, &entry, &rd->err);
 		if (r)
 			break;
 		snprintf(name, sizeof(name), "%s%s", part->folder,
 			 part->infrastructure ? options.provider : "");
-		add_stage(rd, name, objects, true);
+		add_stage(rd, name, json_incref((json_t *)(uintptr_t)hold(rd, m)), true,
+			  controllers_follow);
 		if (entry)
 			json_array_append_new(inventory, entry);
 	}
 	if (r == 0)
-		add_stage(rd, "inventory", inventory, false);
+		add_stage(rd, "inventory", inventory, false, false);
 	else
 		json_decref(inventory);
 	return r;
@@ -182,43 +216,53 @@ static void next_stage(struct capi_op *op);
 
 static const json_t *current(const struct install *in)
 {
-	return json_array_get(in->stages, in->stage);
+	return json_array_get(in->stages.list, in->stage);
 }
 
-static void fail_stage(struct capi_op *op, const struct pcg_error *cause)
+static void fail_stage(struct capi_op *op, const char *stage, const struct pcg_error *cause)
 {
-	struct install *in = op_state(op);
 	struct pcg_error err = *cause;
 
-	pcg_fail_prefix(&err, "installing %s", json_str(current(in), "name"));
+	pcg_fail_prefix(&err, "installing %s", stage);
 	op_fail(op, &err);
 }
 
 static void on_available(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
-	(void)arg;
+	const json_t *wait = arg;
+
 	if (r->status >= 200 && r->status < 300 && r->err.text[0] == '\0')
 		op_item_done(op);
 	else
-		fail_stage(op, &r->err);
+		fail_stage(op, json_str(wait, "stage"), &r->err);
 }
 
 static void begin_wait(struct capi_op *op, void *arg, size_t i)
 {
 	struct install *in = arg;
-	const json_t *object = json_array_get(in->waits, i);
+	json_t *wait = json_array_get(in->waits, i);
 
-	op_wait_available(op, object, AVAILABLE_MS, on_available, NULL);
+	op_wait_available(op, json_object_get(wait, "object"), AVAILABLE_MS, on_available, wait);
+}
+
+static void end_stage(struct capi_op *op)
+{
+	struct install *in = op_state(op);
+
+	FAULT_POINT("capi.after_install_stage");
+	in->stage++;
+	next_stage(op);
 }
 
 static void end_wait(struct capi_op *op, void *arg)
 {
 	struct install *in = arg;
 
-	op_progress(op, "available", json_str(current(in), "name"));
-	FAULT_POINT("capi.after_install_stage");
-	in->stage++;
-	next_stage(op);
+	json_array_clear(in->waits);
+	for (; in->awaiting <= in->stage; in->awaiting++)
+		op_progress(op, "available",
+			    json_str(json_array_get(in->stages.list, in->awaiting), "name"));
+	end_stage(op);
 }
 
 static void collect_waits(struct install *in, const json_t *objects)
@@ -233,7 +277,10 @@ static void collect_waits(struct install *in, const json_t *objects)
 			collect_waits(in, json_object_get(o, "items"));
 		else if (strcmp(kind, "DaemonSet") == 0 ||
 			 (strcmp(kind, "Deployment") == 0 && bundle_tolerates(o)))
-			json_array_append(in->waits, o);
+			json_array_append_new(in->waits,
+					      json_pack("{s:s,s:O}", "stage",
+							json_str(current(in), "name"), "object",
+							o));
 	}
 }
 
@@ -242,21 +289,22 @@ static void on_applied(struct capi_op *op, const struct pcg_error *err)
 	struct install *in = op_state(op);
 
 	if (err) {
-		fail_stage(op, err);
+		fail_stage(op, json_str(current(in), "name"), err);
 		return;
 	}
-	json_decref(in->waits);
-	in->waits = json_array();
 	if (json_bool_or(current(in), "wait", false))
 		collect_waits(in, json_object_get(current(in), "objects"));
-	op_batch(op, json_array_size(in->waits), begin_wait, end_wait, in);
+	if (json_bool_or(current(in), "go_on", false))
+		end_stage(op);
+	else
+		op_batch(op, json_array_size(in->waits), begin_wait, end_wait, in);
 }
 
 static void next_stage(struct capi_op *op)
 {
 	struct install *in = op_state(op);
 
-	if (in->stage >= json_array_size(in->stages)) {
+	if (in->stage >= json_array_size(in->stages.list)) {
 		op_done(op, NULL);
 		return;
 	}
@@ -278,7 +326,8 @@ static void on_read(uv_work_t *work, int status)
 		if (rd->r) {
 			op_fail(op, &rd->err);
 		} else {
-			in->stages = TAKE(rd->stages);
+			in->stages = rd->stages;
+			memset(&rd->stages, 0, sizeof(rd->stages));
 			next_stage(op);
 		}
 	}
@@ -319,7 +368,8 @@ struct capi_op *capi_install(struct kube *k, const json_t *input, const struct c
 	assert(rd);
 	rd->op = op;
 	rd->input = json_deep_copy(input);
-	rd->stages = json_array();
+	rd->stages.list = json_array();
+	in->waits = json_array();
 	default_variables(rd->input);
 	in->reading = rd;
 	return op;

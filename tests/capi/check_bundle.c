@@ -102,6 +102,19 @@ START_TEST(newest_version_without_its_file_is_no_reason_to_take_an_older_one)
 }
 END_TEST
 
+static int load(const struct bundle_options *options, const struct bundle_part *part,
+		json_t **objects, json_t **inventory, struct pcg_error *err)
+{
+	struct manifest *m;
+	int r = bundle_load(dir, options, part, &m, inventory, err);
+
+	if (r)
+		return r;
+	*objects = json_incref((json_t *)(uintptr_t)manifest_objects(m));
+	manifest_put(m);
+	return 0;
+}
+
 START_TEST(components_are_substituted_labelled_and_tolerate_the_control_plane)
 {
 	AUTO_JSON json_t *v = json_pack("{s:s}", "VSPHERE_USERNAME", "admin");
@@ -111,7 +124,7 @@ START_TEST(components_are_substituted_labelled_and_tolerate_the_control_plane)
 	struct pcg_error err;
 
 	options.variables = v;
-	ck_assert_int_eq(bundle_load(dir, &options, &bundle_parts[4], &objects, NULL, &err), 0);
+	ck_assert_int_eq(load(&options, &bundle_parts[4], &objects, NULL, &err), 0);
 	ck_assert_uint_eq(json_array_size(objects), 2);
 	d = json_array_get(objects, 1);
 	ck_assert_str_eq(json_str(d, "spec.template.spec.containers.0.args.0"), "--level=2");
@@ -127,13 +140,46 @@ START_TEST(components_are_substituted_labelled_and_tolerate_the_control_plane)
 }
 END_TEST
 
+/* What differs is not shared: the text, a variable's value, where images come from, the kind. */
+START_TEST(only_what_is_the_same_is_shared)
+{
+	AUTO_JSON json_t *v = json_pack("{s:s}", "VSPHERE_USERNAME", "admin");
+	AUTO_JSON json_t *w = json_pack("{s:s}", "VSPHERE_USERNAME", "else");
+	const struct bundle_options options[] = {
+		{.provider = "vsphere", .variables = v},
+		{.provider = "vsphere", .variables = v},
+		{.provider = "vsphere", .variables = w},
+		{.provider = "vsphere", .variables = v, .image_repository = "own.example"},
+	};
+	static const char text[] = "kind: A\n";
+	struct manifest *m[6];
+	struct pcg_error err;
+
+	for (size_t i = 0; i < 4; i++)
+		ck_assert_int_eq(bundle_load(dir, &options[i], &bundle_parts[4], &m[i], NULL, &err),
+				 0);
+	ck_assert_ptr_eq(m[0], m[1]);
+	ck_assert_ptr_ne(m[0], m[2]);
+	ck_assert_ptr_ne(m[0], m[3]);
+	ck_assert_str_eq(json_str(manifest_objects(m[2]), "1.spec.template.spec.containers.0.args.1"),
+			 "--who=else");
+	ck_assert_int_eq(manifest_get("x", text, strlen(text), "t", NULL, NULL, &m[4], &err), 0);
+	ck_assert_int_eq(manifest_get("y", text, strlen(text), "t", NULL, NULL, &m[5], &err), 0);
+	ck_assert_ptr_ne(m[4], m[5]);
+	for (size_t i = 0; i < ARRAY_LEN(m); i++)
+		manifest_put(m[i]);
+	ck_assert_int_lt(manifest_get("x", "}", 1, "t.yaml", NULL, NULL, &m[0], &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "t.yaml"));
+}
+END_TEST
+
 START_TEST(missing_variable_is_named_with_its_file)
 {
 	struct bundle_options options = {.provider = "vsphere"};
 	AUTO_JSON json_t *objects = NULL;
 	struct pcg_error err;
 
-	ck_assert_int_eq(bundle_load(dir, &options, &bundle_parts[4], &objects, NULL, &err),
+	ck_assert_int_eq(load(&options, &bundle_parts[4], &objects, NULL, &err),
 			 PCG_EPERMANENT);
 	ck_assert_ptr_nonnull(strstr(err.text, "VSPHERE_USERNAME"));
 	ck_assert_ptr_nonnull(strstr(err.text, "infrastructure-components.yaml"));
@@ -148,7 +194,7 @@ START_TEST(the_certificate_managers_file_holds_no_variables)
 
 	sample_write_file(dir, "cert-manager/v1.21.1/cert-manager.yaml",
 			  "kind: ConfigMap\nmetadata:\n  name: a\ndata:\n  p: \"^${NO}$$\\\\d\"\n");
-	ck_assert_int_eq(bundle_load(dir, &options, &bundle_parts[0], &objects, &entry, &err), 0);
+	ck_assert_int_eq(load(&options, &bundle_parts[0], &objects, &entry, &err), 0);
 	ck_assert_str_eq(json_str(objects, "0.data.p"), "^${NO}$$\\d");
 	ck_assert_str_eq(json_string_value(json_object_get(
 				 json_at(objects, "0.metadata.annotations"),
@@ -176,7 +222,7 @@ START_TEST(each_provider_has_the_inventory_object_that_clusterctl_writes)
 	AUTO_JSON json_t *objects = NULL, *entry = NULL;
 	struct pcg_error err;
 
-	ck_assert_int_eq(bundle_load(dir, &options, &bundle_parts[entries[_i].part], &objects,
+	ck_assert_int_eq(load(&options, &bundle_parts[entries[_i].part], &objects,
 				     &entry, &err),
 			 0);
 	ck_assert_str_eq(json_str(entry, "apiVersion"), "clusterctl.cluster.x-k8s.io/v1alpha3");
@@ -231,7 +277,7 @@ START_TEST(a_bundle_is_loaded_with_its_images_moved)
 	for (int i = 0; i < BUNDLE_PARTS; i++) {
 		json_decref(objects);
 		ck_assert_int_eq(
-			bundle_load(dir, &options, &bundle_parts[i], &objects, NULL, &err), 0);
+			load(&options, &bundle_parts[i], &objects, NULL, &err), 0);
 		ck_assert_ptr_eq(strstr(json_str(json_array_get(objects, 1),
 						 "spec.template.spec.containers.0.image"),
 					"own.example/"),
@@ -309,6 +355,7 @@ int main(void)
 	tcase_add_test(t, everything_that_is_missing_is_named_at_once);
 	tcase_add_test(t, newest_version_without_its_file_is_no_reason_to_take_an_older_one);
 	tcase_add_test(t, components_are_substituted_labelled_and_tolerate_the_control_plane);
+	tcase_add_test(t, only_what_is_the_same_is_shared);
 	tcase_add_test(t, missing_variable_is_named_with_its_file);
 	tcase_add_test(t, the_certificate_managers_file_holds_no_variables);
 	tcase_add_loop_test(t, each_provider_has_the_inventory_object_that_clusterctl_writes, 0,
