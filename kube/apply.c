@@ -155,6 +155,7 @@ static void on_path(void *arg, char *path, const struct pcg_error *err)
 					     .body = l->object,
 					     .timeout_ms = time_left(l->a),
 					     .raw = true,
+					     .metadata = true,
 				     },
 				     on_applied, l);
 	buf_free(&b);

@@ -47,6 +47,10 @@ struct kube_op *kube_request(struct kube *k, const char *method, const char *pat
 			     const json_t *body, uint32_t timeout_ms, kube_cb cb, void *arg);
 /* GET of a list or an object of which only metadata is wanted: a server that knows how leaves the rest out. */
 struct kube_op *kube_get_metadata(struct kube *k, const char *path, kube_cb cb, void *arg);
+/* The same for an object that is written, of which only metadata comes back (PartialObjectMetadata, where the server can): what
+ * was sent need not be sent back and read. unread: body is NULL unless it is a Status object for an error. */
+struct kube_op *kube_write(struct kube *k, const char *method, const char *path, const char *content_type, const json_t *body,
+			   uint32_t timeout_ms, bool unread, kube_cb cb, void *arg);
 void kube_op_cancel(struct kube_op *op);
 
 /* Where an object lives: finds its kind's resource by discovery (cached; asked again once when unknown). path is freed by the

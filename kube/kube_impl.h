@@ -71,8 +71,8 @@ struct kube_request_spec {
 	uint32_t timeout_ms;
 	const char *text; /* a body that is JSON already, instead of body; copied */
 	size_t text_len;
-	bool raw; /* the answer is no JSON */
-	bool metadata; /* nothing else of the objects is wanted */
+	bool raw; /* the answer is no JSON, or nobody reads it */
+	bool metadata; /* nothing else of the objects that come back is wanted */
 };
 struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spec *spec, kube_cb cb,
 				   void *arg);

@@ -352,6 +352,21 @@ struct kube_op *kube_get_metadata(struct kube *k, const char *path, kube_cb cb, 
 	return kube_request_start(k, &spec, cb, arg);
 }
 
+struct kube_op *kube_write(struct kube *k, const char *method, const char *path,
+			   const char *content_type, const json_t *body, uint32_t timeout_ms,
+			   bool unread, kube_cb cb, void *arg)
+{
+	struct kube_request_spec spec = {.method = method,
+					 .path = path,
+					 .content_type = content_type,
+					 .body = body,
+					 .timeout_ms = timeout_ms,
+					 .metadata = true,
+					 .raw = unread};
+
+	return kube_request_start(k, &spec, cb, arg);
+}
+
 struct kube_op *kube_ready(struct kube *k, kube_cb cb, void *arg)
 {
 	struct kube_request_spec spec = {

@@ -30,12 +30,17 @@ static const struct {
 	{"OpenStackMachine", "infrastructure.cluster.x-k8s.io/v1alpha1", "OpenStackServer"},
 };
 
-void graph_free(struct graph *g)
+static void forget_objects(struct graph *g)
 {
 	json_decref(g->kinds);
 	json_decref(g->objects);
-	json_decref(g->versions);
 	json_decref(g->groups);
+}
+
+void graph_free(struct graph *g)
+{
+	forget_objects(g);
+	json_decref(g->versions);
 }
 
 static void add_kind(struct graph *g, const char *api, const char *kind, bool optional)
@@ -63,19 +68,18 @@ static void drop_managed_fields(json_t *item)
 	json_object_del(json_object_get(item, "metadata"), "managedFields");
 }
 
-/* Items of a list carry neither kind nor apiVersion: both are put back from what was asked for. */
+/* Items of a list carry neither kind nor apiVersion: both are put back from what was asked for. The
+ * list came for this graph alone. */
 static void take_items(struct graph *g, const json_t *kind, const json_t *items)
 {
 	json_t *item;
 	size_t i;
 
 	json_array_foreach (items, i, item) {
-		json_t *copy = json_deep_copy(item);
-
-		json_object_set(copy, "apiVersion", json_object_get(kind, "apiVersion"));
-		json_object_set(copy, "kind", json_object_get(kind, "kind"));
-		drop_managed_fields(copy);
-		json_array_append_new(g->objects, copy);
+		json_object_set(item, "apiVersion", json_object_get(kind, "apiVersion"));
+		json_object_set(item, "kind", json_object_get(kind, "kind"));
+		drop_managed_fields(item);
+		json_array_append(g->objects, item);
 	}
 }
 
@@ -204,7 +208,7 @@ static void add_group(struct graph *g, const json_t *ref)
 	json_array_foreach (g->groups, i, known)
 		if (group && strcmp(json_string_value(known), group) == 0)
 			return;
-	if (group)
+	if (group && !json_object_get(g->versions, group))
 		json_array_append_new(g->groups, json_string(group));
 }
 
@@ -219,14 +223,15 @@ static void end_core(struct capi_op *op, void *arg)
 void graph_read(struct capi_op *op, struct graph *g, const char *ns, const char *cluster,
 		void (*done)(struct capi_op *op, struct graph *g))
 {
-	graph_free(g);
+	forget_objects(g);
 	g->ns = ns;
 	g->cluster = cluster;
 	g->done = done;
 	g->listed = 0;
 	g->kinds = json_array();
 	g->objects = json_array();
-	g->versions = json_object();
+	if (!g->versions) /* what a group prefers is asked once */
+		g->versions = json_object();
 	g->groups = json_array();
 	for (size_t i = 0; i < ARRAY_LEN(core_kinds); i++)
 		add_kind(g, core_kinds[i].api, core_kinds[i].kind, false);

@@ -266,6 +266,9 @@ static void send_task(struct task *t)
 {
 	if (t->metadata)
 		t->kube_op = kube_get_metadata(t->op->kube, t->path, on_reply, t);
+	else if (t->flags & (OP_METADATA | OP_UNREAD))
+		t->kube_op = kube_write(t->op->kube, t->method, t->path, t->content_type, t->body,
+					REQUEST_TIMEOUT_MS, t->flags & OP_UNREAD, on_reply, t);
 	else
 		t->kube_op = kube_request(t->op->kube, t->method, t->path, t->content_type,
 					  t->body, REQUEST_TIMEOUT_MS, on_reply, t);

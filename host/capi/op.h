@@ -35,6 +35,8 @@ bool op_ended(const struct capi_op *op);
 typedef void (*op_reply)(struct capi_op *op, void *arg, const struct kube_reply *r);
 
 #define OP_MERGE_PATCH "application/merge-patch+json"
+#define OP_METADATA 2u /* of what was written, only metadata comes back */
+#define OP_UNREAD 4u   /* the same, and the reply has no body unless it is an error */
 #define OP_ONCE 1u /* sent once: whoever asked decides what an unclear answer means */
 
 /* Sends; 429, 503 and webhooks that do not answer yet are tried again for a minute, a GET also

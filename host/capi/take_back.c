@@ -264,7 +264,7 @@ static void begin_scale(struct capi_op *op, void *arg, size_t i)
 		return;
 	}
 	op_progress(op, "stopping", json_str(deployment, "metadata.name"));
-	op_call(op, "PATCH", path, OP_MERGE_PATCH, body, 0, on_scaled, NULL);
+	op_call(op, "PATCH", path, OP_MERGE_PATCH, body, OP_UNREAD, on_scaled, NULL);
 }
 
 static void end_scale(struct capi_op *op, void *arg)
@@ -313,7 +313,7 @@ static void on_deployments(struct capi_op *op, void *arg, const struct kube_repl
 	t->deployments = json_array();
 	json_array_foreach (json_object_get(r->body, "items"), i, d)
 		if (is_controller(t, d))
-			json_array_append_new(t->deployments, json_deep_copy(d));
+			json_array_append(t->deployments, d);
 	t->look_ms = LOOK_FIRST_MS;
 	if (anyone_runs(t))
 		look_later(op, observe);

@@ -18,6 +18,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,12 +92,14 @@ static bool ok(const struct kube_reply *r)
 /* The object as it is sent: owners carry uids that this cluster answered, never others. */
 static json_t *with_owner(struct write *w, const struct item *it)
 {
-	json_t *object = json_deep_copy(it->object);
 	const struct item *owner = owner_of(w, it);
-	json_t *ref;
+	json_t *object, *ref;
 
 	if (!owner)
-		return object;
+		return json_incref(it->object);
+	object = json_copy(it->object);
+	json_object_set_new(object, "metadata",
+			    json_copy(json_object_get(it->object, "metadata")));
 	assert(owner->uid[0]);
 	ref = json_pack("{s:s,s:s,s:s,s:s}", "apiVersion", json_str(owner->object, "apiVersion"),
 			"kind", json_str(owner->object, "kind"), "name",
@@ -153,7 +156,7 @@ static void write_status(struct item *it, const json_t *got)
 	body = json_pack("{s:O}", "status", status);
 	n = asprintf(&path, "%s/status", it->path);
 	assert(n > 0);
-	op_call(it->op, "PATCH", path, OP_MERGE_PATCH, body, 0, on_status, it);
+	op_call(it->op, "PATCH", path, OP_MERGE_PATCH, body, OP_UNREAD, on_status, it);
 }
 
 /* ---- there already ---- */
@@ -324,7 +327,7 @@ static void create(struct item *it)
 	json_t *body = with_owner(op_state(it->op), it);
 
 	FAULT_POINT("capi.before_create_object");
-	op_call(it->op, "POST", it->collection, NULL, body, 0, on_created, it);
+	op_call(it->op, "POST", it->collection, NULL, body, OP_METADATA, on_created, it);
 	json_wipe(body);
 }
 
@@ -593,6 +596,6 @@ struct capi_op *capi_write(struct kube *k, const json_t *plan, const struct capi
 	struct capi_op *op = op_new(k, &type, cb);
 	struct write *w = op_state(op);
 
-	w->plan = json_deep_copy(plan);
+	w->plan = json_incref((json_t *)(uintptr_t)plan); /* read only */
 	return op;
 }

@@ -616,6 +616,33 @@ static void tell_clock(struct fake_api *f, struct http_exchange *x)
 		http_exchange_set_header(x, "Warning", f->warning);
 }
 
+static bool wants_metadata(struct http_exchange *x)
+{
+	const char *accept = http_exchange_header(x, "accept");
+
+	return accept && strstr(accept, "as=PartialObjectMetadata");
+}
+
+/* As a real server does, for every verb. */
+static void cut_down(struct answer *a)
+{
+	json_t *whole = a->body, *items = json_object_get(whole, "items"), *item, *cut;
+	size_t i;
+
+	a->body = json_pack("{s:s,s:s,s:O}", "kind",
+			    items ? "PartialObjectMetadataList" : "PartialObjectMetadata",
+			    "apiVersion", "meta.k8s.io/v1", "metadata",
+			    json_object_get(whole, "metadata"));
+	if (items) {
+		cut = json_array();
+		json_array_foreach (items, i, item)
+			json_array_append_new(cut, json_pack("{s:O}", "metadata",
+							     json_object_get(item, "metadata")));
+		json_object_set_new(a->body, "items", cut);
+	}
+	json_decref(whole);
+}
+
 static void on_request(void *arg, struct http_exchange *x, const struct http_server_request *req)
 {
 	struct fake_api *f = arg;
@@ -650,6 +677,8 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_ser
 		http_exchange_on_gone(x, on_gone, NULL);
 		relay_cut(f->relay);
 	} else {
+		if (a.status < 400 && wants_metadata(x))
+			cut_down(&a);
 		http_exchange_reply_json(x, a.status, a.body);
 	}
 	json_decref(a.body);

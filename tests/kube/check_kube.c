@@ -344,6 +344,10 @@ START_TEST(objects_are_applied_in_the_order_of_kinds)
 	ck_assert_uint_eq(at, 4);
 	ck_assert_str_eq(json_string_value(json_array_get(api.types, 0)),
 			 "application/apply-patch+yaml");
+	/* What was sent need not come back. */
+	ck_assert_str_eq(json_string_value(json_array_get(api.accepts, 0)),
+			 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, "
+			 "application/json");
 	apply(list, 10000, &a);
 	RIG_UNTIL(a.done);
 	ck_assert_int_eq(a.created, 0);

@@ -27,6 +27,7 @@ static struct {
 	json_t *objects; /* path -> object */
 	json_t *log;     /* "METHOD target" */
 	json_t *types;   /* content types of PATCHes */
+	json_t *accepts; /* of what was written */
 	struct scripted scripts[8];
 	size_t n_scripts;
 	const char *served; /* an extra kind of example.com/v1 */
@@ -130,6 +131,7 @@ static inline void api_patch(struct http_exchange *x, const struct http_server_r
 	json_t *o = json_loads(req->body, 0, NULL);
 
 	json_array_append_new(api.types, json_string(type ? type : ""));
+	json_array_append_new(api.accepts, json_string(http_exchange_header(x, "accept")));
 	if (!o) {
 		api_reply(x, 400, api_status(400, "BadRequest", "no JSON"));
 		return;
@@ -176,6 +178,7 @@ static inline void api_start(void)
 	api.objects = json_object();
 	api.log = json_array();
 	api.types = json_array();
+	api.accepts = json_array();
 	struct http_server_tls tls = {.cert_pem = api.cert.cert,
 				      .key_pem = api.cert.key,
 				      .client_ca_pem = api.ca.cert,
@@ -193,6 +196,7 @@ static inline void api_end(void)
 	json_decref(api.objects);
 	json_decref(api.log);
 	json_decref(api.types);
+	json_decref(api.accepts);
 	rig_end();
 }
 

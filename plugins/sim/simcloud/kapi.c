@@ -137,6 +137,18 @@ json_t *kapi_view(const struct kreq *q, json_t *obj)
 	return copy;
 }
 
+void kapi_answer(struct kreq *q, int status, json_t *obj)
+{
+	const char *accept = http_exchange_header(q->x, "accept");
+
+	if (accept && strstr(accept, "as=PartialObjectMetadata"))
+		kapi_reply(q->k, q->x, status,
+			   json_pack("{s:s, s:s, s:O}", "kind", "PartialObjectMetadata", "apiVersion", "meta.k8s.io/v1",
+				     "metadata", json_object_get(obj, "metadata")));
+	else
+		kapi_reply(q->k, q->x, status, kapi_view(q, obj));
+}
+
 static int kapi_by_key(const void *a, const void *b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -212,7 +224,7 @@ static void kapi_get(struct kreq *q)
 	}
 	obj = kstore_get(q->res, q->ns, q->name);
 	if (obj)
-		kapi_reply(q->k, q->x, 200, kapi_view(q, obj));
+		kapi_answer(q, 200, obj);
 	else
 		kapi_fail(q->k, q->x, 404, "NotFound", q->res, q->name, "%s%s%s \"%s\" not found", q->res->plural,
 			  *q->res->group ? "." : "", q->res->group, q->name);

@@ -110,6 +110,8 @@ void kwrite_delete(struct kreq *q);
 void kwrite_delete_collection(struct kreq *q);
 /* The object as the request's version shows it. New reference. */
 json_t *kapi_view(const struct kreq *q, json_t *obj);
+/* Answers with it, or with its metadata alone if that is what was asked for. */
+void kapi_answer(struct kreq *q, int status, json_t *obj);
 
 /* kselect.c */
 bool kselect_labels(const char *selector, const json_t *obj);

@@ -166,7 +166,7 @@ static void kwrite_make(struct kreq *q, json_t *obj)
 	if (kwrite_dry_run(q, 201, obj))
 		return;
 	made = kstore_create(q->k, q->res, obj);
-	kapi_reply(q->k, q->x, 201, kapi_view(q, made));
+	kapi_answer(q, 201, made);
 }
 
 void kwrite_create(struct kreq *q)
@@ -267,7 +267,7 @@ static void kwrite_store(struct kreq *q, json_t *old, json_t *edited)
 		return;
 	gone = json_incref(edited);
 	now = kstore_update(q->k, q->res, edited);
-	kapi_reply(q->k, q->x, 200, kapi_view(q, now ? now : gone));
+	kapi_answer(q, 200, now ? now : gone);
 	json_decref(gone);
 }
 
