@@ -9,7 +9,8 @@
 
 #define MAX_DEPTH 64
 #define MAX_BYTES ((size_t)64 << 20)
-#define TEXT_ROOM 8192 /* most documents fit at the first go */
+/* What does not fit is written a second time: recovery documents and batches of reports fit. */
+#define TEXT_ROOM 65536
 
 /* jansson allows 2048 levels (and can be built with others), too many for recursion over them. */
 static bool too_deep(const char *text, size_t len)

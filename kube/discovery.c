@@ -2,8 +2,8 @@
 #include "config.h"
 #include "kube/kube_impl.h"
 
-/* Where kinds live: the resource list of each group and version, asked once, and again when a
- * kind is not in it. Requests for the same list are made once. */
+/* Where kinds live, for those that are not built in: the resource list of each group and version,
+ * asked once, and again when a kind is not in it. Requests for the same list are made once. */
 
 #include "core/attr.h"
 
@@ -48,16 +48,25 @@ void kube_groups_free(struct kube *k)
 	}
 }
 
-static const json_t *resource_of(const struct kube_group *g, const char *kind)
+/* False: not in it. What out names lives as long as the list. */
+static bool resource_of(const json_t *resources, const char *kind, struct kube_resource *out)
 {
 	size_t i;
 	json_t *r;
 
-	json_array_foreach (g->resources, i, r)
-		if (strcmp(json_str_or(r, "kind", ""), kind) == 0 &&
-		    !strchr(json_str_or(r, "name", "/"), '/'))
-			return r;
-	return NULL;
+	json_array_foreach (resources, i, r) {
+		const char *name = json_str_or(r, "name", "/");
+
+		if (strcmp(json_str_or(r, "kind", ""), kind) != 0 || strchr(name, '/'))
+			continue;
+		*out = (struct kube_resource){
+			.kind = kind,
+			.name = name,
+			.namespaced = json_bool_or(r, "namespaced", false),
+		};
+		return true;
+	}
+	return false;
 }
 
 static void find_destroy(struct kube_op *op)
@@ -95,17 +104,18 @@ static void add_segment(struct buf *b, const char *s)
 			buf_addf(b, "%%%02X", (unsigned char)*s);
 }
 
-static char *make_path(const struct kube_find *f, const char *version, const json_t *resource)
+static char *make_path(const struct kube_find *f, const char *version,
+		       const struct kube_resource *resource)
 {
 	struct buf b;
 
 	buf_init(&b, 8192);
 	buf_addf(&b, "%s/%s", strchr(version, '/') ? "/apis" : "/api", version);
-	if (json_bool_or(resource, "namespaced", false) && (f->ns || f->name)) {
+	if (resource->namespaced && (f->ns || f->name)) {
 		buf_adds(&b, "/namespaces");
 		add_segment(&b, f->ns ? f->ns : "default");
 	}
-	add_segment(&b, json_str_or(resource, "name", ""));
+	add_segment(&b, resource->name);
 	if (f->name)
 		add_segment(&b, f->name);
 	return buf_take(&b);
@@ -118,8 +128,8 @@ static void not_served(const struct kube_find *f, const char *version, struct pc
 		 "the cluster at %s serves no kind %s in %s", f->op.k->server, f->kind, version);
 }
 
-static void find_answer(struct kube_find *f, const char *version, const json_t *resource,
-			const struct pcg_error *why)
+static void find_answer(struct kube_find *f, const char *version,
+			const struct kube_resource *resource, const struct pcg_error *why)
 {
 	struct pcg_error err;
 
@@ -143,6 +153,7 @@ static void on_resources(void *arg, const struct kube_reply *reply)
 	AUTO_JSON json_t *resources = NULL;
 	AUTO_FREE char *version = strdup(g->version);
 	bool failed = reply->status != 200 && reply->status != 404;
+	struct kube_resource found;
 	struct kube_find *f;
 
 	g->request = NULL;
@@ -157,11 +168,11 @@ static void on_resources(void *arg, const struct kube_reply *reply)
 		LIST_REMOVE(f, waiting);
 		LIST_INSERT_HEAD(&told, f, waiting);
 	}
-	struct kube_group seen = {.resources = resources};
+	while ((f = LIST_FIRST(&told))) {
+		bool there = !failed && resource_of(resources, f->kind, &found);
 
-	while ((f = LIST_FIRST(&told)))
-		find_answer(f, version, failed ? NULL : resource_of(&seen, f->kind),
-			    failed ? &reply->err : NULL);
+		find_answer(f, version, there ? &found : NULL, failed ? &reply->err : NULL);
+	}
 }
 
 static void ask(struct kube *k, struct kube_group *g)
@@ -180,16 +191,18 @@ static void on_cached(void *arg)
 {
 	struct kube_find *f = arg;
 	struct kube_group *g = f->group;
-	const json_t *r = resource_of(g, f->kind);
+	const struct kube_resource *builtin = kube_builtin(g->version, f->kind);
+	AUTO_JSON json_t *resources = json_incref(g->resources);
+	AUTO_FREE char *version = strdup(g->version);
+	struct kube_resource found;
 
 	kube_timer_stop(&f->timer);
-	if (r) {
-		AUTO_FREE char *version = strdup(g->version);
-
-		find_answer(f, version, r, NULL);
-		return;
-	}
-	ask(f->op.k, g);
+	if (builtin)
+		find_answer(f, version, builtin, NULL);
+	else if (resource_of(resources, f->kind, &found))
+		find_answer(f, version, &found, NULL);
+	else
+		ask(f->op.k, g);
 }
 
 static char *copy_or_null(const char *s)
@@ -208,6 +221,7 @@ struct kube_op *kube_find_start(struct kube *k, const char *api_version, const c
 				const char *ns, const char *name, kube_path_cb cb, void *arg)
 {
 	struct kube_find *f = calloc(1, sizeof(*f));
+	struct kube_resource found;
 
 	if (!f)
 		abort();
@@ -221,7 +235,7 @@ struct kube_op *kube_find_start(struct kube *k, const char *api_version, const c
 	f->arg = arg;
 	f->group = group_get(k, api_version);
 	LIST_INSERT_HEAD(&f->group->waiting, f, waiting);
-	if (resource_of(f->group, f->kind))
+	if (kube_builtin(api_version, f->kind) || resource_of(f->group->resources, f->kind, &found))
 		f->timer = kube_timer_start(k, 0, on_cached, f);
 	else
 		ask(k, f->group);

@@ -79,6 +79,13 @@ struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spe
 /* err from a status of 400 or more and the Status object that came with it, if any. */
 void kube_status_error(int status, const json_t *body, const char *what, struct pcg_error *err);
 
+struct kube_resource {
+	const char *kind, *name;
+	bool namespaced;
+};
+/* NULL: the server has to be asked. */
+const struct kube_resource *kube_builtin(const char *version, const char *kind);
+
 /* kube_path_of as an operation. */
 struct kube_op *kube_find_start(struct kube *k, const char *api_version, const char *kind,
 				const char *ns, const char *name, kube_path_cb cb, void *arg);

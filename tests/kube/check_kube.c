@@ -301,15 +301,33 @@ START_TEST(discovery_is_asked_once_and_again_for_an_unknown_kind)
 {
 	struct answer a = {0};
 
+	api.served = "Widget";
 	for (int i = 0; i < 5; i++)
-		kube_path_of(kube, "v1", "Pod", "x", "a", on_path, &a);
+		kube_path_of(kube, "example.com/v1", "Widget", "x", "a", on_path, &a);
 	RIG_UNTIL(a.done == 5);
-	kube_path_of(kube, "v1", "Secret", "x", "a", on_path, &a);
+	kube_path_of(kube, "example.com/v1", "Widget", "x", "b", on_path, &a);
 	RIG_UNTIL(a.done == 6);
-	ck_assert_int_eq(api_count("GET /api/v1"), 1);
-	kube_path_of(kube, "v1", "Thing", "x", "a", on_path, &a);
+	ck_assert_int_eq(api_count("GET /apis/example.com/v1"), 1);
+	kube_path_of(kube, "example.com/v1", "Thing", "x", "a", on_path, &a);
 	RIG_UNTIL(a.done == 7);
-	ck_assert_int_eq(api_count("GET /api/v1"), 2);
+	ck_assert_int_eq(api_count("GET /apis/example.com/v1"), 2);
+	json_decref(a.body);
+}
+END_TEST
+
+START_TEST(kinds_that_every_server_has_are_not_asked_for)
+{
+	struct answer a = {0};
+
+	kube_path_of(kube, "v1", "Secret", "x", "a", on_path, &a);
+	kube_path_of(kube, "apps/v1", "Deployment", "x", "a", on_path, &a);
+	kube_path_of(kube, "apiextensions.k8s.io/v1", "CustomResourceDefinition", NULL, "a", on_path, &a);
+	ck_assert_int_eq(a.done, 0);
+	RIG_UNTIL(a.done == 3);
+	ck_assert_uint_eq(json_array_size(api.log), 0);
+	kube_path_of(kube, "apps/v1beta1", "Deployment", "x", "a", on_path, &a);
+	RIG_UNTIL(a.done == 4);
+	ck_assert_int_eq(a.err.class, PCG_CLASS_NOT_FOUND);
 	json_decref(a.body);
 }
 END_TEST
@@ -367,15 +385,17 @@ static const struct {
 	 "{\"message\":\"failed calling webhook \\\"x\\\": no endpoints\"}"},
 	{"PATCH", "/configmaps/", 503, "busy"},
 	{"PATCH", "/configmaps/", 404, "{\"message\":\"namespaces \\\"default\\\" not found\"}"},
-	{"GET", "/api/v1", 200, "{\"cut"},
-	{"GET", "/api/v1", 503, "{}"},
+	{"GET", "/apis/example.com/v1", 200, "{\"cut"},
+	{"GET", "/apis/example.com/v1", 503, "{}"},
 };
 
 START_TEST(what_passes_by_itself_is_tried_again)
 {
-	json_t *list = json_pack("[o]", object("v1", "ConfigMap", "c"));
+	json_t *list = json_pack("[o, o]", object("v1", "ConfigMap", "c"),
+				 object("example.com/v1", "Widget", "w"));
 	struct applied a;
 
+	api.served = "Widget";
 	api_script(passing[_i].method, passing[_i].part, passing[_i].status, passing[_i].body, 2);
 	apply(list, 10000, &a);
 	RIG_UNTIL(a.done);
@@ -383,6 +403,8 @@ START_TEST(what_passes_by_itself_is_tried_again)
 	ck_assert_int_eq(api.scripts[0].times, 0);
 	ck_assert_ptr_nonnull(
 		json_object_get(api.objects, "/api/v1/namespaces/default/configmaps/c"));
+	ck_assert_ptr_nonnull(json_object_get(
+		api.objects, "/apis/example.com/v1/namespaces/default/widgets/w"));
 	json_decref(list);
 }
 END_TEST
@@ -848,6 +870,7 @@ int main(void)
 	tcase_add_test(t, json_that_ends_early_is_tried_again_later_and_no_object);
 	LOOP(an_objects_path_comes_from_discovery, paths);
 	tcase_add_test(t, discovery_is_asked_once_and_again_for_an_unknown_kind);
+	tcase_add_test(t, kinds_that_every_server_has_are_not_asked_for);
 	tcase_add_test(t, objects_are_applied_in_the_order_of_kinds);
 	LOOP(what_passes_by_itself_is_tried_again, passing);
 	tcase_add_test(t, a_kind_that_is_not_served_yet_is_waited_for);
