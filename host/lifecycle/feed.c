@@ -333,16 +333,16 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 		store_add_history(b, c->uid, c->name, clock_wall_ms(), a->history[i], f);
 		json_decref(f);
 	}
-	cluster_save_into(c, b);
 	if (a->what & LC_ACT_GONE) {
 		end_report(c, b);
 		keep_tombstone(c);
-		cluster_save_into(c, b);
 	}
 	if (a->what & LC_ACT_REPORT)
 		report_cluster_status(c, b);
 	if (c->lc.phase != before && recovery_matters(c))
-		report_cluster_recovery(c, b);
+		report_cluster_recovery(c, b); /* saves the cluster too */
+	else
+		cluster_save_into(c, b);
 	s->l = c->l;
 	s->uid = strdup(c->uid);
 	s->serial = ++c->serial;
