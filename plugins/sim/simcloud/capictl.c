@@ -127,6 +127,23 @@ static bool capictl_infra_runs(struct kapi *k)
 
 /* ---- pause ---- */
 
+/* Each pass comes by here, and most find that it was said. */
+static void capictl_pause_one(struct capictl *c, struct kres *r, json_t *obj, bool paused)
+{
+	const char *says = paused ? "True" : "False";
+	json_t *edited, *condition;
+	size_t i;
+
+	json_array_foreach(json_at(obj, "status.conditions"), i, condition)
+		if (!strcmp(json_str_or(condition, "type", ""), "Paused") &&
+		    !strcmp(json_str_or(condition, "status", ""), says))
+			return;
+	edited = kstore_edit(obj);
+	kcontrol_condition(edited, "Paused", says, paused ? "Paused" : "NotPaused",
+			   paused ? "Cluster spec.paused is set to true" : "");
+	kstore_update(c->k, r, edited);
+}
+
 static void capictl_say_paused(struct capictl *c, struct kres *r, bool paused)
 {
 	AUTO_JSON json_t *all = capictl_of_cluster(c, r);
@@ -135,22 +152,16 @@ static void capictl_say_paused(struct capictl *c, struct kres *r, bool paused)
 
 	json_object_foreach(all, key, obj) {
 		bool knows = strcmp(r->group, CAPI_INFRA) != 0 || json_array_size(json_at(obj, "metadata.ownerReferences"));
-		json_t *edited = kstore_edit(obj);
 
-		kcontrol_condition(edited, "Paused", paused && knows ? "True" : "False", paused && knows ? "Paused" : "NotPaused",
-				   paused && knows ? "Cluster spec.paused is set to true" : "");
-		kstore_update(c->k, r, edited);
+		capictl_pause_one(c, r, obj, paused && knows);
 	}
 }
 
 static void capictl_pause_all(struct capictl *c, bool paused)
 {
 	struct kres *clusters = c->clusters;
-	json_t *edited = kstore_edit(kstore_get(clusters, c->ns, c->name));
 
-	kcontrol_condition(edited, "Paused", paused ? "True" : "False", paused ? "Paused" : "NotPaused",
-			   paused ? "Cluster spec.paused is set to true" : "");
-	kstore_update(c->k, clusters, edited);
+	capictl_pause_one(c, clusters, kstore_get(clusters, c->ns, c->name), paused);
 	for (size_t i = 0; i < c->k->n_res; i++) {
 		struct kres *r = c->k->res[i];
 
