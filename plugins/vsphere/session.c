@@ -6,6 +6,7 @@
 #include "plugins/vsphere/fault.h"
 
 #include <assert.h>
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,9 @@
 #define REFUSED_MAX_MS 600000u
 #define PAGE_OBJECTS 500
 #define RESPONSE_MAX (32u << 20)
+#define LOST_MAX 8
+#define CLOSE_AFTER 0x100u /* flag: what comes next gets a connection of its own */
+#define LOST_MS 5000u
 
 static const struct vs_ref instance = { "ServiceInstance", "ServiceInstance" };
 
@@ -84,6 +88,7 @@ int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struc
 			"\"%s\" is not the name of a vCenter", server ? server : "");
 		return -1;
 	}
+	ss->lost = json_array();
 	ss->user = strdup(user ? user : "");
 	ss->password = strdup(password ? password : "");
 	assert(ss->user && ss->password);
@@ -97,6 +102,7 @@ void vs_session_fini(struct vs_session *ss)
 	free(ss->server);
 	free(ss->url);
 	free(ss->user);
+	json_decref(ss->lost);
 	pthread_mutex_destroy(&ss->lock);
 	pthread_cond_destroy(&ss->changed);
 }
@@ -168,9 +174,11 @@ static void note_peer(struct vs_session *ss, const struct pcg_http_response *res
 static int exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, const char *cookie, unsigned flags,
 		    uint32_t timeout_ms, struct xn **reply, char **cookie_out, struct vs_err *err)
 {
-	struct pcg_http_header headers[4] = { { "content-type", "text/xml; charset=utf-8" },
-					      { "soapaction", "urn:vim25/6.7" }, { "user-agent", "pcg" },
-					      { "cookie", cookie } };
+	char agent[sizeof(ss->agent)], what[320];
+	struct pcg_http_header headers[5] = { { "content-type", "text/xml; charset=utf-8" },
+					      { "soapaction", "urn:vim25/6.7" },
+					      { "user-agent", agent },
+					      { "cookie", cookie }, { "connection", "close" } };
 	struct pcg_http_request req = {
 		.struct_size = sizeof(req), .timeout_ms = timeout_ms ? timeout_ms : CALL_MS, .method = "POST",
 		.url = ss->url, .headers = headers, .n_headers = cookie ? 4 : 3, .body = xmlBufferContent(s->buf),
@@ -178,10 +186,17 @@ static int exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s
 		.flags = flags & VS_LONG ? PCG_HTTP_LONG_WAIT : 0,
 	};
 	struct pcg_http_response resp = { .struct_size = sizeof(resp) };
-	char what[320];
 	int r = -1;
 
 	*reply = NULL;
+	pthread_mutex_lock(&ss->lock);
+	snprintf(agent, sizeof(agent), "%s", *ss->agent ? ss->agent : "pcg");
+	pthread_mutex_unlock(&ss->lock);
+	if (flags & CLOSE_AFTER) {
+		assert(!cookie);
+		headers[3] = headers[4];
+		req.n_headers = 4;
+	}
 	snprintf(what, sizeof(what), "%s at %s", s->method, ss->server);
 	if (ss->svc->http(ss->host, call, &req, &resp)) {
 		vs_fail(err, PCG_ERR_BUG, "", "%s: the host refused the request", what);
@@ -208,11 +223,11 @@ const struct xn *vs_result(const struct xn *envelope)
 
 static void content_keep(struct vs_session *ss)
 {
-	json_t *doc = json_pack("{s:s, s:s, s:s, s:s}", "server", ss->server, "user", ss->user, "cookie", ss->cookie,
-				"version", ss->version);
+	json_t *doc = json_pack("{s:s, s:s, s:s*, s:s, s:s, s:O}", "server", ss->server, "user", ss->user, "cookie",
+				ss->cookie, "version", ss->version, "agent", ss->agent, "lost", ss->lost);
 	char *text;
 
-	for (size_t i = 0; i < N_CONTENT; i++)
+	for (size_t i = 0; i < N_CONTENT && ss->cookie; i++)
 		json_object_set_new(doc, content_refs[i].name, json_string(content_ref(ss, i)->value));
 	text = json_dumps(doc, JSON_COMPACT);
 	json_decref(doc);
@@ -242,11 +257,16 @@ static void content_restore(struct vs_session *ss)
 	doc = text ? json_loads(text, 0, NULL) : NULL;
 	cookie = json_string_value(json_object_get(doc, "cookie"));
 	/* The cookie of a session goes to nobody but the server that gave it. */
-	if (cookie && strcmp(json_string_value(json_object_get(doc, "server")) ?: "", ss->server) == 0 &&
-	    strcmp(json_string_value(json_object_get(doc, "user")) ?: "", ss->user) == 0) {
+	if (strcmp(json_string_value(json_object_get(doc, "server")) ?: "", ss->server) != 0 ||
+	    strcmp(json_string_value(json_object_get(doc, "user")) ?: "", ss->user) != 0)
+		cookie = NULL;
+	else if (json_is_array(json_object_get(doc, "lost")))
+		json_array_extend(ss->lost, json_object_get(doc, "lost"));
+	if (cookie) {
 		bool whole = true;
 
 		content_types(ss);
+		snprintf(ss->agent, sizeof(ss->agent), "%s", json_string_value(json_object_get(doc, "agent")) ?: "");
 		snprintf(ss->version, sizeof(ss->version), "%s",
 			 json_string_value(json_object_get(doc, "version")) ?: "");
 		for (size_t i = 0; i < N_CONTENT; i++) {
@@ -270,7 +290,9 @@ static int read_content(struct vs_session *ss, struct pcg_call *call, struct vs_
 
 	soap_begin(&s, "RetrieveServiceContent", &instance);
 	soap_finish(&s);
-	r = exchange(ss, call, &s, NULL, 0, 0, &reply, NULL, err);
+	/* libcurl sends a request again by itself when a connection that it used before ends without an answer. A login
+	 * that was carried out before that would leave a session which nobody knows of. */
+	r = exchange(ss, call, &s, NULL, CLOSE_AFTER, 0, &reply, NULL, err);
 	soap_free(&s);
 	if (r)
 		return r;
@@ -312,6 +334,31 @@ static int login(struct vs_session *ss, struct pcg_call *call, char **cookie, st
 	return r;
 }
 
+/* An agent that no other login has, among the lost until the end of this one is known. lock held */
+static void agent_new(struct vs_session *ss)
+{
+	unsigned char random[16];
+	size_t at;
+
+	assert(RAND_bytes(random, sizeof(random)) == 1);
+	at = (size_t)snprintf(ss->agent, sizeof(ss->agent), "pcg/" PACKAGE_VERSION " login/");
+	for (size_t i = 0; i < sizeof(random) && at < sizeof(ss->agent); i++)
+		at += (size_t)snprintf(ss->agent + at, sizeof(ss->agent) - at, "%02x", random[i]);
+	if (!ss->keep)
+		return;
+	if (json_array_size(ss->lost) >= LOST_MAX)
+		json_array_remove(ss->lost, 0);
+	json_array_append_new(ss->lost, json_string(ss->agent));
+	content_keep(ss);
+}
+
+static void not_lost(struct vs_session *ss, const char *agent)
+{
+	for (size_t i = json_array_size(ss->lost); i--;)
+		if (strcmp(json_string_value(json_array_get(ss->lost, i)) ?: "", agent) == 0)
+			json_array_remove(ss->lost, i);
+}
+
 /* Wrong passwords lock accounts: the next attempt waits, each time longer. lock held */
 static void note_refusal(struct vs_session *ss, const struct vs_err *err)
 {
@@ -333,13 +380,18 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 		return -1;
 	}
 	ss->busy = true;
+	agent_new(ss);
 	pthread_mutex_unlock(&ss->lock);
 	ss->svc->fault_point(ss->host, "vsphere.before_login");
 	r = login(ss, call, &cookie, err);
 	ss->svc->fault_point(ss->host, "vsphere.after_login");
 	pthread_mutex_lock(&ss->lock);
 	ss->busy = false;
+	/* A fault is an answer: no session began. */
+	if (!r || *err->fault)
+		not_lost(ss, ss->agent);
 	if (!r) {
+		ss->tidied = false;
 		ss->cookie = cookie;
 		ss->refusals = 0;
 		ss->generation++;
@@ -347,9 +399,125 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 		note_refusal(ss, err);
 	}
 	pthread_cond_broadcast(&ss->changed);
-	if (!r && ss->keep)
+	if (ss->keep && (!r || *err->fault))
 		content_keep(ss);
 	return r;
+}
+
+struct lost_sessions {
+	const json_t *agents;
+	json_t *keys;
+	bool seen, forbidden;
+};
+
+static void on_sessions(struct lost_sessions *l, const struct xn *object)
+{
+	const struct xn *list = xn_prop(object, "sessionList");
+	const struct xn *fault = xn_child(xn_child(xn_child(object, "missingSet"), "fault"), "fault");
+	size_t i;
+	json_t *agent;
+
+	for (const struct xn *one = list ? list->child : NULL; one; one = one->next)
+		json_array_foreach(l->agents, i, agent)
+			if (strcmp(xn_get(one, "userAgent"), json_string_value(agent) ?: "") == 0 && *xn_get(one, "key"))
+				json_array_append_new(l->keys, json_string(xn_get(one, "key")));
+	l->seen = list != NULL;
+	l->forbidden = fault && fault->xsi && strcmp(fault->xsi, "NoPermission") == 0;
+}
+
+static int lost_find(struct vs_session *ss, struct pcg_call *call, const char *cookie, struct lost_sessions *l,
+		     struct vs_err *err)
+{
+	struct xn *reply;
+	struct soap s;
+	int r;
+
+	soap_begin(&s, "RetrievePropertiesEx", &ss->collector);
+	soap_open(&s, "specSet");
+	soap_open(&s, "propSet");
+	soap_text(&s, "type", "SessionManager");
+	soap_text(&s, "pathSet", "sessionList");
+	soap_close(&s);
+	soap_open(&s, "objectSet");
+	soap_ref(&s, "obj", &ss->session_manager);
+	soap_bool(&s, "skip", false);
+	soap_close(&s);
+	soap_close(&s);
+	soap_open(&s, "options");
+	soap_close(&s);
+	soap_finish(&s);
+	r = exchange(ss, call, &s, cookie, 0, LOST_MS, &reply, NULL, err);
+	soap_free(&s);
+	if (!r)
+		on_sessions(l, xn_at(vs_result(reply), "returnval", "objects"));
+	xn_free(reply);
+	return r;
+}
+
+/* One that has ended by itself meanwhile is answered by a fault, and need not hold up the others. */
+static int lost_end(struct vs_session *ss, struct pcg_call *call, const char *cookie, const char *key, struct vs_err *err)
+{
+	struct xn *reply;
+	struct soap s;
+	int r;
+
+	soap_begin(&s, "TerminateSession", &ss->session_manager);
+	soap_text(&s, "sessionId", key);
+	soap_finish(&s);
+	r = exchange(ss, call, &s, cookie, 0, LOST_MS, &reply, NULL, err);
+	soap_free(&s);
+	xn_free(reply);
+	return r && strcmp(err->fault, "NotFound") != 0 ? -1 : 0;
+}
+
+/* True when there is nothing more to be tried: all ended, or we may not. */
+static bool lost_end_all(struct vs_session *ss, struct pcg_call *call, const char *cookie, const json_t *agents)
+{
+	struct lost_sessions l = { .agents = agents, .keys = json_array() };
+	struct vs_err err = { .fault = "" };
+	size_t i;
+	json_t *key;
+	int r = lost_find(ss, call, cookie, &l, &err);
+
+	json_array_foreach(l.keys, i, key)
+		if (!r)
+			r = lost_end(ss, call, cookie, json_string_value(key), &err);
+	if (l.forbidden || strcmp(err.fault, "NoPermission") == 0) {
+		ss->svc->log(ss->host, PCG_LOG_WARN, "vsphere_session_left",
+			     "{\"remedy\":\"Give the account's role the privilege Sessions.TerminateSession, "
+			     "or wait until vCenter ends the idle session.\"}");
+		l.seen = true;
+		r = 0;
+	} else if (!r && json_array_size(l.keys)) {
+		ss->svc->log(ss->host, PCG_LOG_INFO, "vsphere_session_ended", NULL);
+	}
+	json_decref(l.keys);
+	return !r && l.seen;
+}
+
+/* Ends what logins with an unknown end may have begun. lock held; released while the server is asked */
+static void lost_tidy(struct vs_session *ss, struct pcg_call *call)
+{
+	json_t *agents = json_deep_copy(ss->lost), *agent;
+	char *cookie = strdup(ss->cookie);
+	bool done;
+	size_t i;
+
+	assert(agents && cookie);
+	ss->busy = true;
+	pthread_mutex_unlock(&ss->lock);
+	done = lost_end_all(ss, call, cookie, agents);
+	wipe(&cookie);
+	pthread_mutex_lock(&ss->lock);
+	ss->busy = false;
+	ss->tidied = true;
+	if (done) {
+		json_array_foreach(agents, i, agent)
+			not_lost(ss, json_string_value(agent) ?: "");
+		content_keep(ss);
+	}
+	json_decref(agents);
+	pthread_cond_broadcast(&ss->changed);
 }
 
 static void wait_changed(struct vs_session *ss)
@@ -365,6 +533,12 @@ static void wait_changed(struct vs_session *ss)
 	pthread_cond_timedwait(&ss->changed, &ss->lock, &until);
 }
 
+/* There is something to end, and this session has not tried it. */
+static bool lost_waits(const struct vs_session *ss)
+{
+	return ss->keep && ss->cookie && !ss->tidied && json_array_size(ss->lost);
+}
+
 /* The cookie of the session, a copy of the caller's; NULL with err. */
 static char *cookie_get(struct vs_session *ss, struct pcg_call *call, unsigned *generation, struct vs_err *err)
 {
@@ -374,8 +548,10 @@ static char *cookie_get(struct vs_session *ss, struct pcg_call *call, unsigned *
 	pthread_mutex_lock(&ss->lock);
 	if (!ss->cookie)
 		content_restore(ss);
-	while (!ss->cookie && !r) {
-		if (!ss->busy) {
+	while (!r && (!ss->cookie || lost_waits(ss))) {
+		if (!ss->busy && ss->cookie) {
+			lost_tidy(ss, call);
+		} else if (!ss->busy) {
 			r = login_once(ss, call, err);
 		} else if (call && !ss->svc->remaining_ms(call)) {
 			vs_fail(err, PCG_ERR_CANCELLED, "", "waiting for the login at %s: the op is over", ss->server);
@@ -451,8 +627,9 @@ int vs_call(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsign
 void vs_session_close(struct vs_session *ss, struct pcg_call *call)
 {
 	struct xn *reply;
-	struct vs_err err;
+	struct vs_err err = { .fault = "" };
 	struct soap s;
+	int r;
 
 	pthread_mutex_lock(&ss->lock);
 	if (!ss->cookie)
@@ -462,12 +639,18 @@ void vs_session_close(struct vs_session *ss, struct pcg_call *call)
 		return;
 	soap_begin(&s, "Logout", &ss->session_manager);
 	soap_finish(&s);
-	exchange(ss, call, &s, ss->cookie, 0, CLOSE_MS, &reply, NULL, &err);
+	r = exchange(ss, call, &s, ss->cookie, 0, CLOSE_MS, &reply, NULL, &err);
 	soap_free(&s);
 	xn_free(reply);
+	/* Not answered, it may go on: the next worker uses it, and logs it out. */
+	if (ss->keep && (!r || *err.fault)) {
+		wipe(&ss->cookie);
+		if (json_array_size(ss->lost))
+			content_keep(ss);
+		else
+			ss->svc->secret_put(ss->host, SECRET_NAME, NULL);
+	}
 	wipe(&ss->cookie);
-	if (ss->keep)
-		ss->svc->secret_put(ss->host, SECRET_NAME, NULL);
 }
 
 /* Without a session the property collector answers all the same, each property missing for that reason. */

@@ -7,6 +7,11 @@
  * it), and again when the server says that the session is over; a refused password is remembered,
  * so that nobody tries it in a hurry. Every such login begins a new generation: what belonged to
  * the session (views, filters) went with it.
+ *
+ * Each login goes out under a user agent of its own, kept before it is sent. When its answer never
+ * came, for the worker was killed or the reply lost, the session that it may have begun is found by that
+ * agent in the server's list and ended, once there is another one. The list asks for the privilege
+ * Sessions.TerminateSession; without it such a session lasts until the server ends it for being idle.
  */
 
 #include "plugins/vsphere/soap.h"
@@ -24,8 +29,11 @@ struct vs_session {
 	pthread_cond_t changed;
 	bool busy;              /* somebody logs in */
 	bool tried_kept;
+	bool tidied;            /* this session has looked for what the lost ones left */
 	unsigned generation;
 	char *cookie;
+	char agent[80];         /* of the session, "" before the first */
+	json_t *lost;           /* agents of logins whose end is not known */
 	struct vs_ref session_manager, collector, search, views, root, tasks;
 	char version[128];      /* of the product, "" when it is not known */
 	char thumbprint[65];    /* SHA-256 of the server's certificate when the host told it, hex */

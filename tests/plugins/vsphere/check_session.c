@@ -127,13 +127,48 @@ static struct {
 	char last_cookie[128], kept[4096];
 	int cookies_to_login;
 	uint64_t now;
+	bool lose_login, lose_logout, forbid_list;
+	char lost_agent[128];  /* of a login whose answer was lost */
+	char terminated[256];  /* session ids, each with a space behind it */
+	int lists, events;
 } end = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static const char list_head[] =
+	"<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body><RetrievePropertiesExResponse xmlns=\"urn:vim25\" "
+	"xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"><returnval><objects><obj type=\"SessionManager\">SessionManager</obj>";
+static const char list_tail[] = "</objects></returnval></RetrievePropertiesExResponse></Body></Envelope>";
+
+/* The sessions of the server: a stranger's, ours, and one of a login that nobody knows the end of. */
+static char *session_list(void)
+{
+	char *text;
+
+	if (end.forbid_list)
+		ck_assert_int_gt(asprintf(&text, "%s<missingSet><path>sessionList</path><fault><fault xsi:type=\"NoPermission\"/>"
+					  "</fault></missingSet>%s", list_head, list_tail), 0);
+	else
+		ck_assert_int_gt(asprintf(&text, "%s<propSet><name>sessionList</name><val xsi:type=\"ArrayOfUserSession\">"
+					  "<UserSession><key>stranger</key><userAgent>pcg</userAgent></UserSession>"
+					  "<UserSession><key>lost</key><userAgent>%s</userAgent></UserSession>"
+					  "</val></propSet>%s", list_head, end.lost_agent, list_tail), 0);
+	return text;
+}
+
+static void note_terminated(const struct pcg_http_request *req)
+{
+	const char *at = memmem(req->body, req->body_len, "<sessionId>", 11);
+	size_t n = strlen(end.terminated);
+
+	ck_assert_ptr_nonnull(at);
+	snprintf(end.terminated + n, sizeof(end.terminated) - n, "%.*s ", (int)strcspn(at + 11, "<"), at + 11);
+}
 
 static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct pcg_http_request *req,
 			 struct pcg_http_response *resp)
 {
 	static const struct pcg_http_header cookie[] = { { "set-cookie", "vmware_soap_session=abc-1; Path=/; HttpOnly; Secure" } };
-	const char *name = "CloneVM_Task", *sent = NULL;
+	const char *name = "CloneVM_Task", *sent = NULL, *agent = "";
+	char *body = NULL;
 	size_t len;
 
 	pthread_mutex_lock(&end.lock);
@@ -141,6 +176,8 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 	for (size_t i = 0; i < req->n_headers; i++)
 		if (strcmp(req->headers[i].name, "cookie") == 0)
 			sent = req->headers[i].value;
+		else if (strcmp(req->headers[i].name, "user-agent") == 0)
+			agent = req->headers[i].value;
 	resp->status = 200;
 	if (memmem(req->body, req->body_len, "<RetrieveServiceContent", 23)) {
 		name = "RetrieveServiceContent";
@@ -151,6 +188,18 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 		resp->status = end.bad_password ? 500 : 200;
 		resp->headers = cookie;
 		resp->n_headers = !end.bad_password;
+		if (end.lose_login) {
+			end.lose_login = false;
+			snprintf(end.lost_agent, sizeof(end.lost_agent), "%s", agent);
+			resp->status = 0;
+		}
+	} else if (memmem(req->body, req->body_len, ">sessionList<", 13)) {
+		end.lists++;
+		body = session_list();
+	} else if (memmem(req->body, req->body_len, "<TerminateSession", 17)) {
+		note_terminated(req);
+	} else if (memmem(req->body, req->body_len, "<Logout", 7) && end.lose_logout) {
+		resp->status = 0;
 	} else if (memmem(req->body, req->body_len, "<Logout", 7)) {
 		end.logouts++;
 	} else if (end.refuse_next) {
@@ -160,8 +209,8 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 	}
 	snprintf(end.last_cookie, sizeof(end.last_cookie), "%s", sent ? sent : "");
 	pthread_mutex_unlock(&end.lock);
-	resp->body = sample(name, &len);
-	resp->body_len = len;
+	resp->body = body ? body : sample(name, &len);
+	resp->body_len = body ? strlen(body) : len;
 	return 0;
 }
 
@@ -195,9 +244,15 @@ static void fake_fault(struct pcg_host *h, const char *name)
 {
 }
 
+static void fake_log(struct pcg_host *h, uint32_t level, const char *event, const char *fields)
+{
+	end.events += strcmp(event, "vsphere_session_left") == 0;
+}
+
 static const struct pcg_services services = {
 	.struct_size = sizeof(services), .http = fake_http, .http_free = fake_free, .remaining_ms = fake_remaining,
 	.secret_put = fake_put, .secret_get = fake_get, .mono_ms = fake_now, .fault_point = fake_fault,
+	.log = fake_log,
 };
 
 static void session_open(struct vs_session *ss, const char *server)
@@ -321,6 +376,86 @@ START_TEST(gives_a_kept_cookie_to_its_own_server_only)
 }
 END_TEST
 
+START_TEST(ends_the_session_of_a_login_whose_answer_was_lost)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	end.lose_login = true;
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), -1);
+	ck_assert_str_ne(end.lost_agent, "");
+	/* Killed: only what was kept is known. */
+	vs_session_fini(&ss);
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	ck_assert_int_eq(end.lists, 1);
+	ck_assert_str_eq(end.terminated, "lost ");
+	ck_assert_ptr_null(strstr(end.kept, end.lost_agent));
+	vs_session_close(&ss, NULL);
+	ck_assert_str_eq(end.kept, "");
+	vs_session_fini(&ss);
+}
+END_TEST
+
+START_TEST(leaves_the_session_of_a_lost_login_when_it_may_not_see_sessions)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	end.lose_login = end.forbid_list = true;
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), -1);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	ck_assert_int_eq(end.lists, 1);
+	ck_assert_int_eq(end.events, 1);
+	ck_assert_str_eq(end.terminated, "");
+	ck_assert_ptr_null(strstr(end.kept, end.lost_agent));
+	vs_session_fini(&ss);
+}
+END_TEST
+
+START_TEST(looks_for_no_session_when_every_login_was_answered)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	session_open(&ss, "vc.example.com");
+	end.bad_password = true;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), -1);
+	end.bad_password = false;
+	end.now += 31000;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	end.refuse_next = 1;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	ck_assert_int_eq(end.logins, 3);
+	ck_assert_int_eq(end.lists, 0);
+	vs_session_fini(&ss);
+}
+END_TEST
+
+START_TEST(keeps_the_session_when_nobody_answered_its_logout)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	end.lose_logout = true;
+	vs_session_close(&ss, NULL);
+	vs_session_fini(&ss);
+	ck_assert_ptr_nonnull(strstr(end.kept, "abc-1"));
+	end.lose_logout = false;
+	session_open(&ss, "vc.example.com");
+	vs_session_close(&ss, NULL);
+	ck_assert_int_eq(end.logins, 1);
+	ck_assert_str_eq(end.kept, "");
+	vs_session_fini(&ss);
+}
+END_TEST
+
 START_TEST(refuses_servers_that_are_none)
 {
 	static const char *const bad[] = { "", "http://vc", "user@vc", "vc/other", "vc?x", "v c", "https://" };
@@ -394,6 +529,10 @@ END_TEST
 static void fresh(void)
 {
 	memset(end.kept, 0, sizeof(end.kept));
+	memset(end.lost_agent, 0, sizeof(end.lost_agent));
+	memset(end.terminated, 0, sizeof(end.terminated));
+	end.lose_login = end.lose_logout = end.forbid_list = false;
+	end.lists = end.events = 0;
 	end.logins = end.calls = end.refuse_next = end.cookies_to_login = 0;
 	end.bad_password = false;
 	end.now = 1000;
@@ -414,6 +553,10 @@ int main(void)
 	tcase_add_test(tc, logs_in_again_when_the_session_is_over_and_repeats_what_was_refused);
 	tcase_add_test(tc, remembers_a_refused_password_for_a_while);
 	tcase_add_test(tc, gives_a_kept_cookie_to_its_own_server_only);
+	tcase_add_test(tc, ends_the_session_of_a_login_whose_answer_was_lost);
+	tcase_add_test(tc, leaves_the_session_of_a_lost_login_when_it_may_not_see_sessions);
+	tcase_add_test(tc, looks_for_no_session_when_every_login_was_answered);
+	tcase_add_test(tc, keeps_the_session_when_nobody_answered_its_logout);
 	tcase_add_test(tc, refuses_servers_that_are_none);
 	tcase_add_test(tc, packs_large_user_data_and_refuses_what_guestinfo_does_not_take);
 	tcase_add_test(tc, names_machines_the_same_way_every_time);

@@ -356,8 +356,8 @@ START_TEST(makes_exactly_one_machine_though_the_worker_is_killed)
 #ifdef PCG_FAULT_POINTS
 	rig_pool_close(&rig);
 	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
-	/* A login whose cookie nobody ever saw cannot be taken back. */
-	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), strcmp(points[_i], "vsphere.after_login") == 0);
+	/* Also that of a login whose cookie nobody ever saw. */
+	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), 0);
 #endif
 }
 END_TEST
