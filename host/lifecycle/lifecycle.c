@@ -255,6 +255,8 @@ static void adopt_recovery(struct cluster *c, const json_t *recovery)
 
 		if (json_object_get(m, "observed"))
 			machine_observe(row, json_object_get(m, "observed"));
+		/* Not null: what was begun for it is not known here. */
+		row->checkpoint = json_object();
 	}
 }
 

@@ -15,12 +15,13 @@
 #define STEP_MS 120000
 #define USER_DATA_MAX (1u << 20)
 
+/* An answer without one leaves the last: none at all means that nothing was ever begun. */
 static void keep_checkpoint(struct machine *m, json_t *checkpoint)
 {
-	if (json_equal(m->checkpoint, checkpoint))
+	if (!checkpoint || json_equal(m->checkpoint, checkpoint))
 		return;
 	json_decref(m->checkpoint);
-	m->checkpoint = checkpoint ? json_deep_copy(checkpoint) : NULL;
+	m->checkpoint = json_deep_copy(checkpoint);
 	m->dirty = true;
 	cluster_save(m->cluster, NULL, NULL);
 }

@@ -325,7 +325,7 @@ void sim_machine_delete(void *plugin, struct pcg_call *call, const char *text)
 
 	if (!doc)
 		return;
-	asked = json_is_object(json_object_get(doc, "checkpoint"));
+	asked = json_integer_value(json_object_get(json_object_get(doc, "checkpoint"), "asked")) > 0;
 	snprintf(path, sizeof(path), "/v1/machines/%s", sim_machine_uid(doc));
 	s->svc->fault_point(s->host, "sim.before_delete_machine");
 	if (sim_http(s, call, asked ? "GET" : "DELETE", path, NULL, &status, &reply)) {
@@ -334,7 +334,7 @@ void sim_machine_delete(void *plugin, struct pcg_call *call, const char *text)
 			sim_done(s, call, json_object());
 		else if (status == 200 && strcmp(sim_str(reply, "state") ?: "", "deleting") != 0)
 			/* The deletion failed there: it is asked for anew. */
-			s->svc->pending(call, ASK_FIRST_MS, NULL, NULL);
+			s->svc->pending(call, ASK_FIRST_MS, NULL, "{}");
 		else if (status == 200 || status == 202)
 			sim_later(s, call, doc);
 		else

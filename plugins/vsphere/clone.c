@@ -221,6 +221,12 @@ static int clone_task(struct vsphere *v, struct pcg_call *call, const json_t *do
 	soap_close(&s);
 	explicit_bzero(user_data, strlen(user_data));
 	free(user_data);
+	if (machine_untouched(doc) && v->svc->checkpoint(call, "{\"begun\":true}")) {
+		soap_free(&s);
+		vs_fail(err, PCG_ERR_RETRY, "Nothing: it is tried again.",
+			"cloning %s: that it begins could not be kept", sub->name);
+		return -1;
+	}
 	v->svc->fault_point(v->host, "vsphere.before_clone");
 	r = vs_task(&v->session, call, &s, task, err);
 	v->svc->fault_point(v->host, "vsphere.after_clone_sent");

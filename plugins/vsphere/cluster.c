@@ -10,8 +10,6 @@
 
 /* The account, and what a cluster has beside its machines: a folder of its name. */
 
-#define WAIT_TASK_MS 60u
-
 static void validate_login(struct vsphere *v, struct pcg_call *call, const json_t *spec, json_t *problems, json_t **warnings,
 			   char *version, size_t size)
 {
@@ -236,16 +234,31 @@ static json_t *left_over(const struct vs_ref *folder, const char *name, const ch
 	return json_pack("{s:[{s:s, s:s, s:s}]}", "left", "id", folder->value, "name", name, "why", why);
 }
 
-static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder,
-			     const char *name)
+/* The first look is one at the whole inventory as well, which is what comes next. */
+static int folder_look(struct vsphere *v, struct pcg_call *call, const char *key, const char *cluster, bool first,
+		       struct vs_err *err)
 {
+	int r;
+
+	if (!first || !inventory_with(v, call, key, cluster, &r, err))
+		r = track_poll_due(v, call, key, err);
+	return r;
+}
+
+static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder,
+			     const json_t *cluster)
+{
+	const char *name = vs_str(cluster, "name");
 	struct vs_err err;
 	struct track t;
 
-	if (track_poll(v, call, key, &err)) {
+	track_get(v, key, &t);
+	if (folder_look(v, call, key, vs_str(cluster, "uid"), !t.looks, &err)) {
 		vs_error(v, call, &err);
+		track_copy_free(&t);
 		return;
 	}
+	track_copy_free(&t);
 	track_get(v, key, &t);
 	if (t.task_done && t.task_failed && t.task_err.class == PCG_ERR_AUTH) {
 		track_drop(v, key);
@@ -253,17 +266,19 @@ static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const cha
 	} else if (t.task_done && t.task_failed && strcmp(t.task_err.fault, "ManagedObjectNotFound") != 0) {
 		track_drop(v, key);
 		vs_error(v, call, &t.task_err);
-	} else if (t.task_done || t.gone || !t.task.value[0]) {
+	} else if (t.task_done || t.gone) {
 		track_drop(v, key);
 		vs_done(v, call, json_pack("{s:[]}", "left"));
 	} else {
-		vs_pending(v, call, 250, NULL);
+		/* A task that the server has forgotten tells nothing: the folder is looked at anew. */
+		if (!t.task.value[0])
+			track_drop(v, key);
+		vs_pending(v, call, track_after_ms(v, key), NULL);
 	}
 	track_copy_free(&t);
 }
 
-static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder,
-			   const char *name)
+static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder)
 {
 	struct vs_ref task;
 	struct vs_err err;
@@ -279,10 +294,8 @@ static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char 
 		return;
 	}
 	v->svc->fault_point(v->host, "vsphere.after_destroy_folder");
-	track_set_task(v, key, "", TASK_DESTROY, &task, NULL, WAIT_TASK_MS);
-	track_idle(v, key);
-	v->svc->wait(v->host, call, WAIT_TASK_MS);
-	folder_destroyed(v, call, key, folder, name);
+	track_set_task(v, key, "", TASK_DESTROY, &task, NULL, TRACK_SHORT);
+	vs_pending(v, call, track_after_ms(v, key), NULL);
 }
 
 /* Read together with the folders of other clusters that go at the same time. */
@@ -293,7 +306,6 @@ static void folder_judge(struct vsphere *v, struct pcg_call *call, const char *k
 	struct track t;
 
 	track_set_vm(v, key, "", folder);
-	track_idle(v, key); /* the watch has nothing to do with it */
 	if (track_poll(v, call, key, &err)) {
 		vs_error(v, call, &err);
 		return;
@@ -301,12 +313,14 @@ static void folder_judge(struct vsphere *v, struct pcg_call *call, const char *k
 	track_get(v, key, &t);
 	if (t.gone || !t.known)
 		vs_done(v, call, json_pack("{s:[]}", "left"));
+	else if (t.children == CHILDREN_UNKNOWN)
+		vs_done(v, call, left_over(folder, t.name, "the account's user may not see what the folder holds"));
 	else if (t.children)
 		vs_done(v, call, left_over(folder, t.name, "the folder holds something that is not the cluster's"));
 	else if (strcmp(t.name, name) != 0)
 		vs_done(v, call, left_over(folder, t.name, "the folder was renamed"));
 	else
-		folder_destroy(v, call, key, folder, name);
+		folder_destroy(v, call, key, folder);
 	if (t.gone || !t.known || t.children || strcmp(t.name, name) != 0)
 		track_drop(v, key);
 	track_copy_free(&t);
@@ -332,7 +346,7 @@ void vs_cluster_delete(void *plugin, struct pcg_call *call, const char *text)
 	else if (!folder.value[0])
 		vs_done(v, call, json_pack("{s:[]}", "left"));
 	else if (t.kind == TASK_DESTROY)
-		folder_destroyed(v, call, key, &folder, name);
+		folder_destroyed(v, call, key, &folder, json_object_get(doc, "cluster"));
 	else
 		folder_judge(v, call, key, &folder, name);
 	track_copy_free(&t);

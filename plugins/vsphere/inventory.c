@@ -15,6 +15,7 @@
  */
 
 #define RETURNED_MAX 100000
+#define MADE_FOR_MS 500u
 
 struct inventory {
 	pthread_mutex_t lock;
@@ -25,6 +26,8 @@ struct inventory {
 	struct vs_err err;
 	unsigned generation;
 	struct vs_ref view;
+	uint64_t read_at;       /* monotonic: when the last read began */
+	char made_for[64];      /* cluster whose next inventory is the last read, "" none */
 };
 
 struct inventory *inventory_new(void)
@@ -54,24 +57,36 @@ static json_t *addresses(const struct xn *object)
 	return *ip ? json_pack("[{s:s, s:s}]", "type", "ExternalIP", "address", ip) : json_array();
 }
 
+struct listing {
+	struct vsphere *v;
+	bool joined;            /* the answer holds objects of a track too */
+	json_t *items;
+	uint64_t at;            /* monotonic: when the read began */
+};
+
+/* "vm" and "readAt" are for a delete that follows at once: it need not look again. */
 static void on_machine(void *arg, const struct xn *object)
 {
+	const struct listing *l = arg;
+	const char *type = xn_child(object, "obj") ? xn_child(object, "obj")->type : NULL;
 	const char *cluster = track_option(object, MARK_CLUSTER), *machine = track_option(object, MARK_MACHINE);
 	const char *instance = xn_text(xn_prop(object, "config.instanceUuid")), *bios = xn_text(xn_prop(object, "config.uuid"));
 	char provider_id[64] = "";
-	json_t *items = arg;
 
-	if (!*cluster || json_array_size(items) >= RETURNED_MAX)
+	if (l->joined && type && strcmp(type, "VirtualMachine") != 0)
+		track_join_object(l->v, object);
+	if (!*cluster || json_array_size(l->items) >= RETURNED_MAX)
 		return;
 	if (*bios)
 		snprintf(provider_id, sizeof(provider_id), "vsphere://%s", bios);
-	json_array_append_new(items, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s}", "id",
+	json_array_append_new(l->items, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:I}", "id",
 					       *instance ? instance : xn_get(object, "obj"), "name", xn_text(xn_prop(object, "name")),
 					       "cluster", cluster, "pool", track_option(object, MARK_POOL), "machine", machine, "kind",
 					       "machine", "power",
 					       strcmp(xn_text(xn_prop(object, "runtime.powerState")), "poweredOff") ? "on" : "off",
 					       "providerID", provider_id, "addresses", addresses(object), "role",
-					       track_option(object, MARK_ROLE)));
+					       track_option(object, MARK_ROLE), "vm", xn_get(object, "obj"), "readAt",
+					       (json_int_t)l->at));
 }
 
 static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
@@ -98,8 +113,9 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 	return 0;
 }
 
-static int view_read(struct vsphere *v, struct pcg_call *call, json_t *items, struct vs_err *err)
+static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json_t *items, struct vs_err *err)
 {
+	struct listing l = { v, joined, items, v->svc->mono_ms(v->host) };
 	static const char *const paths[] = { "name", "config.instanceUuid", "config.uuid", "runtime.powerState",
 					     "guest.ipAddress" };
 	char path[96];
@@ -128,19 +144,21 @@ static int view_read(struct vsphere *v, struct pcg_call *call, json_t *items, st
 	soap_close(&s);
 	soap_bool(&s, "reportMissingObjectsInResults", true);
 	soap_close(&s);
-	return vs_retrieve(&v->session, call, &s, VS_SESSION, v->inventory->generation, on_machine, items, err);
+	if (joined)
+		track_join_write(v, &s);
+	return vs_retrieve(&v->session, call, &s, VS_SESSION, v->inventory->generation, on_machine, &l, err);
 }
 
 /* A session that ends between view and read takes the view with it: once more. */
-static int read_all(struct vsphere *v, struct pcg_call *call, json_t **items, struct vs_err *err)
+static int read_all(struct vsphere *v, struct pcg_call *call, bool joined, json_t **items, struct vs_err *err)
 {
 	int r = -1;
 
-	for (int attempt = 0; attempt < 2; attempt++) {
+	for (int attempt = 0; attempt < (joined ? 1 : 2); attempt++) {
 		*items = json_array();
 		r = view_make(v, call, err);
 		if (!r)
-			r = view_read(v, call, *items, err);
+			r = view_read(v, call, joined, *items, err);
 		if (!r)
 			return 0;
 		json_decref(*items);
@@ -152,33 +170,70 @@ static int read_all(struct vsphere *v, struct pcg_call *call, json_t **items, st
 	return r;
 }
 
-/* Waits for a read that began after this call. lock held */
-static json_t *share_locked(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
+/* Makes a read; lock and reading held, the lock is released while the server is asked. */
+static void read_locked(struct vsphere *v, struct pcg_call *call, bool joined)
 {
 	struct inventory *inv = v->inventory;
-	uint64_t wanted = inv->begun + 1;
+	json_t *items = NULL;
+	struct vs_err why;
+
+	memset(&why, 0, sizeof(why));
+	inv->begun++;
+	inv->read_at = v->svc->mono_ms(v->host);
+	inv->made_for[0] = 0;
+	pthread_mutex_unlock(&inv->lock);
+	read_all(v, call, joined, &items, &why);
+	pthread_mutex_lock(&inv->lock);
+	json_decref(inv->items);
+	inv->items = items;
+	inv->err = why;
+	inv->done = inv->begun;
+	inv->reading = false;
+	pthread_cond_broadcast(&inv->changed);
+}
+
+bool inventory_with(struct vsphere *v, struct pcg_call *call, const char *subject, const char *cluster, int *result,
+		    struct vs_err *err)
+{
+	struct inventory *inv = v->inventory;
+	bool mine;
+
+	pthread_mutex_lock(&inv->lock);
+	mine = !inv->reading && track_join_begin(v, subject);
+	if (mine) {
+		inv->reading = true;
+		read_locked(v, call, true);
+		*result = inv->items ? 0 : -1;
+		*err = inv->err;
+		if (inv->items)
+			snprintf(inv->made_for, sizeof(inv->made_for), "%s", cluster);
+		track_join_end(v, subject, inv->items);
+	}
+	pthread_mutex_unlock(&inv->lock);
+	return mine;
+}
+
+/* Waits for a read that began after this call. lock held */
+static json_t *share_locked(struct vsphere *v, struct pcg_call *call, const char *cluster, struct vs_err *err)
+{
+	struct inventory *inv = v->inventory;
+	bool made = *cluster && strcmp(cluster, inv->made_for) == 0 && inv->items &&
+		    v->svc->mono_ms(v->host) - inv->read_at < MADE_FOR_MS;
+	uint64_t wanted = inv->begun + !made;
 
 	while (inv->done < wanted) {
-		json_t *items = NULL;
-		struct vs_err why;
-
 		if (inv->reading) {
 			pthread_cond_wait(&inv->changed, &inv->lock);
 			continue;
 		}
 		inv->reading = true;
-		inv->begun++;
 		pthread_mutex_unlock(&inv->lock);
-		memset(&why, 0, sizeof(why));
-		read_all(v, call, &items, &why);
+		track_pace(v, call, inv->read_at);
 		pthread_mutex_lock(&inv->lock);
-		json_decref(inv->items);
-		inv->items = items;
-		inv->err = why;
-		inv->done = inv->begun;
-		inv->reading = false;
-		pthread_cond_broadcast(&inv->changed);
+		read_locked(v, call, false);
 	}
+	if (made)
+		inv->made_for[0] = 0;
 	*err = inv->err;
 	return inv->items ? json_deep_copy(inv->items) : NULL;
 }
@@ -195,7 +250,7 @@ void vs_inventory(void *plugin, struct pcg_call *call, const char *text)
 		return;
 	cluster = vs_str(doc, "cluster");
 	pthread_mutex_lock(&v->inventory->lock);
-	items = share_locked(v, call, &err);
+	items = share_locked(v, call, cluster, &err);
 	pthread_mutex_unlock(&v->inventory->lock);
 	if (!items) {
 		vs_error(v, call, &err);

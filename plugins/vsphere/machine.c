@@ -77,6 +77,13 @@ int machine_find(struct vsphere *v, struct pcg_call *call, const struct subject 
 	return 0;
 }
 
+bool machine_untouched(const json_t *doc)
+{
+	const json_t *checkpoint = json_object_get(doc, "checkpoint");
+
+	return !checkpoint || json_is_null(checkpoint);
+}
+
 int machine_known(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t, struct vs_err *err)
 {
 	struct vs_ref found;
@@ -256,13 +263,15 @@ void vs_machine_ensure(void *plugin, struct pcg_call *call, const char *text)
 	json_t *doc = vs_doc(v, call, text);
 	struct vs_err err;
 	struct subject s;
-	struct track t;
+	struct track t = { .next = NULL };
 
 	if (!doc)
 		return;
 	subject_read(doc, &s);
 	if (!*s.uid || !*s.name) {
 		v->svc->error(call, PCG_ERR_BUG, "machine_ensure was given no machine", "");
+	} else if (machine_untouched(doc) && !track_there(v, s.key)) {
+		clone_begin(v, call, doc, &s);
 	} else if (machine_known(v, call, &s, &t, &err)) {
 		vs_error(v, call, &err);
 	} else {
@@ -275,7 +284,7 @@ void vs_machine_ensure(void *plugin, struct pcg_call *call, const char *text)
 			track_get(v, s.key, &t);
 			machine_go_on(v, call, doc, &s, &t);
 		}
-		track_copy_free(&t);
 	}
+	track_copy_free(&t);
 	json_decref(doc);
 }

@@ -17,6 +17,8 @@ struct subject {
 void subject_read(const json_t *doc, struct subject *s);
 /* The machine's reference by uuid; empty when there is none. */
 int machine_find(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct vs_ref *found, struct vs_err *err);
+/* No call of machine_ensure can have made anything yet: the first one says so durably before it does. */
+bool machine_untouched(const json_t *doc);
 /* The track of the subject, with the machine looked up when memory knows nothing. */
 int machine_known(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t, struct vs_err *err);
 /* A task on the machine: POWER method without arguments. */

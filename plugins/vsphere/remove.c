@@ -10,7 +10,7 @@
 /* Power off, delete, redaction. The mark is read before anything is done to a machine. */
 
 #define FIRST_POLL_MS 2000u
-#define REDACT_POLL_MS 60u
+#define READ_FRESH_MS 10000
 
 /* Ours is what carries the cluster's mark, or has the uuid that only the machine's uid gives. */
 static bool marked(const struct subject *s, const struct track *t)
@@ -34,10 +34,34 @@ static void not_ours(struct vsphere *v, struct pcg_call *call, const struct subj
 
 enum look { LOOK_ANSWERED, LOOK_ABSENT, LOOK_THERE };
 
+/* A delete that follows an inventory at once goes on from what that has read: mark, power, reference. A machine that
+ * turned out to be gone, or in another state, is looked at. */
+static bool read_already(struct vsphere *v, const json_t *doc, const struct subject *s)
+{
+	json_int_t at = json_integer_value(json_object_get(s->observed, "readAt"));
+	json_int_t age = (json_int_t)v->svc->mono_ms(v->host) - at;
+	struct track t;
+	bool busy;
+
+	if (at <= 0 || age < 0 || age > READ_FRESH_MS || !*vs_str(s->observed, "vm") ||
+	    json_is_object(json_object_get(doc, "checkpoint")))
+		return false;
+	/* A copy that somebody made of a machine of ours carries its mark, but never its uuid. */
+	if (strcasecmp(vs_str(s->observed, "id"), s->uuid) != 0)
+		return false;
+	busy = track_get(v, s->key, &t) && t.active;
+	track_copy_free(&t);
+	if (!busy)
+		track_set_read(v, s->key, s->uuid, s->observed);
+	return !busy;
+}
+
 /* What is known of the machine, its mark read. An answered op is over. */
-static enum look look_at(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t)
+static enum look look_at(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
+			 struct track *t)
 {
 	struct vs_err err;
+	bool read;
 	int r = 0;
 
 	if (!*s->key) {
@@ -45,8 +69,9 @@ static enum look look_at(struct vsphere *v, struct pcg_call *call, const struct 
 		memset(t, 0, sizeof(*t));
 		return LOOK_ANSWERED;
 	}
+	read = read_already(v, doc, s);
 	r = machine_known(v, call, s, t, &err);
-	if (!r && (t->vm.value[0] || t->task.value[0]) && !t->gone) {
+	if (!r && !read && (t->vm.value[0] || t->task.value[0]) && !t->gone) {
 		bool fresh = !t->known || (!*t->cluster && !t->active);
 
 		/* An op that begins reads; one that goes on is told. */
@@ -73,6 +98,13 @@ static void later(struct vsphere *v, struct pcg_call *call, const struct subject
 	vs_pending(v, call, track_after_ms(v, s->key), NULL);
 }
 
+/* It is not there any more, or somewhere else. */
+static void look_anew(struct vsphere *v, struct pcg_call *call, const struct subject *s)
+{
+	track_drop(v, s->key);
+	vs_pending(v, call, 20, json_object());
+}
+
 static void begin(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t,
 		  const char *method, enum track_task kind)
 {
@@ -81,8 +113,7 @@ static void begin(struct vsphere *v, struct pcg_call *call, const struct subject
 
 	if (machine_task(v, call, method, &t->vm, &task, &err)) {
 		if (strcmp(err.fault, "ManagedObjectNotFound") == 0) {
-			track_drop(v, s->key);
-			vs_pending(v, call, 20, NULL);
+			look_anew(v, call, s);
 		} else {
 			vs_error(v, call, &err);
 		}
@@ -109,8 +140,7 @@ static bool failed(struct vsphere *v, struct pcg_call *call, const struct subjec
 		return true;
 	}
 	if (strcmp(t->task_err.fault, "ManagedObjectNotFound") == 0) {
-		track_drop(v, s->key);
-		vs_pending(v, call, 20, NULL);
+		look_anew(v, call, s);
 		return true;
 	}
 	vs_fail(&err, t->task_err.class, t->task_err.remedy, "machine %s: %s", s->name, t->task_err.text);
@@ -243,7 +273,7 @@ void vs_machine_delete(void *plugin, struct pcg_call *call, const char *text)
 	if (!doc)
 		return;
 	subject_read(doc, &s);
-	switch (look_at(v, call, &s, &t)) {
+	switch (look_at(v, call, doc, &s, &t)) {
 	case LOOK_ANSWERED:
 		break;
 	case LOOK_ABSENT:
@@ -274,7 +304,7 @@ void vs_machine_power_off(void *plugin, struct pcg_call *call, const char *text)
 	if (!doc)
 		return;
 	subject_read(doc, &s);
-	switch (look_at(v, call, &s, &t)) {
+	switch (look_at(v, call, doc, &s, &t)) {
 	case LOOK_ANSWERED:
 		break;
 	case LOOK_ABSENT:
@@ -321,15 +351,15 @@ static void redact_go_on(struct vsphere *v, struct pcg_call *call, const struct 
 		vs_fail(&err, t->task_err.class, t->task_err.remedy, "machine %s: %s", s->name, t->task_err.text);
 		vs_error(v, call, &err);
 	} else if (t->task_done) {
-		track_clear_task(v, s->key);
 		track_idle(v, s->key);
+		track_clear_task(v, s->key);
 		vs_done(v, call, json_object());
 	} else {
 		vs_pending(v, call, track_after_ms(v, s->key), NULL);
 	}
 }
 
-static void redact_begin(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t)
+static void redact_begin(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
 {
 	struct vs_ref task;
 	struct vs_err err;
@@ -340,16 +370,8 @@ static void redact_begin(struct vsphere *v, struct pcg_call *call, const struct 
 		return;
 	}
 	v->svc->fault_point(v->host, "vsphere.after_redact");
-	track_set_task(v, s->key, s->uuid, TASK_REDACT, &task, NULL, REDACT_POLL_MS);
-	/* Short as it is, it is over in a moment: one read for all that are redacted now. */
-	v->svc->wait(v->host, call, REDACT_POLL_MS);
-	if (track_poll(v, call, s->key, &err)) {
-		vs_error(v, call, &err);
-		return;
-	}
-	track_copy_free(t);
-	track_get(v, s->key, t);
-	redact_go_on(v, call, s, t);
+	track_set_task(v, s->key, s->uuid, TASK_REDACT, &task, NULL, TRACK_SHORT);
+	vs_pending(v, call, track_after_ms(v, s->key), NULL);
 }
 
 void vs_machine_redact(void *plugin, struct pcg_call *call, const char *text)

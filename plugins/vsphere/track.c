@@ -17,6 +17,11 @@
 #define POLL_MAX_MS 10000u
 #define POLL_WATCHED_MS 5000u /* the watch tells; this finds what it cannot */
 #define ASK_MS 1000u
+#define APART_MS 100u         /* calls for many are at least this far apart, */
+#define APART_EACH_MS 10u     /* and this for each that is in flight, */
+#define APART_MAX_MS 1000u    /* and no more than this */
+#define SHORT_MIN_MS 60u      /* a short task is looked at after what the last ones took */
+#define SHORT_MAX_MS 2000u
 
 struct track_table *track_table_new(void)
 {
@@ -107,6 +112,16 @@ bool track_get(struct vsphere *v, const char *subject, struct track *out)
 	return t != NULL;
 }
 
+bool track_there(struct vsphere *v, const char *subject)
+{
+	bool there;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	there = find_locked(v->tracks, subject) != NULL;
+	pthread_mutex_unlock(&v->tracks->lock);
+	return there;
+}
+
 void track_copy_free(struct track *copy)
 {
 	json_decref(copy->addresses);
@@ -126,6 +141,36 @@ void track_set_vm(struct vsphere *v, const char *subject, const char *uuid, cons
 	pthread_mutex_unlock(&v->tracks->lock);
 }
 
+static void copy_text(const json_t *item, const char *key, char *out, size_t size)
+{
+	snprintf(out, size, "%s", json_string_value(json_object_get(item, key)) ?: "");
+}
+
+void track_set_read(struct vsphere *v, const char *subject, const char *uuid, const json_t *item)
+{
+	char provider_id[47], power[8];
+	struct track *t;
+
+	copy_text(item, "providerID", provider_id, sizeof(provider_id));
+	copy_text(item, "power", power, sizeof(power));
+	pthread_mutex_lock(&v->tracks->lock);
+	t = get_locked(v->tracks, subject, uuid);
+	snprintf(t->vm.type, sizeof(t->vm.type), "VirtualMachine");
+	copy_text(item, "vm", t->vm.value, sizeof(t->vm.value));
+	copy_text(item, "name", t->name, sizeof(t->name));
+	copy_text(item, "cluster", t->cluster, sizeof(t->cluster));
+	copy_text(item, "machine", t->machine, sizeof(t->machine));
+	if (strncmp(provider_id, "vsphere://", 10) == 0)
+		snprintf(t->bios, sizeof(t->bios), "%s", provider_id + 10);
+	t->known = true;
+	t->gone = false;
+	t->on = strcmp(power, "off") != 0;
+	t->poll_step = 0;
+	t->next_poll = v->svc->mono_ms(v->host) + POLL_FIRST_MS;
+	pthread_cond_broadcast(&v->tracks->changed);
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
 void track_set_task(struct vsphere *v, const char *subject, const char *uuid, enum track_task kind,
 		    const struct vs_ref *task, const struct vs_ref *folder, uint64_t first_poll_ms)
 {
@@ -138,8 +183,12 @@ void track_set_task(struct vsphere *v, const char *subject, const char *uuid, en
 	t->task_done = t->task_failed = false;
 	if (folder)
 		t->folder = *folder;
+	t->begun = v->svc->mono_ms(v->host);
+	if (first_poll_ms == TRACK_SHORT)
+		first_poll_ms = v->tracks->short_ms ? v->tracks->short_ms : SHORT_MIN_MS;
 	t->poll_step = first_poll_ms ? first_poll_ms : POLL_FIRST_MS;
-	t->next_poll = v->svc->mono_ms(v->host) + first_poll_ms;
+	t->next_poll = t->begun + first_poll_ms;
+	t->looks = 0;
 	pthread_cond_broadcast(&v->tracks->changed);
 	pthread_mutex_unlock(&v->tracks->lock);
 }
@@ -313,10 +362,27 @@ static bool observe_folder(struct track *t, const struct xn *object)
 
 	t->known = true;
 	copy_prop(object, "name", t->name, sizeof(t->name));
-	t->children = 0;
+	t->children = list ? 0 : CHILDREN_UNKNOWN;
 	for (const struct xn *c = list ? list->child : NULL; c; c = c->next)
 		t->children++;
 	return true;
+}
+
+/* The watch has nothing to do with what is over in a moment, nor with folders. */
+static bool watch_wanted(const struct track *t)
+{
+	return t->active && t->kind != TASK_REDACT && strcmp(t->vm.type, "Folder") != 0;
+}
+
+/* How long short tasks take here: so that one look at the next is enough. lock held */
+static void short_learn(struct vsphere *v, const struct track *t)
+{
+	uint64_t took = v->svc->mono_ms(v->host) - t->begun, *usual = &v->tracks->short_ms;
+
+	if (watch_wanted(t))
+		return;
+	*usual = t->looks > 1 ? took : *usual * 3 / 4;
+	*usual = *usual < SHORT_MIN_MS ? SHORT_MIN_MS : *usual > SHORT_MAX_MS ? SHORT_MAX_MS : *usual;
 }
 
 static bool observe_one(struct track *t, const struct xn *object, const struct vs_ref *ref, const char *uuid, bool left)
@@ -348,20 +414,20 @@ void track_observe(struct vsphere *v, const struct xn *object, bool left)
 	if (!xn_ref(xn_child(object, "obj"), &ref))
 		return;
 	pthread_mutex_lock(&v->tracks->lock);
-	for (struct track *t = v->tracks->first; t; t = t->next)
-		if (observe_one(t, object, &ref, uuid, left) && t->active && n < 8)
+	for (struct track *t = v->tracks->first; t; t = t->next) {
+		bool over = t->task_done;
+
+		if (!observe_one(t, object, &ref, uuid, left))
+			continue;
+		if (t->task_done && !over)
+			short_learn(v, t);
+		if (t->active && n < 8)
 			snprintf(subjects[n++], sizeof(subjects[0]), "%s", t->subject);
+	}
 	pthread_mutex_unlock(&v->tracks->lock);
 	while (n--)
 		v->svc->hint(v->host, subjects[n]);
 }
-
-/* A read of many. */
-struct poll {
-	struct vsphere *v;
-	struct vs_ref *seen;
-	size_t n, max;
-};
 
 static bool only_missing(const struct xn *object)
 {
@@ -372,14 +438,15 @@ static bool only_missing(const struct xn *object)
 
 static void on_polled(void *arg, const struct xn *object)
 {
-	struct poll *p = arg;
+	struct vsphere *v = arg;
+	struct track_read *p = &v->tracks->read;
 	struct vs_ref ref;
 
 	if (only_missing(object) || !xn_ref(xn_child(object, "obj"), &ref))
 		return;
 	if (p->n < p->max)
 		p->seen[p->n++] = ref;
-	track_observe(p->v, object, false);
+	track_observe(v, object, false);
 }
 
 void track_vm_paths(struct soap *s, bool marks)
@@ -425,30 +492,32 @@ static void object_set(struct soap *s, const struct vs_ref *ref)
 	soap_close(s);
 }
 
-/* Writes what all tracks that want it need; returns how many objects. lock held */
-static size_t poll_write_locked(struct vsphere *v, struct soap *s)
+/* Writes what all tracks that want it need. lock held */
+static void read_write_locked(struct vsphere *v, struct soap *s)
 {
-	size_t n = 0;
+	struct track_read *p = &v->tracks->read;
 
-	soap_begin(s, "RetrievePropertiesEx", &v->session.collector);
 	soap_open(s, "specSet");
 	track_vm_paths(s, true);
+	p->n = p->max = 0;
 	for (struct track *t = v->tracks->first; t; t = t->next) {
 		if (!t->want_poll)
 			continue;
 		t->want_poll = false;
 		t->polled = true;
+		t->looks++;
 		t->polled_vm = t->vm.value[0] != 0;
 		object_set(s, &t->vm);
 		object_set(s, &t->task);
-		n += (t->vm.value[0] != 0) + (t->task.value[0] != 0);
+		p->max += (t->vm.value[0] != 0) + (t->task.value[0] != 0);
 	}
 	soap_bool(s, "reportMissingObjectsInResults", true);
 	soap_close(s);
-	return n;
+	p->seen = calloc(p->max + 1, sizeof(*p->seen));
+	assert(p->seen);
 }
 
-static bool seen(const struct poll *p, const struct vs_ref *ref)
+static bool seen(const struct track_read *p, const struct vs_ref *ref)
 {
 	for (size_t i = 0; i < p->n; i++)
 		if (same(&p->seen[i], ref))
@@ -456,8 +525,20 @@ static bool seen(const struct poll *p, const struct vs_ref *ref)
 	return false;
 }
 
-static void poll_apply_locked(struct vsphere *v, const struct poll *p, bool good)
+/* Gone before it was ever read. A task that ended long ago told of it, and has nothing more to tell. */
+static void vanished(struct track *t)
 {
+	memset(&t->vm, 0, sizeof(t->vm));
+	if (!t->task_done || t->task_failed)
+		return;
+	memset(&t->task, 0, sizeof(t->task));
+	t->kind = TASK_NONE;
+	t->task_done = false;
+}
+
+static void read_end_locked(struct vsphere *v, bool good)
+{
+	struct track_read *p = &v->tracks->read;
 	uint64_t now = v->svc->mono_ms(v->host);
 
 	for (struct track *t = v->tracks->first; t; t = t->next) {
@@ -466,7 +547,7 @@ static void poll_apply_locked(struct vsphere *v, const struct poll *p, bool good
 		t->polled = false;
 		t->poll_step = t->poll_step * 2 > POLL_MAX_MS ? POLL_MAX_MS : t->poll_step ? t->poll_step * 2 : POLL_FIRST_MS;
 		t->next_poll = now + (v->tracks->live ? POLL_WATCHED_MS : t->poll_step);
-		if (t->kind == TASK_REDACT || (t->kind == TASK_ON || t->kind == TASK_OFF))
+		if (!watch_wanted(t) || t->kind == TASK_ON || t->kind == TASK_OFF)
 			t->next_poll = now + t->poll_step;
 		if (!good)
 			continue;
@@ -474,7 +555,7 @@ static void poll_apply_locked(struct vsphere *v, const struct poll *p, bool good
 		if (t->polled_vm && !seen(p, &t->vm) && t->known)
 			t->gone = true;
 		else if (t->polled_vm && !seen(p, &t->vm))
-			memset(&t->vm, 0, sizeof(t->vm));
+			vanished(t);
 		if (t->kind == TASK_CLONE && t->task_done && !t->task_failed && !t->known)
 			t->next_poll = 0;
 		/* A task is forgotten by the server some time after its end. */
@@ -483,31 +564,92 @@ static void poll_apply_locked(struct vsphere *v, const struct poll *p, bool good
 			t->kind = TASK_NONE;
 		}
 	}
+	free(p->seen);
+	memset(p, 0, sizeof(*p));
 }
 
 static int poll_all(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
 {
-	struct poll p = { .v = v };
 	struct soap s;
 	unsigned generation;
+	size_t objects;
 	int r;
 
 	/* The references are those of the session. */
 	r = vs_session_open(&v->session, call, &generation, err);
+	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
 	pthread_mutex_lock(&v->tracks->lock);
-	p.max = poll_write_locked(v, &s);
+	read_write_locked(v, &s);
+	objects = v->tracks->read.max;
 	pthread_mutex_unlock(&v->tracks->lock);
-	p.seen = calloc(p.max + 1, sizeof(*p.seen));
-	assert(p.seen);
-	if (!r && p.max)
-		r = vs_retrieve(&v->session, call, &s, 0, 0, on_polled, &p, err);
+	if (!r && objects)
+		r = vs_retrieve(&v->session, call, &s, 0, 0, on_polled, v, err);
 	else
 		soap_free(&s);
 	pthread_mutex_lock(&v->tracks->lock);
-	poll_apply_locked(v, &p, !r);
+	read_end_locked(v, !r);
 	pthread_mutex_unlock(&v->tracks->lock);
-	free(p.seen);
 	return r;
+}
+
+bool track_join_begin(struct vsphere *v, const char *subject)
+{
+	struct track_table *tt = v->tracks;
+	struct track *t, *mine = NULL;
+	bool alone = true;
+
+	pthread_mutex_lock(&tt->lock);
+	for (t = tt->first; t; t = t->next) {
+		if (strcmp(t->subject, subject) == 0)
+			mine = t;
+		else
+			alone = alone && !t->active && !t->want_poll && !t->task.value[0];
+	}
+	alone = alone && mine && !tt->polling;
+	if (alone)
+		tt->polling = mine->want_poll = true;
+	pthread_mutex_unlock(&tt->lock);
+	return alone;
+}
+
+void track_join_write(struct vsphere *v, struct soap *s)
+{
+	pthread_mutex_lock(&v->tracks->lock);
+	read_write_locked(v, s);
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+void track_join_object(struct vsphere *v, const struct xn *object)
+{
+	on_polled(v, object);
+}
+
+void track_join_end(struct vsphere *v, const char *subject, bool good)
+{
+	struct track *t;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = find_locked(v->tracks, subject);
+	if (t)
+		t->want_poll = false; /* when it came to no request */
+	read_end_locked(v, good);
+	v->tracks->polling = false;
+	v->tracks->polled_at = v->svc->mono_ms(v->host);
+	pthread_cond_broadcast(&v->tracks->changed);
+	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+void track_pace(struct vsphere *v, struct pcg_call *call, uint64_t last)
+{
+	uint64_t now = v->svc->mono_ms(v->host), until = last + APART_MS;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	for (struct track *t = v->tracks->first; t; t = t->next)
+		if (t->active && until < last + APART_MAX_MS)
+			until += APART_EACH_MS;
+	pthread_mutex_unlock(&v->tracks->lock);
+	if (now < until)
+		v->svc->wait(v->host, call, until - now);
 }
 
 int track_poll(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err)
@@ -527,6 +669,8 @@ int track_poll(struct vsphere *v, struct pcg_call *call, const char *subject, st
 		}
 		tt->polling = true;
 		pthread_mutex_unlock(&tt->lock);
+		track_pace(v, call, tt->polled_at);
+		tt->polled_at = v->svc->mono_ms(v->host);
 		r = poll_all(v, call, err);
 		pthread_mutex_lock(&tt->lock);
 		tt->polling = false;
@@ -587,7 +731,7 @@ bool track_any_active(struct vsphere *v, uint32_t wait_ms)
 
 	pthread_mutex_lock(&v->tracks->lock);
 	for (int pass = 0;; pass++) {
-		for (t = v->tracks->first; t && !t->active; t = t->next)
+		for (t = v->tracks->first; t && !watch_wanted(t); t = t->next)
 			;
 		if (t || pass || !wait_ms)
 			break;
@@ -618,7 +762,7 @@ struct vs_ref *track_needed(struct vsphere *v, size_t *n)
 	list = calloc(max, sizeof(*list));
 	assert(list);
 	for (struct track *t = v->tracks->first; t; t = t->next) {
-		if (!t->active || t->gone)
+		if (!watch_wanted(t) || t->gone)
 			continue;
 		need(list, n, t->folder.value[0] ? &t->folder : &t->vm);
 		if (t->kind == TASK_CLONE && !t->task_done)

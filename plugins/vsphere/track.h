@@ -26,10 +26,14 @@ struct track {
 	bool on, gone;
 	char name[128], bios[37], mac[18];
 	char cluster[64], machine[64]; /* mark, when it was read */
-	size_t children;        /* of a folder, which stands in vm */
+	size_t children;        /* of a folder, which stands in vm; CHILDREN_UNKNOWN */
 	json_t *addresses;      /* texts */
-	uint64_t next_poll, poll_step;
+	uint64_t next_poll, poll_step, begun;
+	unsigned looks;         /* reads since the task began */
 };
+
+#define CHILDREN_UNKNOWN SIZE_MAX
+#define TRACK_SHORT UINT64_MAX /* first_poll_ms of a task that is over in a moment */
 
 struct track_table *track_table_new(void);
 void track_table_free(struct track_table *tt);
@@ -37,15 +41,26 @@ void track_table_free(struct track_table *tt);
 /* A copy, addresses with a reference of its own; false and empty when there is none. */
 bool track_get(struct vsphere *v, const char *subject, struct track *out);
 void track_copy_free(struct track *copy);
+bool track_there(struct vsphere *v, const char *subject);
 void track_set_vm(struct vsphere *v, const char *subject, const char *uuid, const struct vs_ref *vm);
+/* What an inventory has just read of the machine, in place of a read of its own. */
+void track_set_read(struct vsphere *v, const char *subject, const char *uuid, const json_t *item);
 void track_set_task(struct vsphere *v, const char *subject, const char *uuid, enum track_task kind,
 		    const struct vs_ref *task, const struct vs_ref *folder, uint64_t first_poll_ms);
 void track_clear_task(struct vsphere *v, const char *subject);
 void track_idle(struct vsphere *v, const char *subject);  /* no op waits any more */
 void track_drop(struct vsphere *v, const char *subject);
 
+/* Waits until some time after last, for others to join what comes then: the longer the more there is in flight. */
+void track_pace(struct vsphere *v, struct pcg_call *call, uint64_t last);
 /* Reads machine and task now, together with others that want it at the same time. */
 int track_poll(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err);
+/* As track_poll does, in a request of somebody else's: adds a specSet to it, takes up objects of its answer, and ends the
+ * read. Begin is false when something else is read or waited for. */
+bool track_join_begin(struct vsphere *v, const char *subject);
+void track_join_write(struct vsphere *v, struct soap *s);
+void track_join_object(struct vsphere *v, const struct xn *object);
+void track_join_end(struct vsphere *v, const char *subject, bool good);
 /* The same when it is time to, or at once when the watch does not see it. */
 int track_poll_due(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err);
 /* When to ask again, in ms. */

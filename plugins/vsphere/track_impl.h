@@ -10,7 +10,8 @@
  * machines in them. Belongs to one session. */
 struct watch_view {
 	bool made;
-	bool syncing;
+	bool syncing, asked;   /* asked: somebody wants a sync that the running one may have missed */
+	uint64_t synced_at;    /* of who syncs */
 	unsigned generation;
 	struct vs_ref list, collector;
 	char version[64];
@@ -18,11 +19,20 @@ struct watch_view {
 	size_t n;
 };
 
+/* A read of many, by whoever set polling. */
+struct track_read {
+	struct vs_ref *seen;
+	size_t n, max;
+};
+
 struct track_table {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct track *first;
 	bool polling, live;
+	uint64_t polled_at;    /* of who polls */
+	uint64_t short_ms;     /* what short tasks take */
+	struct track_read read;
 	struct watch_view view;
 };
 

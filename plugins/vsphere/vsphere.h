@@ -67,6 +67,10 @@ void vs_export_objects(void *plugin, struct pcg_call *call, const char *doc);
 void vs_import_objects(void *plugin, struct pcg_call *call, const char *doc);
 
 struct inventory *inventory_new(void);
+/* Reads the inventory together with what the track of subject waits for, in one call, for the inventory of the
+ * cluster that is asked for next. False when others read now: nothing was done. */
+bool inventory_with(struct vsphere *v, struct pcg_call *call, const char *subject, const char *cluster, int *result,
+		    struct vs_err *err);
 void inventory_free(struct inventory *inv);
 
 #endif

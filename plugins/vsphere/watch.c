@@ -13,6 +13,7 @@
 #define WAIT_S 30
 #define WAIT_MS ((WAIT_S + 15) * 1000u)
 #define GATHER_MS 25  /* changes that come together are told together */
+#define JOIN_MS 30u   /* what begins together is added to the view together */
 #define IDLE_MS 200
 
 static bool has(const struct vs_ref *list, size_t n, const struct vs_ref *ref)
@@ -41,8 +42,22 @@ static void view_lost(struct vsphere *v, unsigned generation)
 	pthread_mutex_unlock(&v->tracks->lock);
 }
 
-/* One ModifyListView for all that came together; false when there was nothing to add. */
-static bool sync_once(struct vsphere *v, struct pcg_call *call)
+static bool sync_needed(struct vsphere *v)
+{
+	size_t n;
+	struct vs_ref *needed = track_needed(v, &n);
+	bool yes = false;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	for (size_t i = 0; i < n && !yes; i++)
+		yes = !has(v->tracks->view.members, v->tracks->view.n, &needed[i]);
+	pthread_mutex_unlock(&v->tracks->lock);
+	free(needed);
+	return yes;
+}
+
+/* One ModifyListView for all that came together. */
+static void sync_once(struct vsphere *v, struct pcg_call *call)
 {
 	struct watch_view *view = &v->tracks->view;
 	size_t n, added = 0, removed = 0;
@@ -67,32 +82,45 @@ static bool sync_once(struct vsphere *v, struct pcg_call *call)
 	free(needed);
 	if (!added) {
 		soap_free(&s);
-		return false;
+		return;
 	}
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, &err))
 		view_lost(v, generation);
 	xn_free(reply);
-	return true;
 }
 
+static void sync_all(struct vsphere *v, struct pcg_call *call)
+{
+	struct watch_view *view = &v->tracks->view;
+
+	if (!sync_needed(v))
+		return;
+	v->svc->wait(v->host, call, JOIN_MS);
+	track_pace(v, call, view->synced_at);
+	sync_once(v, call);
+	view->synced_at = v->svc->mono_ms(v->host);
+}
+
+/* Who finds another one at it leaves its own to that one, which looks again. */
 void watch_sync(struct vsphere *v, struct pcg_call *call)
 {
 	struct watch_view *view = &v->tracks->view;
 	bool mine;
 
-	do {
-		pthread_mutex_lock(&v->tracks->lock);
-		mine = view->made && !view->syncing;
-		view->syncing = view->syncing || mine;
+	pthread_mutex_lock(&v->tracks->lock);
+	view->asked = true;
+	mine = view->made && !view->syncing;
+	view->syncing = view->syncing || mine;
+	while (mine) {
+		view->asked = false;
 		pthread_mutex_unlock(&v->tracks->lock);
-		if (!mine)
-			return;
-		mine = sync_once(v, call);
+		sync_all(v, call);
 		pthread_mutex_lock(&v->tracks->lock);
-		view->syncing = false;
-		pthread_mutex_unlock(&v->tracks->lock);
-	} while (mine);
+		mine = view->asked;
+		view->syncing = mine;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
 }
 
 static int view_list(struct vsphere *v, struct pcg_call *call, unsigned generation, struct vs_ref *needed, size_t n,
@@ -267,11 +295,13 @@ void vs_watch(void *plugin, struct pcg_call *call, const char *text)
 		/* What was begun a moment ago is often over when its neighbours are. */
 		if (v->svc->wait(v->host, call, GATHER_MS) && !v->svc->remaining_ms(call))
 			break;
+		if (!track_any_active(v, 0))
+			continue;
 		if (!vs_session_current(&v->session, v->tracks->view.generation))
 			view_lost(v, v->tracks->view.generation);
 		if (!v->tracks->view.made)
 			r = view_make(v, call, &err);
-		else
+		if (!r)
 			watch_sync(v, call);
 		if (!r && v->tracks->view.made) {
 			track_watch_live(v, true);

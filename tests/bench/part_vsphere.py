@@ -22,7 +22,7 @@ def run(args, work):
     log = os.path.join(work, "log")
     with open(log, "wb") as f:
         done = subprocess.run([sys.executable, os.path.join(HERE, "vsphere_inside.py"), args.build, out],
-                              stdout=f, stderr=f, timeout=1200, check=False)
+                              stdout=f, stderr=f, timeout=1800, check=False)
     if done.returncode:
         raise gateway.Failed(gateway.read(log)[-1500:])
     measured = json.loads(gateway.read(out))

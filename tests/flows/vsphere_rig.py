@@ -33,7 +33,7 @@ class Failed(Exception):
 
 
 def inside_namespace():
-    """Builds the peers, then starts this test again where 10.77.0.0/24 and 10.78.0.1 to .99 are this machine:
+    """Builds the peers, then starts this test again where 10.77.0.0/24 and 10.78.0.1 to .250 are this machine:
     addresses of machines, and control plane endpoints."""
     if "PCG_TEST_INSIDE" in os.environ:
         return {name: os.environ["PCG_PEER_" + name.upper()] for name in ("vcsim", "vmread")}
@@ -46,7 +46,7 @@ def inside_namespace():
         print("SKIP: no user and network namespace of its own (unshare -rn)")
         sys.exit(77)
     script = ("ip link set lo up && ip route add local 10.77.0.0/24 dev lo && "
-              "seq -f 'addr add 10.78.0.%.0f/32 dev lo' 1 99 | ip -batch - && exec \"$@\"")
+              "seq -f 'addr add 10.78.0.%.0f/32 dev lo' 1 250 | ip -batch - && exec \"$@\"")
     os.execvpe("unshare", ["unshare", "-rn", "sh", "-c", script, "sh", sys.executable, *sys.argv], env)
 
 

@@ -177,7 +177,9 @@ typedef void (*pcg_op)(void *plugin, struct pcg_call *call, const char *doc);
  *   "machine": {"uid","name","pool","role":"control-plane"|"worker",
  *               "poolSpec": {...}}      the pool as in docs/spec.md, with cloudConfig
  *   "mark":    {"cluster","pool","machine","gateway","epoch"}
- *   "checkpoint": what the last call of this op for this subject answered or wrote, or null
+ *   "checkpoint": what the last call of this op for this subject answered or wrote. null or absent: no call
+ *                 has done either, so an op that writes one before it acts knows that nothing was done. An answer
+ *                 without a checkpoint leaves the last; a gateway that lost its store gives {} for what it does not know
  */
 struct pcg_provider {
 	uint32_t struct_size;

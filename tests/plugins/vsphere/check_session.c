@@ -249,10 +249,14 @@ static void fake_log(struct pcg_host *h, uint32_t level, const char *event, cons
 	end.events += strcmp(event, "vsphere_session_left") == 0;
 }
 
+static void fake_hint(struct pcg_host *h, const char *subject)
+{
+}
+
 static const struct pcg_services services = {
 	.struct_size = sizeof(services), .http = fake_http, .http_free = fake_free, .remaining_ms = fake_remaining,
 	.secret_put = fake_put, .secret_get = fake_get, .mono_ms = fake_now, .fault_point = fake_fault,
-	.log = fake_log,
+	.log = fake_log, .hint = fake_hint,
 };
 
 static void session_open(struct vs_session *ss, const char *server)
@@ -526,6 +530,41 @@ START_TEST(names_machines_the_same_way_every_time)
 }
 END_TEST
 
+static const char folder_head[] =
+	"<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body><objects xmlns=\"urn:vim25\">"
+	"<obj type=\"Folder\">group-7</obj><propSet><name>name</name><val>c1</val></propSet>";
+
+/* Where a role may not read what the folder holds, that must not look as if there were nothing. */
+START_TEST(takes_a_folder_for_empty_only_when_it_was_told)
+{
+	static const struct { const char *rest; size_t children; } table[] = {
+		{ "<missingSet><path>childEntity</path></missingSet></objects></Body></Envelope>", CHILDREN_UNKNOWN },
+		{ "<propSet><name>childEntity</name><val/></propSet></objects></Body></Envelope>", 0 },
+		{ "<propSet><name>childEntity</name><val><ManagedObjectReference type=\"VirtualMachine\">vm-1"
+		  "</ManagedObjectReference></val></propSet></objects></Body></Envelope>", 1 },
+	};
+	static const struct vs_ref folder = { "Folder", "group-7" };
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct vsphere v = { .svc = &services, .tracks = track_table_new() };
+		AUTO_FREE char *text = NULL;
+		struct vs_err err;
+		struct xn *reply;
+		struct track t;
+
+		ck_assert_int_gt(asprintf(&text, "%s%s", folder_head, table[i].rest), 0);
+		ck_assert_msg(xn_parse(text, strlen(text), &reply, &err) == 0, "%s", err.text);
+		track_set_vm(&v, "folder:1", "", &folder);
+		track_observe(&v, vs_result(reply), false);
+		ck_assert(track_get(&v, "folder:1", &t));
+		ck_assert_uint_eq(t.children, table[i].children);
+		track_copy_free(&t);
+		xn_free(reply);
+		track_table_free(v.tracks);
+	}
+}
+END_TEST
+
 static void fresh(void)
 {
 	memset(end.kept, 0, sizeof(end.kept));
@@ -558,6 +597,7 @@ int main(void)
 	tcase_add_test(tc, looks_for_no_session_when_every_login_was_answered);
 	tcase_add_test(tc, keeps_the_session_when_nobody_answered_its_logout);
 	tcase_add_test(tc, refuses_servers_that_are_none);
+	tcase_add_test(tc, takes_a_folder_for_empty_only_when_it_was_told);
 	tcase_add_test(tc, packs_large_user_data_and_refuses_what_guestinfo_does_not_take);
 	tcase_add_test(tc, names_machines_the_same_way_every_time);
 	suite_add_tcase(s, tc);

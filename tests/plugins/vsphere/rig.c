@@ -183,12 +183,24 @@ static json_t *give_secrets(void *arg, const char *account)
 	return mine ? json_deep_copy(mine) : json_object();
 }
 
+static void checkpoint_key(const struct run *run, char *out, size_t size)
+{
+	snprintf(out, size, "%s %s", run->op, run->subject);
+}
+
+static void checkpoint_take(struct run *run, json_t *checkpoint)
+{
+	char key[160];
+
+	checkpoint_key(run, key, sizeof(key));
+	json_decref(run->checkpoint);
+	run->checkpoint = json_deep_copy(checkpoint);
+	json_object_set(run->rig->checkpoints, key, run->checkpoint);
+}
+
 static void keep_checkpoint(void *arg, void *call_arg, json_t *checkpoint, void *ack)
 {
-	struct run *run = call_arg;
-
-	json_decref(run->checkpoint);
-	run->checkpoint = json_incref(checkpoint);
+	checkpoint_take(call_arg, checkpoint);
 	provider_ack(ack, 0);
 }
 
@@ -220,10 +232,8 @@ static void on_reply(void *arg, const struct provider_reply *reply)
 	run->reply = json_incref(reply->doc);
 	run->err = reply->err;
 	if (reply->status == PCG_STEP_PENDING) {
-		if (reply->checkpoint) {
-			json_decref(run->checkpoint);
-			run->checkpoint = json_deep_copy(reply->checkpoint);
-		}
+		if (reply->checkpoint)
+			checkpoint_take(run, (json_t *)(uintptr_t)reply->checkpoint);
 		if (run->once)
 			run->ended = true;
 		else
@@ -253,12 +263,16 @@ static void run_ask(struct run *run)
 struct run *rig_begin(struct rig *r, const char *account, const char *op, const char *subject, json_t *doc)
 {
 	struct run *run = calloc(1, sizeof(*run));
+	char key[160];
 
 	run->rig = r;
 	run->op = op;
 	snprintf(run->subject, sizeof(run->subject), "%s", subject);
 	run->doc = json_copy(doc);
 	json_decref(doc);
+	checkpoint_key(run, key, sizeof(key));
+	if (strcmp(op, "machine_ensure") == 0)
+		run->checkpoint = json_incref(json_object_get(r->checkpoints, key));
 	if (!json_object_get(run->doc, "account"))
 		json_object_set_new(run->doc, "account", json_string(account));
 	uv_timer_init(&r->loop, &run->timer);
@@ -373,6 +387,7 @@ void rig_open(struct rig *r, const char *vcsim_args)
 	boot_service_start(r);
 	vcsim_start(r, vcsim_args);
 	r->secrets = json_object();
+	r->checkpoints = json_object();
 	uv_loop_init(&r->loop);
 	uv_timer_init(&r->loop, &r->limit);
 	r->limit.data = r;
@@ -393,6 +408,7 @@ void rig_close(struct rig *r)
 	waitpid(r->vcsim, &status, 0);
 	boot_service_stop(r);
 	json_decref(r->secrets);
+	json_decref(r->checkpoints);
 	json_decref(r->ready);
 	snprintf(command, sizeof(command), "rm -rf %s", r->dir);
 	ck_assert_int_eq(system(command), 0);
@@ -426,6 +442,8 @@ void rig_kill_workers(struct rig *r)
 			if (pid > 0)
 				kill(pid, SIGKILL);
 		}
+	while (provider_workers(r->pool))
+		uv_run(&r->loop, UV_RUN_ONCE);
 }
 
 json_t *rig_cluster(struct rig *r, const char *uid, const char *name)

@@ -28,6 +28,7 @@ struct rig {
 	uv_timer_t limit;
 	bool timed_out, closed;
 	json_t *secrets;
+	json_t *checkpoints;   /* as the store keeps them: op and subject -> checkpoint */
 	struct run *runs;
 	unsigned deaths;       /* RETRY answers of a worker's death, asked again */
 };
@@ -58,7 +59,7 @@ void rig_pool_open(struct rig *r);
 void rig_pool_close(struct rig *r);                   /* workers end as they do in service */
 void rig_close(struct rig *r);
 void rig_account(struct rig *r, const char *uid, const char *password, const char *member, json_t *value);
-void rig_kill_workers(struct rig *r);
+void rig_kill_workers(struct rig *r);                /* and waits until the pool knows */
 
 struct run *rig_begin(struct rig *r, const char *account, const char *op, const char *subject, json_t *doc);
 void rig_end_all(struct rig *r);                      /* waits for all begun */
