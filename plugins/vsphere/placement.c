@@ -80,66 +80,75 @@ static void set(char *to, size_t size, const char *text)
 	snprintf(to, size, "%s", text);
 }
 
-static void find_folder(const struct lookup *base, const char *given, struct spot *out)
+/* What a request names below a datacenter: how it is called there and here. */
+enum named { NAMED_FOLDER, NAMED_CLUSTER, NAMED_POOL, NAMED_NETWORK, NAMED_DATASTORE };
+
+static const struct {
+	const char *what, *field, *remedy, *below; /* below: the datacenter's folder of that kind */
+	enum place_kind kind;
+} named[] = {
+	[NAMED_FOLDER] = { "folder", "cloudConfig.placement.folder", "Make the folder in vCenter, or name one that is there.",
+			   "vm", PLACE_FOLDER },
+	[NAMED_CLUSTER] = { "compute cluster", "pool.cloudConfig.placements.cluster", "Name a compute cluster of the datacenter.",
+			    "host", PLACE_CLUSTER },
+	[NAMED_POOL] = { "resource pool", "pool.cloudConfig.placements.resourcePool",
+			 "Name a resource pool of the compute cluster, or leave it out.", "host", PLACE_POOL },
+	[NAMED_NETWORK] = { "network", "pool.cloudConfig.placements.network.networkName", "Name a network of the datacenter.",
+			    "network", PLACE_NETWORK },
+	[NAMED_DATASTORE] = { "datastore", "pool.cloudConfig.placements.datastore", "Name a datastore of the datacenter.",
+			      "datastore", PLACE_DATASTORE },
+};
+
+/* within: NULL for all of the datacenter. A problem was told when it is NULL. */
+static const struct place *look_named(const struct lookup *base, enum named n, const char *given, const char *within,
+				      const struct spot *out)
 {
 	struct lookup l = *base;
-	char within[300];
+	char all[300];
+
+	l.what = named[n].what;
+	l.field = named[n].field;
+	l.remedy = named[n].remedy;
+	l.kind = named[n].kind;
+	snprintf(all, sizeof(all), "%s/%s", out->datacenter, named[n].below);
+	return look(&l, given, within ? within : all);
+}
+
+static void find_folder(const struct lookup *l, const char *given, struct spot *out)
+{
+	char root[300];
 	const struct place *f;
 	size_t count;
 
-	l.what = "folder";
-	l.field = "cloudConfig.placement.folder";
-	l.remedy = "Make the folder in vCenter, or name one that is there.";
-	l.kind = PLACE_FOLDER;
-	snprintf(within, sizeof(within), "%s/vm", out->datacenter);
-	f = *given && strcmp(given, "vm") != 0 ? look(&l, given, within) : placement_match(l.p, PLACE_FOLDER, within, "", &count);
-	if (*given == '/' && strcmp(given, within) == 0)
-		f = placement_match(l.p, PLACE_FOLDER, within, "", &count);
+	snprintf(root, sizeof(root), "%s/vm", out->datacenter);
+	if (!*given || strcmp(given, "vm") == 0 || strcmp(given, root) == 0)
+		f = placement_match(l->p, PLACE_FOLDER, root, "", &count);
+	else
+		f = look_named(l, NAMED_FOLDER, given, NULL, out);
 	if (!f)
 		return;
 	out->folder = f->ref;
 	set(out->folder_path, sizeof(out->folder_path), f->path);
 }
 
-static void find_pool(const struct lookup *base, const char *cluster, const char *given, struct spot *out)
+static void find_pool(const struct lookup *l, const char *cluster, const char *given, struct spot *out)
 {
-	struct lookup l = *base;
-	char within[300];
-	const struct place *c, *pool;
+	const struct place *c = look_named(l, NAMED_CLUSTER, cluster, NULL, out), *pool;
 
-	l.what = "compute cluster";
-	l.field = "pool.cloudConfig.placements.cluster";
-	l.remedy = "Name a compute cluster of the datacenter.";
-	l.kind = PLACE_CLUSTER;
-	snprintf(within, sizeof(within), "%s/host", out->datacenter);
-	c = look(&l, cluster, within);
 	if (!c)
 		return;
-	pool = placement_by_ref(l.p, &c->extra);
-	l.what = "resource pool";
-	l.field = "pool.cloudConfig.placements.resourcePool";
-	l.remedy = "Name a resource pool of the compute cluster, or leave it out.";
-	l.kind = PLACE_POOL;
-	if (*given && strcmp(given, "Resources") != 0)
-		pool = look(&l, given, c->path);
+	pool = *given && strcmp(given, "Resources") != 0 ? look_named(l, NAMED_POOL, given, c->path, out) :
+							   placement_by_ref(l->p, &c->extra);
 	if (!pool)
 		return;
 	out->pool = pool->ref;
 	set(out->pool_path, sizeof(out->pool_path), pool->path);
 }
 
-static void find_network(const struct lookup *base, const char *given, struct spot *out)
+static void find_network(const struct lookup *l, const char *given, struct spot *out)
 {
-	struct lookup l = *base;
-	char within[300];
-	const struct place *n, *sw;
+	const struct place *n = look_named(l, NAMED_NETWORK, given, NULL, out), *sw;
 
-	l.what = "network";
-	l.field = "pool.cloudConfig.placements.network.networkName";
-	l.remedy = "Name a network of the datacenter.";
-	l.kind = PLACE_NETWORK;
-	snprintf(within, sizeof(within), "%s/network", out->datacenter);
-	n = look(&l, given, within);
 	if (!n)
 		return;
 	out->network = n->ref;
@@ -147,23 +156,15 @@ static void find_network(const struct lookup *base, const char *given, struct sp
 	set(out->network_name, sizeof(out->network_name), n->name);
 	set(out->network_key, sizeof(out->network_key), n->key);
 	set(out->network_key_type, sizeof(out->network_key_type), n->key_type);
-	sw = placement_by_ref(l.p, &n->extra);
+	sw = placement_by_ref(l->p, &n->extra);
 	if (sw)
 		set(out->switch_uuid, sizeof(out->switch_uuid), sw->key);
 }
 
-static void find_datastore(const struct lookup *base, const char *given, struct spot *out)
+static void find_datastore(const struct lookup *l, const char *given, struct spot *out)
 {
-	struct lookup l = *base;
-	char within[300];
-	const struct place *d;
+	const struct place *d = look_named(l, NAMED_DATASTORE, given, NULL, out);
 
-	l.what = "datastore";
-	l.field = "pool.cloudConfig.placements.datastore";
-	l.remedy = "Name a datastore of the datacenter.";
-	l.kind = PLACE_DATASTORE;
-	snprintf(within, sizeof(within), "%s/datastore", out->datacenter);
-	d = look(&l, given, within);
 	if (!d)
 		return;
 	out->datastore = d->ref;

@@ -148,26 +148,22 @@ static bool failed(struct vsphere *v, struct pcg_call *call, const struct subjec
 	return true;
 }
 
-static void power_off(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
-{
-	if (t->kind == TASK_OFF && !t->task_done) {
-		later(v, call, s);
-		return;
-	}
-	v->svc->fault_point(v->host, "vsphere.before_power_off");
-	begin(v, call, s, t, "PowerOffVM_Task", TASK_OFF);
-	v->svc->fault_point(v->host, "vsphere.after_power_off");
-}
+static const struct act {
+	enum track_task kind;
+	const char *method, *before, *after;
+} power_off = { TASK_OFF, "PowerOffVM_Task", "vsphere.before_power_off", "vsphere.after_power_off" },
+  destroy = { TASK_DESTROY, "Destroy_Task", "vsphere.before_destroy", "vsphere.after_destroy" };
 
-static void destroy(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+static void act(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t,
+		const struct act *a)
 {
-	if (t->kind == TASK_DESTROY && !t->task_done) {
+	if (t->kind == a->kind && !t->task_done) {
 		later(v, call, s);
 		return;
 	}
-	v->svc->fault_point(v->host, "vsphere.before_destroy");
-	begin(v, call, s, t, "Destroy_Task", TASK_DESTROY);
-	v->svc->fault_point(v->host, "vsphere.after_destroy");
+	v->svc->fault_point(v->host, a->before);
+	begin(v, call, s, t, a->method, a->kind);
+	v->svc->fault_point(v->host, a->after);
 }
 
 /* Clones that run now, by the ids of their tasks: one of them may be the machine's, of a worker that was
@@ -263,9 +259,8 @@ static void absent(struct vsphere *v, struct pcg_call *call, const json_t *doc, 
 	vs_done(v, call, json_object());
 }
 
-void vs_machine_delete(void *plugin, struct pcg_call *call, const char *text)
+static void off_or_gone(struct vsphere *v, struct pcg_call *call, const char *text, bool gone)
 {
-	struct vsphere *v = plugin;
 	json_t *doc = vs_doc(v, call, text);
 	struct subject s;
 	struct track t;
@@ -277,47 +272,20 @@ void vs_machine_delete(void *plugin, struct pcg_call *call, const char *text)
 	case LOOK_ANSWERED:
 		break;
 	case LOOK_ABSENT:
-		absent(v, call, doc, &s, &t);
+		if (gone) {
+			absent(v, call, doc, &s, &t);
+		} else {
+			track_drop(v, s.key);
+			vs_done(v, call, json_object());
+		}
 		break;
 	case LOOK_THERE:
-		if (!t.known || (t.kind == TASK_CLONE && !t.task_done))
-			later(v, call, &s);
-		else if (failed(v, call, &s, &t))
-			;
-		else if (t.on)
-			power_off(v, call, &s, &t);
-		else
-			destroy(v, call, &s, &t);
-		break;
-	}
-	track_copy_free(&t);
-	json_decref(doc);
-}
-
-void vs_machine_power_off(void *plugin, struct pcg_call *call, const char *text)
-{
-	struct vsphere *v = plugin;
-	json_t *doc = vs_doc(v, call, text);
-	struct subject s;
-	struct track t;
-
-	if (!doc)
-		return;
-	subject_read(doc, &s);
-	switch (look_at(v, call, doc, &s, &t)) {
-	case LOOK_ANSWERED:
-		break;
-	case LOOK_ABSENT:
-		track_drop(v, s.key);
-		vs_done(v, call, json_object());
-		break;
-	case LOOK_THERE:
-		if (!t.known) {
+		if (!t.known || (t.kind == TASK_CLONE && !t.task_done)) {
 			later(v, call, &s);
 		} else if (failed(v, call, &s, &t)) {
 			break;
-		} else if (t.on) {
-			power_off(v, call, &s, &t);
+		} else if (t.on || gone) {
+			act(v, call, &s, &t, t.on ? &power_off : &destroy);
 		} else {
 			track_idle(v, s.key);
 			vs_done(v, call, json_object());
@@ -326,6 +294,16 @@ void vs_machine_power_off(void *plugin, struct pcg_call *call, const char *text)
 	}
 	track_copy_free(&t);
 	json_decref(doc);
+}
+
+void vs_machine_delete(void *plugin, struct pcg_call *call, const char *text)
+{
+	off_or_gone(plugin, call, text, true);
+}
+
+void vs_machine_power_off(void *plugin, struct pcg_call *call, const char *text)
+{
+	off_or_gone(plugin, call, text, false);
 }
 
 static int redact_send(struct vsphere *v, struct pcg_call *call, const struct track *t, struct vs_ref *task,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "plugins/vsphere/session.h"
+#include "plugins/vsphere/session_impl.h"
 
 #include "plugins/vsphere/fault.h"
 
@@ -21,8 +21,6 @@
 #define PAGE_OBJECTS 500
 #define RESPONSE_MAX (32u << 20)
 #define LOST_MAX 8
-#define CLOSE_AFTER 0x100u /* flag: what comes next gets a connection of its own */
-#define LOST_MS 5000u
 
 static const struct vs_ref instance = { "ServiceInstance", "ServiceInstance" };
 
@@ -170,8 +168,7 @@ static void note_peer(struct vs_session *ss, const struct pcg_http_response *res
 	pthread_mutex_unlock(&ss->lock);
 }
 
-/* One request and its answer; the body stays the caller's. cookie_out may be NULL. */
-static int exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, const char *cookie, unsigned flags,
+int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, const char *cookie, unsigned flags,
 		    uint32_t timeout_ms, struct xn **reply, char **cookie_out, struct vs_err *err)
 {
 	char agent[sizeof(ss->agent)], what[320];
@@ -192,7 +189,7 @@ static int exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s
 	pthread_mutex_lock(&ss->lock);
 	snprintf(agent, sizeof(agent), "%s", *ss->agent ? ss->agent : "pcg");
 	pthread_mutex_unlock(&ss->lock);
-	if (flags & CLOSE_AFTER) {
+	if (flags & VS_CLOSE_AFTER) {
 		assert(!cookie);
 		headers[3] = headers[4];
 		req.n_headers = 4;
@@ -292,7 +289,7 @@ static int read_content(struct vs_session *ss, struct pcg_call *call, struct vs_
 	soap_finish(&s);
 	/* libcurl sends a request again by itself when a connection that it used before ends without an answer. A login
 	 * that was carried out before that would leave a session which nobody knows of. */
-	r = exchange(ss, call, &s, NULL, CLOSE_AFTER, 0, &reply, NULL, err);
+	r = vs_exchange(ss, call, &s, NULL, VS_CLOSE_AFTER, 0, &reply, NULL, err);
 	soap_free(&s);
 	if (r)
 		return r;
@@ -323,7 +320,7 @@ static int login(struct vs_session *ss, struct pcg_call *call, char **cookie, st
 	soap_text(&s, "userName", ss->user);
 	soap_text(&s, "password", ss->password);
 	soap_finish(&s);
-	r = exchange(ss, call, &s, NULL, 0, 0, &reply, cookie, err);
+	r = vs_exchange(ss, call, &s, NULL, 0, 0, &reply, cookie, err);
 	soap_free(&s);
 	xn_free(reply);
 	if (!r && !*cookie) {
@@ -404,97 +401,6 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 	return r;
 }
 
-struct lost_sessions {
-	const json_t *agents;
-	json_t *keys;
-	bool seen, forbidden;
-};
-
-static void on_sessions(struct lost_sessions *l, const struct xn *object)
-{
-	const struct xn *list = xn_prop(object, "sessionList");
-	const struct xn *fault = xn_child(xn_child(xn_child(object, "missingSet"), "fault"), "fault");
-	size_t i;
-	json_t *agent;
-
-	for (const struct xn *one = list ? list->child : NULL; one; one = one->next)
-		json_array_foreach(l->agents, i, agent)
-			if (strcmp(xn_get(one, "userAgent"), json_string_value(agent) ?: "") == 0 && *xn_get(one, "key"))
-				json_array_append_new(l->keys, json_string(xn_get(one, "key")));
-	l->seen = list != NULL;
-	l->forbidden = fault && fault->xsi && strcmp(fault->xsi, "NoPermission") == 0;
-}
-
-static int lost_find(struct vs_session *ss, struct pcg_call *call, const char *cookie, struct lost_sessions *l,
-		     struct vs_err *err)
-{
-	struct xn *reply;
-	struct soap s;
-	int r;
-
-	soap_begin(&s, "RetrievePropertiesEx", &ss->collector);
-	soap_open(&s, "specSet");
-	soap_open(&s, "propSet");
-	soap_text(&s, "type", "SessionManager");
-	soap_text(&s, "pathSet", "sessionList");
-	soap_close(&s);
-	soap_open(&s, "objectSet");
-	soap_ref(&s, "obj", &ss->session_manager);
-	soap_bool(&s, "skip", false);
-	soap_close(&s);
-	soap_close(&s);
-	soap_open(&s, "options");
-	soap_close(&s);
-	soap_finish(&s);
-	r = exchange(ss, call, &s, cookie, 0, LOST_MS, &reply, NULL, err);
-	soap_free(&s);
-	if (!r)
-		on_sessions(l, xn_at(vs_result(reply), "returnval", "objects"));
-	xn_free(reply);
-	return r;
-}
-
-/* One that has ended by itself meanwhile is answered by a fault, and need not hold up the others. */
-static int lost_end(struct vs_session *ss, struct pcg_call *call, const char *cookie, const char *key, struct vs_err *err)
-{
-	struct xn *reply;
-	struct soap s;
-	int r;
-
-	soap_begin(&s, "TerminateSession", &ss->session_manager);
-	soap_text(&s, "sessionId", key);
-	soap_finish(&s);
-	r = exchange(ss, call, &s, cookie, 0, LOST_MS, &reply, NULL, err);
-	soap_free(&s);
-	xn_free(reply);
-	return r && strcmp(err->fault, "NotFound") != 0 ? -1 : 0;
-}
-
-/* True when there is nothing more to be tried: all ended, or we may not. */
-static bool lost_end_all(struct vs_session *ss, struct pcg_call *call, const char *cookie, const json_t *agents)
-{
-	struct lost_sessions l = { .agents = agents, .keys = json_array() };
-	struct vs_err err = { .fault = "" };
-	size_t i;
-	json_t *key;
-	int r = lost_find(ss, call, cookie, &l, &err);
-
-	json_array_foreach(l.keys, i, key)
-		if (!r)
-			r = lost_end(ss, call, cookie, json_string_value(key), &err);
-	if (l.forbidden || strcmp(err.fault, "NoPermission") == 0) {
-		ss->svc->log(ss->host, PCG_LOG_WARN, "vsphere_session_left",
-			     "{\"remedy\":\"Give the account's role the privilege Sessions.TerminateSession, "
-			     "or wait until vCenter ends the idle session.\"}");
-		l.seen = true;
-		r = 0;
-	} else if (!r && json_array_size(l.keys)) {
-		ss->svc->log(ss->host, PCG_LOG_INFO, "vsphere_session_ended", NULL);
-	}
-	json_decref(l.keys);
-	return !r && l.seen;
-}
-
 /* Ends what logins with an unknown end may have begun. lock held; released while the server is asked */
 static void lost_tidy(struct vs_session *ss, struct pcg_call *call)
 {
@@ -506,7 +412,7 @@ static void lost_tidy(struct vs_session *ss, struct pcg_call *call)
 	assert(agents && cookie);
 	ss->busy = true;
 	pthread_mutex_unlock(&ss->lock);
-	done = lost_end_all(ss, call, cookie, agents);
+	done = vs_lost_end(ss, call, cookie, agents);
 	wipe(&cookie);
 	pthread_mutex_lock(&ss->lock);
 	ss->busy = false;
@@ -612,7 +518,7 @@ int vs_call(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsign
 			vs_fault(err, s->method, "NotAuthenticated", "");
 			break;
 		}
-		r = exchange(ss, call, s, cookie, flags, timeout_ms, reply, NULL, err);
+		r = vs_exchange(ss, call, s, cookie, flags, timeout_ms, reply, NULL, err);
 		wipe(&cookie);
 		if (!r || strcmp(err->fault, "NotAuthenticated") != 0)
 			break;
@@ -639,7 +545,7 @@ void vs_session_close(struct vs_session *ss, struct pcg_call *call)
 		return;
 	soap_begin(&s, "Logout", &ss->session_manager);
 	soap_finish(&s);
-	r = exchange(ss, call, &s, ss->cookie, 0, CLOSE_MS, &reply, NULL, &err);
+	r = vs_exchange(ss, call, &s, ss->cookie, 0, CLOSE_MS, &reply, NULL, &err);
 	soap_free(&s);
 	xn_free(reply);
 	/* Not answered, it may go on: the next worker uses it, and logs it out. */

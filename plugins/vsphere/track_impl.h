@@ -36,6 +36,13 @@ struct track_table {
 	struct watch_view view;
 };
 
+#define POLL_FIRST_MS 1000u
+#define POLL_WATCHED_MS 5000u /* the watch tells; a read finds what it cannot */
+
+struct track *track_find_locked(struct track_table *tt, const char *subject);
+bool track_same(const struct vs_ref *a, const struct vs_ref *b);
+/* The watch has nothing to do with what is over in a moment, nor with folders. */
+bool track_watched(const struct track *t);
 void track_wait_locked(struct track_table *tt, uint32_t ms);
 void track_vm_paths(struct soap *s, bool marks);
 /* Value of config.extraConfig["KEY"], "" when it is not there. */

@@ -522,6 +522,8 @@ START_TEST(takes_inventory_paths_as_well_as_names)
 	set_path(cluster, "spec.pools.0.cloudConfig.placements.0.datastore", "/DC0/datastore/LocalDS_0");
 	set_path(cluster, "spec.pools.0.cloudConfig.placements.0.network.networkName", "network/DC0_DVPG0");
 	ck_assert_uint_eq(json_array_size(check_problems(cluster)), 0);
+	set_path(cluster, "spec.cloudConfig.placement.folder", "/DC0/vm");
+	ck_assert_uint_eq(json_array_size(check_problems(cluster)), 0);
 	json_decref(cluster);
 }
 END_TEST
