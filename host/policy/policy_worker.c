@@ -97,5 +97,6 @@ int policy_worker_main(json_t *hello)
 		json_decref(req);
 	}
 	frame_reader_free(&in);
+	json_decref(hello);
 	return 0;
 }

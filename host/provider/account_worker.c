@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/secret.h"
 #include "host/worker/confine.h"
+#include "host/worker/worker.h"
 
 #include <assert.h>
 #include <malloc.h>
@@ -339,7 +340,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 	int r;
 
 	if (n < 0)
-		_exit(0);
+		_exit(worker_child_leaks());
 	if (n == 0)
 		return;
 	r = frame_reader_feed(&h->reader, buf->base, (size_t)n, &err);

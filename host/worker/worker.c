@@ -24,6 +24,12 @@
 #define DRAIN_MS 1000      /* from the child's exit to the end of what it sent */
 #define LINGER_MS 2000     /* from the end of the conversation to the child's exit */
 #define QUEUE_MAX (64u << 20)
+#define ENV_PASSED_MAX 6   /* names that may go on to a child */
+#ifdef PCG_SANITIZED
+#define GRACE_FACTOR 20    /* it looks for leaks before it ends */
+#else
+#define GRACE_FACTOR 1
+#endif
 
 struct worker {
 	uint32_t magic;
@@ -226,7 +232,7 @@ void worker_end(struct worker *w, uint32_t grace_ms)
 		return;
 	w->ending = true;
 	uv_shutdown(&w->shutdown, (uv_stream_t *)&w->pipe, on_shutdown);
-	uv_timer_start(&w->timer, on_timer, grace_ms, 0);
+	uv_timer_start(&w->timer, on_timer, grace_ms * GRACE_FACTOR, 0);
 }
 
 void worker_kill(struct worker *w, const char *why)
@@ -275,29 +281,23 @@ static json_t *hello_frame(const struct worker_spec *spec)
 }
 
 /* Nothing of the host's environment goes on, but what tests and sanitizers need in their builds. */
-static void child_environment(char *env[8], struct buf *room)
+static void child_environment(char *env[ENV_PASSED_MAX + 4], struct buf *room)
 {
 	static const char *const passed[] = {
 #ifdef PCG_FAULT_POINTS
 		"PCG_FAULT_DIR", "PCG_TEST_CLOCK_FILE",
 #endif
 #ifdef PCG_SANITIZED
-		"UBSAN_OPTIONS", "TSAN_OPTIONS",
+		"ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS",
 #endif
 		NULL,
 	};
 	static char path[] = "PATH=/usr/bin:/bin", lang[] = "LANG=C.UTF-8", home[] = "HOME=/";
-	size_t starts[4], n = 0, e = 0;
+	size_t starts[ENV_PASSED_MAX], n = 0, e = 0;
 
 	env[e++] = path;
 	env[e++] = lang;
 	env[e++] = home;
-#ifdef PCG_SANITIZED
-	/* The leak check stops threads by ptrace, which a worker may not. */
-	static char asan[] = "ASAN_OPTIONS=detect_leaks=0";
-
-	env[e++] = asan;
-#endif
 	for (size_t i = 0; passed[i]; i++) {
 		const char *value = getenv(passed[i]);
 
@@ -315,7 +315,7 @@ static void child_environment(char *env[8], struct buf *room)
 static int spawn(uv_loop_t *loop, struct worker *w, const struct worker_spec *spec, int fd)
 {
 	char program[] = "pcgd", flag[] = "--worker", role[32];
-	char *args[] = { program, flag, role, NULL }, *env[8];
+	char *args[] = { program, flag, role, NULL }, *env[ENV_PASSED_MAX + 4];
 	uv_stdio_container_t stdio[4] = {
 		{ .flags = UV_IGNORE },
 		{ .flags = UV_IGNORE },

@@ -49,6 +49,9 @@ bool worker_killed_outside(const struct worker *w);
 /* In the child. Reads the hello frame from descriptor 3, confines this process, gives the rest of
  * the hello. missing lists what the kernel lacks ("landlock"), comma separated. */
 int worker_child_enter(json_t **hello, char *missing, size_t missing_size, struct pcg_error *err);
+/* Before an end by _exit, which passes the leak check of a sanitized build by: the exit status, after the
+ * report. 0 in other builds. */
+int worker_child_leaks(void);
 /* The whole main of a child: enters, then runs the role's main with the rest of the hello (its reference; member
  * "missing" is what the kernel lacks). To be called before the process has a second thread. */
 struct worker_role {

@@ -42,6 +42,14 @@ flow_begin() {
 	(umask 077; printf '%s\n' "$FLOW_TOKEN" >"$FLOW_DIR/token")
 }
 
+# Programs of a sanitized build write what they find into their log.
+flow_sanitizer_reports() {
+	local f
+	for f in "$FLOW_DIR"/*.log; do
+		[ -e "$f" ] && grep -HE -m 3 '(Address|Leak|Thread|UndefinedBehavior)Sanitizer|: runtime error: ' "$f"
+	done | sed "s|^$FLOW_DIR/||"
+}
+
 flow_end() {
 	local status=$? f
 	trap - EXIT
@@ -50,6 +58,10 @@ flow_end() {
 		[ -e "$f" ] && flow_stop "$(basename "$f" .supervisor)" KILL
 	done
 	jobs -p | xargs -r kill 2>/dev/null
+	if flow_sanitizer_reports | grep . >&2; then
+		echo "not ok: $FLOW_NAME: a sanitizer has reported" >&9
+		status=1
+	fi
 	if [ "$status" != 0 ] && [ "$status" != 77 ]; then
 		for f in "$FLOW_DIR"/*.log; do
 			[ -e "$f" ] && { echo "--- the end of $(basename "$f")"; tail -n 15 "$f" | cut -c1-400; } >&2

@@ -204,6 +204,8 @@ static int probe_main(json_t *hello)
 		json_decref(reply);
 		json_decref(req);
 	}
+	frame_reader_free(&in);
+	json_decref(hello);
 	return 0;
 }
 

@@ -2,12 +2,14 @@
 #include "config.h"
 #include "tests/worker/probes.h"
 #include "core/frame.h"
+#include "host/worker/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -234,6 +236,16 @@ static void answer(json_t *doc)
 	json_decref(doc);
 }
 
+/* Many, since the last ones may still stand on the stack. */
+static void lose_memory(void)
+{
+	for (int i = 0; i < 100; i++) {
+		char *volatile lost = malloc(100);
+
+		lost[0] = 1;
+	}
+}
+
 int probe_role_main(json_t *hello)
 {
 	struct frame_reader reader;
@@ -255,6 +267,10 @@ int probe_role_main(json_t *hello)
 			if (write(3, "\0\0\0\2{]", 6) != 6)
 				_exit(5);
 			pause();
+		}
+		if (strcmp(what, "leak") == 0) {
+			lose_memory();
+			_exit(worker_child_leaks());
 		}
 		if (strcmp(what, "stay") == 0)
 			for (;;)
