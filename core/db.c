@@ -358,6 +358,12 @@ void db_rollback(struct db *db)
 		db_exec(db, &ignored, "ROLLBACK", "");
 }
 
+void db_rest(struct db *db)
+{
+	assert(db->magic == DB_MAGIC);
+	sqlite3_db_release_memory(db->handle);
+}
+
 /* what may be SQL of ours: it holds no value. */
 int db_fail(struct db *db, struct pcg_error *err, const char *what)
 {

@@ -34,6 +34,8 @@ int db_exec(struct db *db, struct pcg_error *err, const char *sql, const char *f
 int db_begin(struct db *db, struct pcg_error *err);  /* IMMEDIATE */
 int db_commit(struct db *db, struct pcg_error *err);
 void db_rollback(struct db *db);
+/* Gives back the pages that are kept in memory, up to 2 MiB; the next statements read them again. */
+void db_rest(struct db *db);
 int db_fail(struct db *db, struct pcg_error *err, const char *what);
 
 #endif

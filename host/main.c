@@ -4,13 +4,13 @@
 #include "host/gateway.h"
 
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/secret.h"
 #include "host/folders.h"
 #include "host/settings.h"
 #include "host/worker/worker.h"
 
 #include <getopt.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,10 +156,7 @@ int main(int argc, char **argv)
 		conf_unref(conf);
 		return o;
 	}
-	/* Few arenas, and what is free goes back: a gateway at rest is small. */
-	mallopt(M_ARENA_MAX, 2);
-	mallopt(M_TRIM_THRESHOLD, 256 << 10);
-	mallopt(M_MMAP_THRESHOLD, 256 << 10);
+	memory_begin(argv);
 	log_level_parse(conf_str(conf, "log_level"), &level);
 	log_init("pcgd", level);
 	secret_no_core();

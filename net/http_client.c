@@ -3,6 +3,7 @@
 #include "net/http_client_impl.h"
 
 #include "core/log.h"
+#include "core/memory.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -85,7 +86,7 @@ static uint64_t queue_expire(struct http_client *c, uint64_t now)
 	return first;
 }
 
-static uint64_t pools_expire(struct http_client *c, uint64_t now)
+static uint64_t pools_expire(struct http_client *c, uint64_t now, bool *ended)
 {
 	struct http_pool *p, *next;
 	uint64_t first = UINT64_MAX;
@@ -96,10 +97,12 @@ static uint64_t pools_expire(struct http_client *c, uint64_t now)
 		next = LIST_NEXT(p, link);
 		if (p->active)
 			continue;
-		if (end <= now && !p->active)
+		if (end <= now) {
 			http_pool_destroy(p);
-		else if (end < first)
+			*ended = true;
+		} else if (end < first) {
 			first = end;
+		}
 	}
 	return first;
 }
@@ -119,10 +122,13 @@ static void on_sweep(uv_timer_t *timer)
 {
 	struct http_client *c = timer->data;
 	uint64_t now = uv_now(c->loop), queue, pools, first;
+	bool ended = false;
 
 	queue = queue_expire(c, now);
 	pools_hold(c, now);
-	pools = pools_expire(c, now);
+	pools = pools_expire(c, now, &ended);
+	if (ended)
+		memory_give_back(); /* a connection with TLS holds 100 KiB */
 	first = queue < pools ? queue : pools;
 	if (first != UINT64_MAX)
 		uv_timer_start(&c->sweep, on_sweep, first - now, 0);

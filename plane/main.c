@@ -3,6 +3,7 @@
 #include "plane/plane.h"
 
 #include "core/log.h"
+#include "core/memory.h"
 #include "net/http_client.h"
 #include "net/pki.h"
 #include "plane/api.h"
@@ -18,6 +19,7 @@
 
 #define HOUR_MS (3600 * 1000)
 #define BODY_MAX (8u << 20)
+#define REST_MS 2000
 
 static const char help[] =
 	"usage: pcg-plane [OPTION]...\n"
@@ -66,6 +68,7 @@ static void shut_down(struct plane *p)
 	uv_close((uv_handle_t *)&stop.intr, NULL);
 	uv_close((uv_handle_t *)&stop.hup, NULL);
 	uv_close((uv_handle_t *)&stop.hourly, NULL);
+	uv_close((uv_handle_t *)&p->rest, NULL);
 	gateways_free(p->gateways, on_gateways_closed, NULL);
 	http_server_close(p->server, NULL, NULL);
 	p->server = NULL;
@@ -191,6 +194,23 @@ static void say_first(struct plane *p)
 	fflush(stdout);
 }
 
+static void on_rest(uv_timer_t *t)
+{
+	struct plane *p = t->data;
+
+	db_rest(p->db);
+	memory_give_back();
+}
+
+static void on_request(void *arg, struct http_exchange *x, const struct http_server_request *req)
+{
+	struct plane *p = arg;
+
+	if (!uv_is_active((uv_handle_t *)&p->rest))
+		uv_timer_start(&p->rest, on_rest, REST_MS, 0);
+	api_handle(p, x, req);
+}
+
 static int serve(struct plane *p, struct pcg_error *err)
 {
 	struct http_server_limits limits = { .max_body = BODY_MAX };
@@ -203,11 +223,13 @@ static int serve(struct plane *p, struct pcg_error *err)
 		return r;
 	server_tls(p, &tls);
 	p->gateways = gateways_new(p);
-	r = http_server_new(p->loop, host, port, &tls, &limits, api_handle, p, &p->server, err);
+	r = http_server_new(p->loop, host, port, &tls, &limits, on_request, p, &p->server, err);
 	if (r)
 		return r;
 	make_url(p, host);
 	stop.p = p;
+	uv_timer_init(p->loop, &p->rest);
+	p->rest.data = p;
 	uv_signal_init(p->loop, &stop.term);
 	uv_signal_init(p->loop, &stop.intr);
 	uv_signal_init(p->loop, &stop.hup);
@@ -333,6 +355,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "pcg-plane: '%s' is not an option; see pcg-plane --help\n", argv[optind]);
 		return 2;
 	}
+	memory_begin(argv);
 	secret_no_core();
 	http_global_init();
 	signal(SIGPIPE, SIG_IGN);

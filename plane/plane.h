@@ -45,6 +45,7 @@ struct plane {
 	char *url;
 	struct http_server *server;
 	struct gateways *gateways;
+	uv_timer_t rest;               /* after a request: what it needed goes back */
 };
 
 /* Opens the state directory; on a first start makes CA, tenant, project, user, API key. *first tells. */

@@ -5,12 +5,12 @@
 #include "core/clock.h"
 #include "core/fault.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/secret.h"
 #include "host/worker/confine.h"
 #include "host/worker/worker.h"
 
 #include <assert.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -479,10 +479,7 @@ int account_worker_main(json_t *hello)
 	struct pcg_error err;
 	int r;
 
-	/* Many threads that each take little: an arena for each would be the larger part of the process. */
-	mallopt(M_ARENA_MAX, 2);
-	mallopt(M_TRIM_THRESHOLD, 256 << 10);
-	mallopt(M_MMAP_THRESHOLD, 256 << 10);
+	memory_begin(NULL);
 	signal(SIGPIPE, SIG_IGN);
 	http_global_init();
 	host_init(&host);

@@ -9,15 +9,18 @@
 #include "core/db.h"
 #include "core/fault.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "host/store/batch.h"
 #include "host/store/schema.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
 
 #define GROUP_MAX 512
+#define REST_S 1
 
 struct job {
 	struct job *next;
@@ -116,15 +119,21 @@ static bool stopping(struct store *s)
 	return stop;
 }
 
-static void wait_a_second(struct store *s)
+/* The lock is held. 0, or ETIMEDOUT. */
+static int wait_seconds_locked(struct store *s, int seconds)
 {
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 1;
+	until.tv_sec += seconds;
+	return pthread_cond_timedwait(&s->cond, &s->lock, &until);
+}
+
+static void wait_a_second(struct store *s)
+{
 	pthread_mutex_lock(&s->lock);
 	if (!s->stop)
-		pthread_cond_timedwait(&s->cond, &s->lock, &until);
+		wait_seconds_locked(s, 1);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -261,16 +270,42 @@ static void work(struct store *s, struct job *list)
 	give_back(s, list);
 }
 
+static bool idle_locked(const struct store *s)
+{
+	return !s->todo.head && !s->stop;
+}
+
+/* Nothing changes without a row: when none has come for a while the whole program is at rest. */
+static void rest(struct store *s)
+{
+	db_rest(s->db);
+	memory_give_back();
+}
+
+static void wait_for_work_locked(struct store *s, bool worked)
+{
+	int late = 0;
+
+	while (worked && idle_locked(s) && late != ETIMEDOUT)
+		late = wait_seconds_locked(s, REST_S);
+	if (worked && idle_locked(s)) {
+		pthread_mutex_unlock(&s->lock);
+		rest(s);
+		pthread_mutex_lock(&s->lock);
+	}
+	while (idle_locked(s))
+		pthread_cond_wait(&s->cond, &s->lock);
+}
+
 static void *writer_main(void *arg)
 {
 	struct store *s = arg;
 
-	for (;;) {
+	for (bool worked = false;; worked = true) {
 		struct job *list;
 
 		pthread_mutex_lock(&s->lock);
-		while (!s->todo.head && !s->stop)
-			pthread_cond_wait(&s->cond, &s->lock);
+		wait_for_work_locked(s, worked);
 		list = queue_take(&s->todo, GROUP_MAX);
 		pthread_mutex_unlock(&s->lock);
 		if (!list)

@@ -3,6 +3,7 @@
 #include "host/worker/worker.h"
 #include "core/frame.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/secret.h"
 #include "host/worker/confine.h"
 
@@ -281,7 +282,7 @@ static json_t *hello_frame(const struct worker_spec *spec)
 }
 
 /* Nothing of the host's environment goes on, but what tests and sanitizers need in their builds. */
-static void child_environment(char *env[ENV_PASSED_MAX + 4], struct buf *room)
+static void child_environment(char *env[ENV_PASSED_MAX + 5], struct buf *room)
 {
 	static const char *const passed[] = {
 #ifdef PCG_FAULT_POINTS
@@ -293,11 +294,13 @@ static void child_environment(char *env[ENV_PASSED_MAX + 4], struct buf *room)
 		NULL,
 	};
 	static char path[] = "PATH=/usr/bin:/bin", lang[] = "LANG=C.UTF-8", home[] = "HOME=/";
+	static char memory[] = MEMORY_ENVIRONMENT;
 	size_t starts[ENV_PASSED_MAX], n = 0, e = 0;
 
 	env[e++] = path;
 	env[e++] = lang;
 	env[e++] = home;
+	env[e++] = memory;
 	for (size_t i = 0; passed[i]; i++) {
 		const char *value = getenv(passed[i]);
 
@@ -315,7 +318,7 @@ static void child_environment(char *env[ENV_PASSED_MAX + 4], struct buf *room)
 static int spawn(uv_loop_t *loop, struct worker *w, const struct worker_spec *spec, int fd)
 {
 	char program[] = "pcgd", flag[] = "--worker", role[32];
-	char *args[] = { program, flag, role, NULL }, *env[ENV_PASSED_MAX + 4];
+	char *args[] = { program, flag, role, NULL }, *env[ENV_PASSED_MAX + 5];
 	uv_stdio_container_t stdio[4] = {
 		{ .flags = UV_IGNORE },
 		{ .flags = UV_IGNORE },
