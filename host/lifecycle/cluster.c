@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "core/id.h"
+#include "core/log.h"
 
 #include <assert.h>
 #include <string.h>
@@ -33,6 +34,42 @@ struct cluster *cluster_find(struct lifecycle *l, const char *uid_or_name)
 	return named;
 }
 
+static void load_condition(struct lc_state *s, const json_t *condition)
+{
+	if (!condition)
+		return;
+	s->condition.set = true;
+	pcg_class_parse(json_str_or(condition, "class", "retry"), &s->condition.class);
+	s->condition.since_ms = json_int_or(condition, "since", 0);
+	snprintf(s->condition.cause, sizeof(s->condition.cause), "%s",
+		 json_str_or(condition, "cause", ""));
+	snprintf(s->condition.remedy, sizeof(s->condition.remedy), "%s",
+		 json_str_or(condition, "remedy", ""));
+}
+
+struct cluster *cluster_from_row(struct lifecycle *l, const struct store_cluster_row *row)
+{
+	struct cluster *c = cluster_new(l, row->uid, row->spec);
+	struct lc_state *s = &c->lc;
+
+	c->spec_dirty = false;
+	lc_state_init(s, row->generation, LC_PRESENT, clock_wall_ms());
+	if (!lc_phase_parse(row->phase, &s->phase) || !lc_task_parse(row->task, &s->task) ||
+	    !lc_desired_parse(row->desired, &s->desired))
+		log_error("store_row_unknown", LS("cluster", row->name), LS("phase", row->phase),
+			  LS("task", row->task));
+	s->epoch = row->epoch;
+	json_decref(c->state);
+	c->state = row->state ? json_deep_copy(row->state) : json_object();
+	c->recovery = row->recovery ? json_deep_copy(row->recovery) : NULL;
+	s->phase_since_ms = json_int_or(c->state, "phaseSince", s->phase_since_ms);
+	s->task_since_ms = json_int_or(c->state, "taskSince", s->task_since_ms);
+	s->touched = json_bool_or(c->state, "touched", true);
+	s->forced = json_bool_or(c->state, "forced", false);
+	load_condition(s, json_object_get(c->state, "condition"));
+	return c;
+}
+
 static void replace(char **field, const char *value)
 {
 	free(*field);
@@ -56,7 +93,6 @@ void cluster_set_spec(struct cluster *c, const json_t *spec)
 struct cluster *cluster_new(struct lifecycle *l, const char *uid, const json_t *spec)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
-	unsigned at = cluster_bucket(uid);
 
 	assert(c);
 	c->magic = CLUSTER_MAGIC;
@@ -64,10 +100,24 @@ struct cluster *cluster_new(struct lifecycle *l, const char *uid, const json_t *
 	c->uid = strdup(uid);
 	c->state = json_object();
 	cluster_set_spec(c, spec);
-	c->next = l->buckets[at];
-	l->buckets[at] = c;
-	l->n_clusters++;
 	return c;
+}
+
+void cluster_link(struct cluster *c)
+{
+	struct cluster **at = &c->l->buckets[cluster_bucket(c->uid)];
+
+	c->next = *at;
+	*at = c;
+}
+
+void cluster_unlink(struct cluster *c)
+{
+	struct cluster **p = &c->l->buckets[cluster_bucket(c->uid)];
+
+	while (*p != c)
+		p = &(*p)->next;
+	*p = c->next;
 }
 
 static void machine_free(struct machine *m)

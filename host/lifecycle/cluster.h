@@ -62,12 +62,15 @@ struct cluster {
 	struct pcg_error worst;   /* of the removals; no text: none */
 };
 
+#define LC_BUCKETS 1024
+
 struct lifecycle {
 	struct lifecycle_spec spec;
 	char *gateway_uid, *bundle_dir, *image_repository;
 	struct proxy_set *proxy;
-	struct cluster *buckets[1024];
-	size_t n_clusters;
+	struct cluster *buckets[LC_BUCKETS];
+	struct tombstone *tombstones[LC_BUCKETS];
+	size_t n_tombstones;
 	struct store_batch *notes; /* lines of history that wait for the next transaction; NULL: none */
 	uv_timer_t *notes_timer;
 	json_t *accounts; /* uid -> document; secret */
@@ -82,7 +85,11 @@ struct lifecycle {
 /* cluster.c */
 unsigned cluster_bucket(const char *uid);
 struct cluster *cluster_find(struct lifecycle *l, const char *uid_or_name);
+/* Not linked: not found yet. */
 struct cluster *cluster_new(struct lifecycle *l, const char *uid, const json_t *spec);
+struct cluster *cluster_from_row(struct lifecycle *l, const struct store_cluster_row *row);
+void cluster_link(struct cluster *c);
+void cluster_unlink(struct cluster *c);
 void cluster_free(struct cluster *c);
 void cluster_set_spec(struct cluster *c, const json_t *spec);
 struct machine *machine_find(struct cluster *c, const char *uid);
@@ -93,6 +100,16 @@ const json_t *cluster_pool(const struct cluster *c, const char *name);
 const json_t *cluster_control_plane_pool(const struct cluster *c);
 json_t *cluster_view(const struct cluster *c);   /* for people: no secret */
 json_t *cluster_public_spec(const struct cluster *c); /* for policy: without secrets of accounts */
+
+/* tombstone.c: a deleted cluster, in one small block. A plane that was restored may ask again for what
+ * is long gone: these are kept as long as their rows are. */
+struct tombstone *tombstone_find(struct lifecycle *l, const char *uid_or_name);
+int64_t tombstone_generation(const struct tombstone *t);
+void tombstone_put(struct cluster *c); /* takes the cluster, which is not linked */
+struct cluster *tombstone_take(struct lifecycle *l, struct tombstone *t); /* linked again */
+json_t *tombstone_view(struct lifecycle *l, const struct tombstone *t);
+void tombstone_views(struct lifecycle *l, json_t *items);
+void tombstone_free_all(struct lifecycle *l);
 
 /* audit.c */
 void audit_end_all(struct lifecycle *l); /* without an answer */

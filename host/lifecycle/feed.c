@@ -12,7 +12,6 @@
 #include "core/log.h"
 
 #include <assert.h>
-#include <malloc.h>
 #include <string.h>
 
 #define NOTES_MS 50
@@ -217,29 +216,10 @@ static void end_report(struct cluster *c, struct store_batch *b)
 			     left ? json_incref(left) : json_array()));
 }
 
-static bool anything_in_flight(const struct lifecycle *l)
-{
-	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
-		for (const struct cluster *c = l->buckets[i]; c; c = c->next)
-			if (c->lc.phase != LC_RUNNING && c->lc.phase != LC_DELETED)
-				return true;
-	return false;
-}
-
-/* Waiting costs nothing: what the work needed goes back to the system when the last of it ends. */
-static void give_memory_back(const struct lifecycle *l)
-{
-#ifdef HAVE_MALLOC_TRIM
-	if (!anything_in_flight(l))
-		malloc_trim(0);
-#endif
-}
-
 static void act(struct cluster *c, uint32_t what)
 {
 	if (what & LC_ACT_LET_GO) {
 		cluster_let_go(c);
-		give_memory_back(c->l);
 		if (c->timer)
 			uv_timer_stop(c->timer);
 	}
@@ -266,8 +246,13 @@ static void on_saved(void *arg)
 	struct saved *s = arg;
 	struct cluster *c = s->l->closing ? NULL : cluster_find(s->l, s->uid);
 
-	if (c && c->serial == s->serial)
+	if (c && c->serial == s->serial) {
 		act(c, s->what);
+		if (c->lc.phase == LC_DELETED) {
+			cluster_unlink(c);
+			tombstone_put(c);
+		}
+	}
 	if (!s->l->closing && (s->what & LC_ACT_REPORT))
 		s->l->spec.reports_ready(s->l->spec.arg);
 	free(s->uid);

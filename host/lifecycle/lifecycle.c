@@ -60,6 +60,7 @@ void lifecycle_close(struct lifecycle *l)
 			l->buckets[i] = next;
 		}
 	}
+	tombstone_free_all(l);
 	json_wipe(l->accounts);
 	json_wipe(l->reports);
 	l->accounts = json_object();
@@ -111,39 +112,14 @@ void lifecycle_load_account(struct lifecycle *l, json_t *document)
 	provider_account_set(l->spec.providers, document);
 }
 
-static void load_condition(struct lc_state *s, const json_t *condition)
-{
-	if (!condition)
-		return;
-	s->condition.set = true;
-	pcg_class_parse(json_str_or(condition, "class", "retry"), &s->condition.class);
-	s->condition.since_ms = json_int_or(condition, "since", 0);
-	snprintf(s->condition.cause, sizeof(s->condition.cause), "%s",
-		 json_str_or(condition, "cause", ""));
-	snprintf(s->condition.remedy, sizeof(s->condition.remedy), "%s",
-		 json_str_or(condition, "remedy", ""));
-}
-
 void lifecycle_load_cluster(struct lifecycle *l, const struct store_cluster_row *row)
 {
-	struct cluster *c = cluster_new(l, row->uid, row->spec);
-	struct lc_state *s = &c->lc;
+	struct cluster *c = cluster_from_row(l, row);
 
-	c->spec_dirty = false;
-	lc_state_init(s, row->generation, LC_PRESENT, clock_wall_ms());
-	if (!lc_phase_parse(row->phase, &s->phase) || !lc_task_parse(row->task, &s->task) ||
-	    !lc_desired_parse(row->desired, &s->desired))
-		log_error("store_row_unknown", LS("cluster", row->name), LS("phase", row->phase),
-			  LS("task", row->task));
-	s->epoch = row->epoch;
-	json_decref(c->state);
-	c->state = row->state ? json_deep_copy(row->state) : json_object();
-	c->recovery = row->recovery ? json_deep_copy(row->recovery) : NULL;
-	s->phase_since_ms = json_int_or(c->state, "phaseSince", s->phase_since_ms);
-	s->task_since_ms = json_int_or(c->state, "taskSince", s->task_since_ms);
-	s->touched = json_bool_or(c->state, "touched", true);
-	s->forced = json_bool_or(c->state, "forced", false);
-	load_condition(s, json_object_get(c->state, "condition"));
+	if (c->lc.phase == LC_DELETED)
+		tombstone_put(c);
+	else
+		cluster_link(c);
 }
 
 void lifecycle_load_machine(struct lifecycle *l, const struct store_machine_row *row)
@@ -268,6 +244,7 @@ static void take_new(struct lifecycle *l, const char *uid, const json_t *doc, in
 			      .desired = desired };
 	struct cluster *c = cluster_new(l, uid, doc);
 
+	cluster_link(c);
 	lc_state_init(&c->lc, generation, desired, e.now_ms);
 	store_add_history(g->batch, c->uid, c->name, e.now_ms, "instructed", NULL);
 	if (json_is_object(recovery) && json_object_get(recovery, "keys")) {
@@ -290,16 +267,10 @@ static void take_new(struct lifecycle *l, const char *uid, const json_t *doc, in
 /* No longer this gateway's: it touches nothing of it any more. */
 static void forget(struct cluster *c, struct feed_group *g)
 {
-	struct lifecycle *l = c->l;
-	struct cluster **p = &l->buckets[cluster_bucket(c->uid)];
-
 	log_info("cluster_forgotten", LS("cluster", c->name), LS("uid", c->uid));
 	store_add_history(g->batch, c->uid, c->name, clock_wall_ms(), "moved_away", NULL);
 	store_remove_cluster(g->batch, c->uid);
-	while (*p != c)
-		p = &(*p)->next;
-	*p = c->next;
-	l->n_clusters--;
+	cluster_unlink(c);
 	cluster_free(c);
 }
 
@@ -310,9 +281,14 @@ static void take_cluster(struct lifecycle *l, const json_t *item, struct feed_gr
 	int64_t generation = json_int_or(item, "generation", 0);
 	enum lc_desired desired = LC_PRESENT;
 	struct cluster *c = cluster_find(l, uid);
+	struct tombstone *t = c ? NULL : tombstone_find(l, uid);
 	struct lc_event e = { .type = LC_EV_INSTRUCTION, .now_ms = clock_wall_ms(),
 			      .generation = generation };
 
+	if (t && (json_is_null(doc) || generation > tombstone_generation(t)))
+		c = tombstone_take(l, t);
+	else if (t)
+		return;
 	if (c && json_is_null(doc)) {
 		forget(c, g);
 		return;
@@ -328,7 +304,8 @@ static void take_cluster(struct lifecycle *l, const json_t *item, struct feed_gr
 	}
 	if (generation <= c->lc.generation)
 		return;
-	cluster_set_spec(c, doc);
+	if (c->lc.phase != LC_DELETED)
+		cluster_set_spec(c, doc);
 	e.desired = desired;
 	cluster_unknown_end(c, g->batch);
 	cluster_retell(c, doc, g->batch);
@@ -451,19 +428,24 @@ json_t *lifecycle_list(struct lifecycle *l, bool with_deleted)
 		for (struct cluster *c = l->buckets[i]; c; c = c->next)
 			if (with_deleted || c->lc.phase != LC_DELETED)
 				json_array_append_new(items, cluster_view(c));
+	if (with_deleted)
+		tombstone_views(l, items);
 	return json_pack("{s:o}", "items", items);
 }
 
 json_t *lifecycle_show(struct lifecycle *l, const char *uid_or_name)
 {
 	struct cluster *c = cluster_find(l, uid_or_name);
+	struct tombstone *t = c ? NULL : tombstone_find(l, uid_or_name);
 
+	if (t)
+		return tombstone_view(l, t);
 	return c ? cluster_view(c) : NULL;
 }
 
 bool lifecycle_knows(struct lifecycle *l, const char *uid_or_name)
 {
-	return cluster_find(l, uid_or_name) != NULL;
+	return cluster_find(l, uid_or_name) || tombstone_find(l, uid_or_name);
 }
 
 json_t *lifecycle_counts(struct lifecycle *l)
@@ -480,6 +462,10 @@ json_t *lifecycle_counts(struct lifecycle *l)
 			all += c->lc.phase != LC_DELETED;
 			in_flight += c->lc.phase != LC_DELETED && c->lc.phase != LC_RUNNING;
 		}
+	if (l->n_tombstones)
+		json_object_set_new(phases, lc_phase_name(LC_DELETED),
+				    json_integer(json_int_or(phases, lc_phase_name(LC_DELETED), 0) +
+						 (json_int_t)l->n_tombstones));
 	return json_pack("{s:I,s:I,s:o,s:I}", "clusters", (json_int_t)all, "inFlight",
 			 (json_int_t)in_flight, "phases", phases, "reportsWaiting",
 			 (json_int_t)json_array_size(l->reports));
