@@ -59,6 +59,7 @@ void kube_free(struct kube *k)
 		kube_op_cancel(op);
 	kube_groups_free(k);
 	http_tls_unref(k->tls);
+	http_client_sweep_soon(k->http);
 	proxy_set_unref(k->proxy);
 	free(k->server);
 	free(k->ca_pem);

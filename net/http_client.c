@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ORPHAN_MS 1000
+
 void http_global_init(void)
 {
 	const curl_version_info_data *v;
@@ -95,6 +97,9 @@ static uint64_t pools_expire(struct http_client *c, uint64_t now, bool *ended)
 		uint64_t end = p->idle_since + c->limits.idle_close_ms;
 
 		next = LIST_NEXT(p, link);
+		/* Nobody else has its context: no call can come for it any more, but one that is queued. */
+		if (http_tls_unshared(p->tls) && end > now)
+			end = p->idle_since < now ? now : now + ORPHAN_MS;
 		if (p->active)
 			continue;
 		if (end <= now) {
@@ -147,6 +152,11 @@ static void sweep_within(struct http_client *c, uint64_t ms)
 void http_client_sweep_later(struct http_client *c)
 {
 	sweep_within(c, c->limits.idle_close_ms);
+}
+
+void http_client_sweep_soon(struct http_client *c)
+{
+	sweep_within(c, 0);
 }
 
 void http_client_pump(struct http_client *c)

@@ -33,6 +33,9 @@ struct http_tls {
 
 struct http_tls_ctx; /* prepared form */
 int http_tls_new(const struct http_tls *spec, struct http_tls_ctx **out, struct pcg_error *err);
+/* After the last call with a context, and its unref: idle connections that only it could use are closed at once, not
+ * after their time. */
+void http_client_sweep_soon(struct http_client *c);
 struct http_tls_ctx *http_tls_ref(struct http_tls_ctx *t);
 void http_tls_unref(struct http_tls_ctx *t);
 /* When the client certificate ends; 0: there is none. */

@@ -139,6 +139,7 @@ struct http_client {
 /* http_tls.c */
 X509_STORE *http_tls_store_with(const struct http_tls_ctx *t, const char *more_pem,
 				struct pcg_error *err);
+bool http_tls_unshared(const struct http_tls_ctx *t); /* one reference is left */
 CURLcode http_tls_setup(CURL *easy, void *ssl_ctx, void *slot);
 
 /* http_pool.c */

@@ -161,6 +161,11 @@ void http_tls_unref(struct http_tls_ctx *t)
 	free(t);
 }
 
+bool http_tls_unshared(const struct http_tls_ctx *t)
+{
+	return atomic_load(&t->refs) == 1;
+}
+
 int64_t http_tls_not_after_ms(const struct http_tls_ctx *t)
 {
 	return t->cert ? pki_time_ms(X509_get0_notAfter(t->cert)) : 0;
