@@ -263,6 +263,9 @@ static char *url_of(const struct kube *k, const struct kube_request_spec *spec)
 
 static const char *accepted(const struct kube_request_spec *spec)
 {
+	if (spec->metadata && is_write(spec->method))
+		return "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, "
+		       "application/json";
 	if (spec->metadata)
 		return "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, "
 		       "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, "
