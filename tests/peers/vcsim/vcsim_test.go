@@ -259,7 +259,8 @@ func TestMachineWithUserDataGetsAPIAndAddress(t *testing.T) {
 	userData, _ := base64.StdEncoding.DecodeString(body["userData"])
 	metadata, _ := base64.StdEncoding.DecodeString(body["metadata"])
 	if body["id"] != id || body["address"] != "10.77.0.1" || string(userData) != "#cloud-config\n" ||
-		string(metadata) != "instance-id: n1\n" || body["providerID"] != provider {
+		string(metadata) != "instance-id: n1\n" || body["providerID"] != provider ||
+		len(body["mac"]) != len("00:50:56:00:00:00") {
 		t.Fatalf("body %v", body)
 	}
 

@@ -212,9 +212,14 @@ func (w *watcher) boot(m *machine) error {
 		return nil // destroyed since; RemoveObject follows
 	}
 	extra := map[string]string{}
-	var id, bios string
+	var id, bios, mac string
 	w.context().WithLock(vm, func() {
 		id, bios = vm.Config.InstanceUuid, strings.ToLower(vm.Config.Uuid)
+		for _, device := range vm.Config.Hardware.Device {
+			if card, is := device.(types.BaseVirtualEthernetCard); is && mac == "" {
+				mac = strings.ToLower(card.GetVirtualEthernetCard().MacAddress)
+			}
+		}
 		for _, option := range vm.Config.ExtraConfig {
 			v := option.GetOptionValue()
 			extra[v.Key] = fmt.Sprint(v.Value)
@@ -248,7 +253,7 @@ func (w *watcher) boot(m *machine) error {
 		return err
 	}
 	body, err := json.Marshal(map[string]string{
-		"id": id, "address": address.String(),
+		"id": id, "address": address.String(), "mac": mac,
 		"userData": base64.StdEncoding.EncodeToString(userData),
 		"metadata": base64.StdEncoding.EncodeToString(metadata),
 		// A node works this out from its SMBIOS serial; nothing runs the commands of this one.

@@ -91,7 +91,7 @@ func initUserData(o *options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	token := &bootstrapv1.BootstrapTokenString{}
+	token := bootstrapv1.BootstrapTokenString{}
 	if token.ID, token.Secret, err = splitToken(o.token); err != nil {
 		return nil, err
 	}
