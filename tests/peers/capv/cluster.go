@@ -49,16 +49,18 @@ func (r *reconcilers) reconcileCluster(ctx context.Context, req ctrl.Request) (r
 		}
 	}()
 	if !c.DeletionTimestamp.IsZero() {
-		return r.deleteCluster(ctx, c)
+		return r.deleteCluster(ctx, c, cluster.Name)
 	}
-	controllerutil.AddFinalizer(c, clusterFinalizer)
+	if controllerutil.AddFinalizer(c, clusterFinalizer) {
+		return ctrl.Result{}, nil
+	}
 	return ctrl.Result{}, r.provisionCluster(ctx, c)
 }
 
 func (r *reconcilers) provisionCluster(ctx context.Context, c *vSphereCluster) error {
 	if err := r.holdIdentity(ctx, c); err != nil {
 		setFalse(c, vCenterAvailable, "VCenterUnreachable", err.Error())
-		return err
+		return fmt.Errorf("failed to get credentials from IdentityRef: %w", err)
 	}
 	v, err := r.session(ctx, c, nil)
 	if err != nil {
@@ -81,7 +83,7 @@ func (r *reconcilers) holdIdentity(ctx context.Context, c *vSphereCluster) error
 	}
 	secret := &corev1.Secret{}
 	key := client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.IdentityRef.Name}
-	if err := r.reader.Get(ctx, key, secret); err != nil {
+	if err := r.Get(ctx, key, secret); err != nil {
 		return err
 	}
 	for _, ref := range secret.OwnerReferences {
@@ -102,10 +104,10 @@ func (r *reconcilers) holdIdentity(ctx context.Context, c *vSphereCluster) error
 	return r.Patch(ctx, secret, before)
 }
 
-func (r *reconcilers) deleteCluster(ctx context.Context, c *vSphereCluster) (ctrl.Result, error) {
+func (r *reconcilers) deleteCluster(ctx context.Context, c *vSphereCluster, name string) (ctrl.Result, error) {
 	l := &vSphereMachineList{}
 	if err := r.List(ctx, l, client.InNamespace(c.Namespace),
-		client.MatchingLabels{clusterv1.ClusterNameLabel: c.Labels[clusterv1.ClusterNameLabel]}); err != nil {
+		client.MatchingLabels{clusterv1.ClusterNameLabel: name}); err != nil {
 		return ctrl.Result{}, err
 	}
 	if len(l.Items) > 0 {
@@ -123,7 +125,7 @@ func (r *reconcilers) deleteCluster(ctx context.Context, c *vSphereCluster) (ctr
 
 func (r *reconcilers) dropIdentity(ctx context.Context, c *vSphereCluster) error {
 	secret := &corev1.Secret{}
-	err := r.reader.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.IdentityRef.Name}, secret)
+	err := r.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.IdentityRef.Name}, secret)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

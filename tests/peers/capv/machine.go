@@ -61,7 +61,9 @@ func (r *reconcilers) reconcileMachine(ctx context.Context, req ctrl.Request) (r
 	if !m.DeletionTimestamp.IsZero() {
 		return r.deleteMachine(ctx, m, machine)
 	}
-	controllerutil.AddFinalizer(m, machineFinalizer)
+	if controllerutil.AddFinalizer(m, machineFinalizer) {
+		return ctrl.Result{}, nil
+	}
 	infra := &vSphereCluster{}
 	key := client.ObjectKey{Namespace: m.Namespace, Name: cluster.Spec.InfrastructureRef.Name}
 	if err = r.Get(ctx, key, infra); err != nil {

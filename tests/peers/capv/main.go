@@ -99,7 +99,7 @@ func manager(args []string) error {
 		return err
 	}
 	r := &reconcilers{
-		Client: mgr.GetClient(), reader: mgr.GetAPIReader(), namespace: os.Getenv("POD_NAMESPACE"),
+		Client: mgr.GetClient(), namespace: os.Getenv("POD_NAMESPACE"),
 		sessions: &sessions{live: map[string]*vcenter{}}, waits: newWaits(),
 	}
 	if err = readCredentials(*credentials, r); err != nil {

@@ -24,7 +24,6 @@ import (
 // reconcilers is what the three controllers share.
 type reconcilers struct {
 	client.Client
-	reader    client.Reader // not cached: for Secrets that need no label to be seen
 	sessions  *sessions
 	namespace string // the manager's own
 	user      string // the manager's own, for a cluster that names no identity
@@ -113,7 +112,12 @@ func setFalse(o conditions.Setter, kind, reason, message string) {
 
 // summarize sets Ready from the conditions of the given kinds.
 func summarize(ctx context.Context, o conditions.Setter, kinds ...string) {
-	err := conditions.SetSummaryCondition(o, o, clusterv1.ReadyCondition, conditions.ForConditionTypes(kinds))
+	reasons := conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason,
+		clusterv1.ReadyReason)
+	err := conditions.SetSummaryCondition(o, o, clusterv1.ReadyCondition, conditions.ForConditionTypes(kinds),
+		conditions.CustomMergeStrategy{
+			MergeStrategy: conditions.DefaultMergeStrategy(conditions.ComputeReasonFunc(reasons)),
+		})
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to set the Ready condition")
 	}
@@ -122,15 +126,39 @@ func summarize(ctx context.Context, o conditions.Setter, kinds ...string) {
 func yes(b *bool) bool { return b != nil && *b }
 
 // waits holds what the controllers wait for in a vCenter, one thing for each VSphereVM; its end is an
-// event for that object.
+// event for that object. A task that was started is remembered here too: the object that comes from
+// the cache next may not know of it yet.
 type waits struct {
 	events chan event.GenericEvent
 	mu     sync.Mutex
 	busy   map[types.NamespacedName]bool
+	tasks  map[types.NamespacedName]string
 }
 
 func newWaits() *waits {
-	return &waits{events: make(chan event.GenericEvent, 64), busy: map[types.NamespacedName]bool{}}
+	return &waits{
+		events: make(chan event.GenericEvent, 64), busy: map[types.NamespacedName]bool{},
+		tasks: map[types.NamespacedName]string{},
+	}
+}
+
+func (w *waits) setTask(vm *vSphereVM, ref string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if ref == "" {
+		delete(w.tasks, client.ObjectKeyFromObject(vm))
+	} else {
+		w.tasks[client.ObjectKeyFromObject(vm)] = ref
+	}
+}
+
+func (w *waits) task(vm *vSphereVM) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if ref := w.tasks[client.ObjectKeyFromObject(vm)]; ref != "" {
+		return ref
+	}
+	return vm.Status.TaskRef
 }
 
 func (w *waits) start(ctx context.Context, vm *vSphereVM, wait func(context.Context) error) {

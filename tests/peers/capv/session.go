@@ -145,7 +145,7 @@ func (r *reconcilers) credentials(ctx context.Context, c *vSphereCluster) (user,
 		}
 	}
 	secret := &corev1.Secret{}
-	if err = r.reader.Get(ctx, key, secret); err != nil {
+	if err = r.Get(ctx, key, secret); err != nil {
 		return "", "", err
 	}
 	for _, field := range []string{"username", "password"} {

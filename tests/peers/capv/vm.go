@@ -84,7 +84,9 @@ func (r *reconcilers) reconcileVM(ctx context.Context, req ctrl.Request) (res ct
 	if !vm.DeletionTimestamp.IsZero() {
 		return r.deleteVM(ctx, v, vm)
 	}
-	controllerutil.AddFinalizer(vm, vmFinalizer)
+	if controllerutil.AddFinalizer(vm, vmFinalizer) {
+		return ctrl.Result{}, nil // written before anything is made; that is an event
+	}
 	if !yes(cluster.Status.Initialization.InfrastructureProvisioned) {
 		log.Info("Cluster infrastructure is not ready yet")
 		setFalse(vm, vmProvisioned, "WaitingForClusterInfrastructureReady", "")
@@ -114,7 +116,7 @@ func (r *reconcilers) ownerOf(ctx context.Context, vm *vSphereVM) (*vSphereMachi
 // inFlight says whether a task of this machine still runs. One that failed is noted, and nothing is
 // done for a minute.
 func (r *reconcilers) inFlight(ctx context.Context, v *vcenter, vm *vSphereVM) (bool, ctrl.Result, error) {
-	if vm.Status.TaskRef != "" {
+	if vm.Status.TaskRef = r.waits.task(vm); vm.Status.TaskRef != "" {
 		ref := types.ManagedObjectReference{Type: "Task", Value: vm.Status.TaskRef}
 		var task mo.Task
 		err := property.DefaultCollector(v.client.Client).RetrieveOne(ctx, ref, []string{"info"}, &task)
@@ -138,6 +140,7 @@ func (r *reconcilers) inFlight(ctx context.Context, v *vcenter, vm *vSphereVM) (
 			}
 		}
 		vm.Status.TaskRef = ""
+		r.waits.setTask(vm, "")
 	}
 	if at := vm.Status.RetryAfter; at != nil {
 		if left := time.Until(at.Time); left > 0 {
@@ -160,6 +163,7 @@ func (r *reconcilers) follow(ctx context.Context, v *vcenter, vm *vSphereVM) {
 func (r *reconcilers) started(ctx context.Context, v *vcenter, vm *vSphereVM, task *object.Task,
 	reason string) (ctrl.Result, error) {
 	vm.Status.TaskRef = task.Reference().Value
+	r.waits.setTask(vm, vm.Status.TaskRef)
 	setFalse(vm, vmProvisioned, reason, "")
 	r.follow(ctx, v, vm)
 	return ctrl.Result{RequeueAfter: waitAtMost}, nil
@@ -239,7 +243,7 @@ func (r *reconcilers) createVM(ctx context.Context, v *vcenter, vm *vSphereVM) (
 	if vm.Spec.BootstrapRef != nil {
 		secret := &corev1.Secret{}
 		key := client.ObjectKey{Namespace: vm.Namespace, Name: vm.Spec.BootstrapRef.Name}
-		if err := r.reader.Get(ctx, key, secret); err != nil {
+		if err := r.Get(ctx, key, secret); err != nil {
 			setFalse(vm, vmProvisioned, "CloningFailed", err.Error())
 			return ctrl.Result{}, fmt.Errorf("failed to get the bootstrap data secret %s: %w", key, err)
 		}
