@@ -98,7 +98,7 @@ func readTable() ([]*kindTable, error) {
 	for n, line := range strings.Split(table, "\n") {
 		cell := strings.Split(line, "\t")
 		switch {
-		case line == "" || n == 0:
+		case len(cell) == 1 || cell[0] == "# kind":
 		case cell[0][0] == '#' && strings.HasPrefix(cell[1], "group "):
 			kinds = append(kinds, &kindTable{
 				kind:   strings.TrimPrefix(cell[0], "# "),
