@@ -108,13 +108,24 @@ static json_t *provider_object(struct build *b, const json_t *item)
 	return o;
 }
 
-static json_t *provider_status(const json_t *item)
+/* What a plugin exports has no time; all five members of a condition are required. */
+static json_t *provider_status(const struct build *b, const json_t *item)
 {
-	json_t *status = json_object_get(item, "status");
+	json_t *status = json_object_get(item, "status"), *c;
+	size_t i;
 
 	if (!json_is_object(status))
 		status = json_at(item, "object.status");
-	return json_is_object(status) && json_object_size(status) ? json_deep_copy(status) : NULL;
+	if (!json_is_object(status) || !json_object_size(status))
+		return NULL;
+	status = json_deep_copy(status);
+	json_array_foreach (json_object_get(status, "conditions"), i, c) {
+		if (!json_str(c, "message"))
+			json_object_set_new(c, "message", json_string(""));
+		if (!json_str(c, "lastTransitionTime"))
+			json_object_set_new(c, "lastTransitionTime", json_string(b->s.now));
+	}
+	return status;
 }
 
 static const json_t *control_plane_pool(const struct build *b)
@@ -147,7 +158,7 @@ static int add_before(struct build *b)
 			return r;
 		if (strcmp(role, "identity") == 0 ||
 		    (strcmp(role, "extra") == 0 && json_str_or(item, "owner", "")[0] == '\0'))
-			add(b, GROUP_BEFORE, provider_object(b, item), provider_status(item), NULL,
+			add(b, GROUP_BEFORE, provider_object(b, item), provider_status(b, item), NULL,
 			    NULL, false);
 	}
 	return 0;
@@ -166,9 +177,9 @@ static int add_of_cluster(struct build *b, const json_t *pool)
 		return missing(b, "controlPlaneTemplate", NULL);
 	add(b, GROUP_CLUSTER, shape_cluster(&b->s, json_object_get(infra, "object")),
 	    shape_cluster_status(&b->s), NULL, NULL, false);
-	add(b, GROUP_OF_CLUSTER, provider_object(b, infra), provider_status(infra), "Cluster",
+	add(b, GROUP_OF_CLUSTER, provider_object(b, infra), provider_status(b, infra), "Cluster",
 	    b->s.cluster, false);
-	add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(template), "Cluster",
+	add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(b, template), "Cluster",
 	    b->s.cluster, false);
 	add(b, GROUP_OF_CLUSTER,
 	    shape_control_plane(&b->s, pool, json_object_get(template, "object")),
@@ -176,7 +187,7 @@ static int add_of_cluster(struct build *b, const json_t *pool)
 	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item)
 		if (strcmp(json_str_or(item, "role", ""), "extra") == 0 &&
 		    strcmp(json_str_or(item, "owner", ""), "Cluster") == 0)
-			add(b, GROUP_OF_CLUSTER, provider_object(b, item), provider_status(item),
+			add(b, GROUP_OF_CLUSTER, provider_object(b, item), provider_status(b, item),
 			    "Cluster", b->s.cluster, false);
 	return 0;
 }
@@ -205,7 +216,7 @@ static int add_worker_pools(struct build *b)
 				b->err, PCG_CLASS_BUG, "",
 				"objects of cluster %s: no kubeadm configuration for pool %s",
 				b->s.cluster, name);
-		add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(template),
+		add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(b, template),
 		    "Cluster", b->s.cluster, false);
 		add(b, GROUP_OF_CLUSTER, shape_config_template(&b->s, pool, worker_spec, shared),
 		    NULL, "Cluster", b->s.cluster, false);
@@ -271,7 +282,7 @@ static void add_machine_extras(struct build *b, const json_t *machine, const jso
 		if (strcmp(json_str_or(item, "role", ""), "extra") == 0 &&
 		    strcmp(json_str_or(item, "owner", ""), "Machine") == 0 &&
 		    strcmp(json_str_or(item, "machine", ""), json_str_or(machine, "uid", "?")) == 0)
-			add(b, GROUP_LAST, provider_object(b, item), provider_status(item),
+			add(b, GROUP_LAST, provider_object(b, item), provider_status(b, item),
 			    json_str(infra, "kind"), json_str(infra, "metadata.name"), false);
 }
 
@@ -297,7 +308,7 @@ static int add_machine(struct build *b, const json_t *machine, bool first)
 	    shape_machine_status(&b->s, machine), "KubeadmControlPlane", b->s.control_plane, true);
 	add(b, GROUP_OF_MACHINE, shape_config(&b->s, machine, first), shape_config_status(machine),
 	    "Machine", name, true);
-	add(b, GROUP_OF_MACHINE, infra, provider_status(item), "Machine", name, true);
+	add(b, GROUP_OF_MACHINE, infra, provider_status(b, item), "Machine", name, true);
 	add(b, GROUP_LAST, shape_bootstrap_secret(&b->s, machine), NULL, "KubeadmConfig", name,
 	    true);
 	add_machine_extras(b, machine, infra);

@@ -28,7 +28,8 @@ struct task {
 	/* what op_call may send again */
 	char *method, *path, *content_type;
 	json_t *body;
-	bool metadata;
+	bool metadata, list;
+	char *selector; /* of a list */
 	unsigned flags;
 	int64_t retry_until_ms;
 	uint32_t pause_ms;
@@ -130,6 +131,7 @@ static void task_release(struct task *t)
 	free(t->method);
 	free(t->path);
 	free(t->content_type);
+	free(t->selector);
 	json_wipe(t->body);
 	free(t);
 }
@@ -264,7 +266,9 @@ static void on_reply(void *arg, const struct kube_reply *r);
 
 static void send_task(struct task *t)
 {
-	if (t->metadata)
+	if (t->list)
+		t->kube_op = kube_list(t->op->kube, t->path, t->selector, on_reply, t);
+	else if (t->metadata)
 		t->kube_op = kube_get_metadata(t->op->kube, t->path, on_reply, t);
 	else if (t->flags & (OP_METADATA | OP_UNREAD))
 		t->kube_op = kube_write(t->op->kube, t->method, t->path, t->content_type, t->body,
@@ -342,6 +346,7 @@ void op_metadata(struct capi_op *op, const char *path, op_reply cb, void *arg)
 	send_task(t);
 }
 
+/* A server whose caches are not filled yet answers lists 429. */
 void op_list(struct capi_op *op, const char *path, const char *label_selector, op_reply cb,
 	     void *arg)
 {
@@ -352,7 +357,12 @@ void op_list(struct capi_op *op, const char *path, const char *label_selector, o
 		return;
 	t = task_new(op, arg);
 	t->reply = cb;
-	t->kube_op = kube_list(op->kube, path, label_selector, on_reply, t);
+	t->method = copy_text("GET");
+	t->path = copy_text(path);
+	t->selector = copy_text(label_selector);
+	t->list = true;
+	t->retry_until_ms = clock_mono_ms() + RETRY_FOR_MS;
+	send_task(t);
 }
 
 void op_wait_available(struct capi_op *op, const json_t *object, uint32_t timeout_ms, op_reply cb,

@@ -145,6 +145,8 @@ json_t *plan_take_back_steps(void)
 		"wait: until the controllers have seen the pause, 30 s at most",
 		"stop: Deployments of providers are scaled to 0, until no pod of them is left",
 		NULL,
+		"release: Services of type LoadBalancer and volumes that are not kept are removed, as "
+		"policy says",
 		"delete: workers, control plane, place, until the inventory finds nothing; machines that "
 		"the controllers made included",
 		"by force, when the API does not answer in time: control-plane machines are powered off "

@@ -410,8 +410,8 @@ json_t *shape_back_reference(const struct shapes *s)
 
 static json_t *condition(const struct shapes *s, const char *type, const char *reason)
 {
-	return json_pack("{s:s,s:s,s:s,s:s}", "type", type, "status", "True", "reason", reason,
-			 "lastTransitionTime", s->now);
+	return json_pack("{s:s,s:s,s:s,s:s,s:s}", "type", type, "status", "True", "reason", reason,
+			 "message", "", "lastTransitionTime", s->now);
 }
 
 json_t *shape_cluster_status(const struct shapes *s)

@@ -128,7 +128,8 @@ static void check_no_empty(const json_t *v, const char *key)
 	ck_assert_msg(!json_is_object(v) || json_object_size(v), "empty object %s", key);
 	ck_assert_msg(!json_is_array(v) || json_array_size(v) || !strcmp(key, "taints"),
 		      "empty list %s", key);
-	ck_assert_msg(!json_is_string(v) || json_string_length(v) || !strcmp(key, "value"),
+	ck_assert_msg(!json_is_string(v) || json_string_length(v) || !strcmp(key, "value") ||
+			      !strcmp(key, "message"),
 		      "empty string %s", key);
 	ck_assert_msg(!json_is_null(v), "null %s", key);
 	if (json_is_object(v))

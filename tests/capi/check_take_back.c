@@ -106,6 +106,25 @@ static bool take_back(int64_t epoch, int observe_ms)
 	return rig_run(capi_take_back(fake_api_kube(rig.api), in, &cb));
 }
 
+START_TEST(a_server_that_is_busy_for_a_moment_is_asked_again)
+{
+	bool fired = true;
+	int refused = 0;
+
+	for (long n = 1; fired; n++) {
+		fake_api_fail(rig.api, n, FAKE_BUSY);
+		if (!take_back(3, 50)) {
+			/* Only the one change is not sent twice by itself. */
+			ck_assert_int_eq(rig.err.class, PCG_CLASS_RETRY);
+			refused++;
+		}
+		fired = fake_api_fired(rig.api);
+		fake_api_heal(rig.api);
+	}
+	ck_assert_int_le(refused, 1);
+}
+END_TEST
+
 static const json_t *machine(const char *name)
 {
 	json_t *m;
@@ -302,6 +321,7 @@ int main(void)
 	tcase_add_test(t, takes_over_stops_controllers_and_reads_all_machines);
 	tcase_add_test(t, graph_holds_kinds_and_none_of_another_cluster);
 	tcase_add_test(t, taking_back_again_is_the_same);
+	tcase_add_test(t, a_server_that_is_busy_for_a_moment_is_asked_again);
 	tcase_add_loop_test(t, any_request_may_fail_and_taking_back_again_arrives, 0,
 			    ARRAY_LEN(faults));
 	tcase_add_test(t, controllers_that_do_not_look_are_stopped_all_the_same);

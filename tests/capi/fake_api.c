@@ -214,6 +214,21 @@ static struct answer create(struct fake_api *f, const char *collection, const js
 	return (struct answer){201, json_deep_copy(o)};
 }
 
+/* metav1.Condition: every member is required. */
+static bool conditions_are_whole(const json_t *body)
+{
+	static const char *const needed[] = {"type", "status", "reason", "message",
+					     "lastTransitionTime"};
+	size_t i;
+	json_t *c;
+
+	json_array_foreach (json_at(body, "status.conditions"), i, c)
+		for (size_t n = 0; n < ARRAY_LEN(needed); n++)
+			if (!json_str(c, needed[n]))
+				return false;
+	return true;
+}
+
 static struct answer patch_status(struct fake_api *f, const char *path, const json_t *body)
 {
 	char object[512];
@@ -225,6 +240,8 @@ static struct answer patch_status(struct fake_api *f, const char *path, const js
 		return refuse(404, "NotFound", "the server could not find the requested resource");
 	if (json_object_get(body, "metadata"))
 		return refuse(409, "Conflict", "the object has been modified");
+	if (!strstr(group_of(o), "v1beta1") && !conditions_are_whole(body))
+		return refuse(422, "Invalid", "status.conditions: Required value");
 	merge(o, json_object_get(body, "status") ? body : json_null());
 	stamp(f, o);
 	return (struct answer){200, json_deep_copy(o)};
@@ -656,7 +673,9 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_ser
 	tell_clock(f, x);
 	if (req->body_len && json_parse(req->body, req->body_len, "body", &body, &err))
 		violation(f, "%s %s: %s", req->method, req->path, err.text);
-	if (fault == FAKE_DENIED) {
+	if (fault == FAKE_BUSY) {
+		a = refuse(429, "TooManyRequests", "storage is (re)initializing");
+	} else if (fault == FAKE_DENIED) {
 		a = refuse(401, "Unauthorized", "Unauthorized");
 	} else if (fault == FAKE_ERROR) {
 		a = refuse(500, "InternalError", "etcdserver: request timed out");

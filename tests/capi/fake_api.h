@@ -21,6 +21,7 @@ enum fake_fault {
 	FAKE_CUT_BEFORE, /* the connection ends, nothing done */
 	FAKE_CUT_AFTER,  /* done, and the connection ends without an answer */
 	FAKE_DENIED,     /* 401, nothing done */
+	FAKE_BUSY,       /* 429, nothing done */
 	FAKE_CONFLICT,   /* 409, as if somebody else had written in between */
 };
 

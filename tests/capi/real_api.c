@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Drives a real kube-apiserver, with the real definitions and a real garbage collector, through a
+ * hand-over and back; test-real-api starts these and runs this. Prints a line for each thing that held.
+ *
+ * usage: real_api SERVER CA.pem CA.key DEFINITIONS.yaml...
+ */
+#include "config.h"
+#include "host/bootstrap/bootstrap.h"
+#include "host/capi/capi.h"
+#include "host/capi/check.h"
+#include "host/capi/path.h"
+#include "tests/capi/sample.h"
+#include "core/buf.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/yaml.h"
+#include "net/pki.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ID "vsphere://42305f0b-dad7-1d3d-5727-0eafffffbbbf"
+#define CLUSTER "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/clusters/c1"
+#define MACHINE "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/machines/c1-cp-bcdfg"
+
+static uv_loop_t loop;
+static struct kube *k;
+static char *ca, *ca_key;
+static int failures, turns_done;
+static struct pcg_error last_err;
+static json_t *last_result, *progress;
+static bool last_failed;
+
+static bool check(bool ok, const char *what, const char *why)
+{
+	printf("%s %s%s%s\n", ok ? "ok  " : "FAIL", what, ok ? "" : ": ", ok ? "" : why);
+	fflush(stdout);
+	failures += !ok;
+	return ok;
+}
+
+static char *read_text(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	struct buf b;
+	char block[65536];
+	size_t n;
+
+	if (!f) {
+		perror(path);
+		exit(2);
+	}
+	buf_init(&b, 64u << 20);
+	while ((n = fread(block, 1, sizeof(block), f)) > 0)
+		buf_add(&b, block, n);
+	fclose(f);
+	return buf_take(&b);
+}
+
+static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err)
+{
+	AUTO_JSON json_t *keys =
+		json_pack("{s:{s:s,s:s}}", "ca", "crt", ca, "key", ca_key);
+
+	(void)arg;
+	return bootstrap_mint_admin(keys, "pcg-gateway", 3600000, cert_pem, key_pem, err);
+}
+
+/* ---- one thing at a time ---- */
+
+static void wait_turn(void)
+{
+	int64_t until = clock_mono_ms() + 120000;
+
+	while (!turns_done && clock_mono_ms() < until)
+		uv_run(&loop, UV_RUN_ONCE);
+	if (!turns_done) {
+		printf("FAIL nothing came back within 120 s\n");
+		exit(1);
+	}
+}
+
+static void on_progress(void *arg, const char *step, const char *object)
+{
+	char line[300];
+
+	(void)arg;
+	snprintf(line, sizeof(line), "%s %s", step, object);
+	json_array_append_new(progress, json_string(line));
+}
+
+static void on_done(void *arg, json_t *result, const struct pcg_error *err)
+{
+	(void)arg;
+	last_failed = err != NULL;
+	if (err)
+		last_err = *err;
+	json_decref(last_result);
+	last_result = json_deep_copy(result);
+	turns_done = 1;
+}
+
+static struct capi_callbacks callbacks(void)
+{
+	turns_done = 0;
+	last_err.text[0] = '\0';
+	json_array_clear(progress);
+	return (struct capi_callbacks){.progress = on_progress, .done = on_done};
+}
+
+static bool progressed(const char *line)
+{
+	size_t i;
+	json_t *v;
+
+	json_array_foreach (progress, i, v)
+		if (strcmp(json_string_value(v), line) == 0)
+			return true;
+	return false;
+}
+
+static bool run(struct capi_op *op)
+{
+	(void)op;
+	wait_turn();
+	return !last_failed;
+}
+
+static int reply_status;
+static json_t *reply_body;
+
+static void on_reply(void *arg, const struct kube_reply *r)
+{
+	(void)arg;
+	reply_status = r->status;
+	json_decref(reply_body);
+	reply_body = json_deep_copy(r->body);
+	last_err = r->err;
+	turns_done = 1;
+}
+
+static int request(const char *method, const char *path, const char *type, json_t *body)
+{
+	turns_done = 0;
+	kube_request(k, method, path, type, body, 30000, on_reply, NULL);
+	wait_turn();
+	json_decref(body);
+	return reply_status;
+}
+
+static int patch(const char *path, json_t *body)
+{
+	return request("PATCH", path, "application/merge-patch+json", body);
+}
+
+static void on_applied(void *arg, const struct pcg_error *err)
+{
+	on_done(arg, NULL, err);
+}
+
+static bool apply(json_t *objects)
+{
+	struct kube_apply_spec spec = {
+		.objects = objects, .timeout_ms = 60000, .done = on_applied};
+
+	callbacks();
+	kube_apply(k, &spec);
+	wait_turn();
+	json_decref(objects);
+	return !last_failed;
+}
+
+static void pause_ms(int ms)
+{
+	int64_t until = clock_mono_ms() + ms;
+	struct timespec t = {.tv_nsec = 20000000};
+
+	while (clock_mono_ms() < until)
+		nanosleep(&t, NULL);
+}
+
+/* ---- what the cluster is made of ---- */
+
+/* The conversions are webhooks of controllers that are not here. */
+static bool load_definitions(char **files, int n)
+{
+	json_t *all = json_array();
+
+	for (int f = 0; f < n; f++) {
+		AUTO_FREE char *text = read_text(files[f]);
+		AUTO_JSON json_t *docs = NULL;
+		struct pcg_error err;
+		size_t i;
+		json_t *o;
+
+		if (yaml_load_all(text, strlen(text), files[f], &docs, &err)) {
+			printf("FAIL %s\n", err.text);
+			exit(1);
+		}
+		json_array_foreach (docs, i, o) {
+			if (strcmp(json_str_or(o, "kind", ""), "CustomResourceDefinition") != 0)
+				continue;
+			json_object_del(json_object_get(o, "spec"), "conversion");
+			json_object_del(json_object_get(o, "metadata"), "annotations");
+			json_array_append(all, o);
+		}
+	}
+	return apply(all);
+}
+
+static json_t *controller(const char *provider)
+{
+	return json_pack(
+		"{s:s,s:s,s:{s:s,s:s,s:{s:s}},s:{s:{s:{s:s}},s:{s:{s:{s:s}},s:{s:[{s:s,s:s}]}}}}",
+		"apiVersion", "apps/v1", "kind", "Deployment", "metadata", "name", provider,
+		"namespace", "default", "labels", "cluster.x-k8s.io/provider", provider, "spec",
+		"selector", "matchLabels", "a", provider, "template", "metadata", "labels", "a",
+		provider, "spec", "containers", "name", "manager", "image", "none");
+}
+
+static void make_world(void)
+{
+	static const char *const providers[] = {"cluster-api", "bootstrap-kubeadm",
+						"control-plane-kubeadm", "infrastructure-vsphere"};
+	json_t *node = json_pack("{s:s,s:s,s:{s:s},s:{s:s}}", "apiVersion", "v1", "kind", "Node",
+				 "metadata", "name", "c1-cp-bcdfg", "spec", "providerID", ID);
+	char path[200];
+
+	apply(json_pack("[o,o,o,o,o]", node, controller(providers[0]), controller(providers[1]),
+			controller(providers[2]), controller(providers[3])));
+	for (size_t i = 0; i < ARRAY_LEN(providers); i++) {
+		snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/default/deployments/%s/status",
+			 providers[i]);
+		patch(path, json_pack("{s:{s:i,s:[{s:s,s:s,s:s}]}}", "status", "observedGeneration", 1,
+				      "conditions", "type", "Available", "status", "True", "reason",
+				      "ok"));
+	}
+	patch("/api/v1/nodes/c1-cp-bcdfg/status",
+	      json_pack("{s:{s:[{s:s,s:s,s:s,s:s}]}}", "status", "conditions", "type", "Ready",
+			"status", "True", "reason", "ok", "message", "ok"));
+	patch("/api/v1/nodes/c1-cp-bcdfg", json_pack("{s:{s:n}}", "spec", "taints"));
+}
+
+static json_t *clone_spec(const char *pool)
+{
+	json_t *keys = json_pack("{s:s,s:s}", "pcg.cluster", "0123456789abcdef01234567", "pcg.pool",
+				 pool);
+
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:i,s:i,s:i,s:{s:[{s:s,s:b}]}}",
+			 "server", "vc.example:443", "thumbprint", "AA:BB", "datacenter", "DC0",
+			 "folder", "/DC0/vm/c1", "datastore", "LocalDS_0", "resourcePool",
+			 "/DC0/host/DC0_C0/Resources", "template", "/DC0/vm/t", "cloneMode",
+			 "fullClone", "powerOffMode", "hard", "customVMXKeys", keys, "numCPUs", 4,
+			 "memoryMiB", 6144, "diskGiB", 40, "network", "devices", "networkName",
+			 "DC0_DVPG0", "dhcp4", 1);
+}
+
+static json_t *ready(void)
+{
+	return json_pack("[{s:s,s:s,s:s,s:s}]", "type", "Ready", "status", "True", "reason", "Ready",
+			 "message", "");
+}
+
+static json_t *object(const char *kind, const char *name, json_t *spec)
+{
+	return json_pack("{s:s,s:s,s:{s:s},s:o}", "apiVersion",
+			 "infrastructure.cluster.x-k8s.io/v1beta2", "kind", kind, "metadata", "name",
+			 name, "spec", spec);
+}
+
+static json_t *with(json_t *spec, const char *key, json_t *value)
+{
+	json_object_set_new(spec, key, value);
+	return spec;
+}
+
+/* In the shapes that the vSphere plugin exports. */
+static json_t *provider_objects(void)
+{
+	json_t *list = json_array(), *vm, *cluster;
+
+	cluster = json_pack("{s:s,s:s,s:{s:s,s:i},s:{s:s,s:s}}", "server", "vc.example:443",
+			    "thumbprint", "AA:BB", "controlPlaneEndpoint", "host", "10.0.0.5", "port",
+			    6443, "identityRef", "kind", "Secret", "name", "c1");
+	vm = with(with(clone_spec("control"), "biosUUID", json_string(ID + 10)), "bootstrapRef",
+		  json_pack("{s:s}", "name", "c1-cp-bcdfg"));
+	json_array_append_new(
+		list, json_pack("{s:s,s:{s:s,s:s,s:{s:s},s:s,s:{s:s,s:s}}}", "role", "identity",
+				"object", "apiVersion", "v1", "kind", "Secret", "metadata", "name",
+				"c1", "type", "Opaque", "stringData", "username", "u", "password",
+				"p"));
+	json_array_append_new(list, json_pack("{s:s,s:o,s:{s:{s:b},s:o}}", "role", "cluster", "object",
+					      object("VSphereCluster", "c1", cluster), "status",
+					      "initialization", "provisioned", 1, "conditions",
+					      ready()));
+	json_array_append_new(
+		list, json_pack("{s:s,s:o}", "role", "controlPlaneTemplate", "object",
+				object("VSphereMachineTemplate", "c1-cp",
+				       json_pack("{s:{s:o}}", "template", "spec",
+						 clone_spec("control")))));
+	json_array_append_new(
+		list, json_pack("{s:s,s:s,s:o}", "role", "workerTemplate", "pool", "md", "object",
+				object("VSphereMachineTemplate", "c1-md",
+				       json_pack("{s:{s:o}}", "template", "spec", clone_spec("md")))));
+	json_array_append_new(
+		list, json_pack("{s:s,s:s,s:o,s:{s:{s:b},s:[{s:s,s:s}],s:o}}", "role", "machine",
+				"machine", "m-1", "object",
+				object("VSphereMachine", "c1-cp-bcdfg",
+				       with(clone_spec("control"), "providerID", json_string(ID))),
+				"status", "initialization", "provisioned", 1, "addresses", "type",
+				"InternalIP", "address", "10.0.0.5", "conditions", ready()));
+	json_array_append_new(
+		list, json_pack("{s:s,s:s,s:s,s:o,s:{s:b,s:[s],s:[{s:s,s:b,s:[s]}],s:o}}", "role",
+				"extra", "machine", "m-1", "owner", "Machine", "object",
+				object("VSphereVM", "c1-cp-bcdfg", vm), "status", "ready", 1,
+				"addresses", "10.0.0.5", "network", "macAddr", "00:50:56:00:00:01",
+				"connected", 1, "ipAddrs", "10.0.0.5", "conditions", ready()));
+	return list;
+}
+
+static json_t *make_keys(void)
+{
+	AUTO_JSON json_t *spec = json_pack("{s:s}", "kubernetesVersion", "v1.36.3");
+	json_t *keys = NULL;
+	struct pcg_error err;
+
+	if (bootstrap_keys_new(spec, clock_wall_ms(), &keys, &err))
+		abort();
+	json_object_set_new(keys, "ca", json_pack("{s:s,s:s}", "crt", ca, "key", ca_key));
+	return keys;
+}
+
+static json_t *make_plan(json_t *keys, int epoch)
+{
+	json_t *in = sample_input(ca), *plan = NULL, *cp = NULL, *worker = NULL;
+	struct pcg_error err;
+	json_t *render;
+
+	json_object_set(in, "keys", keys);
+	json_object_set_new(in, "epoch", json_integer(epoch));
+	json_put(in, "spec.kubeadmConfig",
+		 json_pack("{s:{s:{s:s}},s:[{s:s,s:s}],s:[s],s:[s]}", "apiServer", "extraArgs",
+			   "audit-log-maxage", "30", "files", "targetPath", "/etc/x", "content", "y\n",
+			   "preKubeadmCommands", "true", "postKubeadmCommands", "true"));
+	json_put(in, "spec.sshKeys", json_pack("[s]", "ssh-ed25519 AAAA one"));
+	json_put(in, "spec.ntpServers", json_pack("[s]", "192.0.2.1"));
+	json_object_set_new(json_array_get(json_object_get(in, "machines"), 0), "observed",
+			    json_pack("{s:s,s:[{s:s,s:s}]}", "providerID", ID, "addresses", "type",
+				      "InternalIP", "address", "10.0.0.5"));
+	json_object_set_new(in, "providerObjects", provider_objects());
+	render = json_pack("{s:O,s:O,s:O,s:{s:s,s:s,s:s},s:s,s:{s:s,s:s,s:[s]}}", "spec",
+			   json_object_get(in, "spec"), "keys", keys, "endpoint",
+			   json_object_get(in, "endpoint"), "machine", "uid", "m-1", "name",
+			   "c1-cp-bcdfg", "pool", "control", "providerIDCommand", "smbios-vmware",
+			   "proxy", "httpProxy", "http://p.example:3128", "httpsProxy",
+			   "http://p.example:3128", "noProxy", "10.0.0.0/8");
+	if (bootstrap_control_plane_spec(render, &cp, &err) ||
+	    bootstrap_worker_spec(render, &worker, &err)) {
+		printf("FAIL %s\n", err.text);
+		exit(1);
+	}
+	json_object_set_new(in, "controlPlaneSpec", cp);
+	json_object_set_new(in, "workerSpec", worker);
+	if (capi_objects_build(in, &plan, &err)) {
+		printf("FAIL %s\n", err.text);
+		exit(1);
+	}
+	json_decref(render);
+	json_decref(in);
+	return plan;
+}
+
+/* ---- what has to hold ---- */
+
+static bool write_plan(const json_t *plan)
+{
+	struct capi_callbacks cb = callbacks();
+
+	return run(capi_write(k, plan, &cb));
+}
+
+static json_t *identity(int epoch)
+{
+	return json_pack("{s:s,s:s,s:s,s:i,s:i}", "namespace", "default", "name", "c1", "gatewayUid",
+			 "gw-1", "epoch", epoch, "observeTimeoutMs", 500);
+}
+
+static void preflight_passes(const json_t *plan, json_t *keys)
+{
+	AUTO_JSON json_t *in = json_pack("{s:O}", "keys", keys);
+	struct capi_callbacks cb = callbacks();
+	struct pcg_error err = {.text = ""};
+
+	check(run(capi_preflight(k, plan, in, &cb)), "the_preflight_ends", last_err.text);
+	check(check_first_failure(json_object_get(last_result, "checks"), &err) == 0,
+	      "a_real_api_server_accepts_every_object_strictly", err.text);
+	check(request("GET", CLUSTER, NULL, NULL) == 404, "a_dry_run_leaves_nothing", "");
+}
+
+static void unknown_fields_are_refused(const json_t *plan, json_t *keys)
+{
+	AUTO_JSON json_t *in = json_pack("{s:O}", "keys", keys), *bad = json_deep_copy(plan);
+	struct capi_callbacks cb = callbacks();
+	struct pcg_error err = {.text = ""};
+
+	json_put_str(sample_entry(bad, "VSphereVM", "c1-cp-bcdfg"), "object.spec.biosUUIDs", "x");
+	run(capi_preflight(k, bad, in, &cb));
+	check(check_first_failure(json_object_get(last_result, "checks"), &err) != 0 &&
+		      strstr(err.text, "biosUUIDs"),
+	      "a_field_that_is_not_known_is_named_before_anything_is_written", err.text);
+}
+
+static void written_and_again(const json_t *plan)
+{
+	char what[700];
+
+	if (!check(write_plan(plan), "everything_is_written_and_reads_back", last_err.text))
+		exit(1);
+	check(progressed("verified objects") && progressed("created VSphereVM/c1-cp-bcdfg"),
+	      "each_object_is_told", "");
+	check(write_plan(plan), "writing_again_is_well", last_err.text);
+	for (size_t i = 0; i < json_array_size(progress); i++) {
+		snprintf(what, sizeof(what), "%s", json_string_value(json_array_get(progress, i)));
+		check(strncmp(what, "changed", 7) && strncmp(what, "created", 7) &&
+			      strncmp(what, "replaced", 8),
+		      "writing_again_changes_nothing", what);
+	}
+	request("GET", MACHINE, NULL, NULL);
+	check(json_bool_or(reply_body, "status.initialization.infrastructureProvisioned", false),
+	      "status_is_written_while_paused", "");
+}
+
+static void stale_owners_are_replaced(const json_t *plan)
+{
+	int status = patch(
+		MACHINE, json_pack("{s:{s:[{s:s,s:s,s:s,s:s,s:b,s:b}]}}", "metadata", "ownerReferences",
+				   "apiVersion", "controlplane.cluster.x-k8s.io/v1beta2", "kind",
+				   "KubeadmControlPlane", "name", "c1-cp", "uid",
+				   "9d5f1b1e-0000-4000-8000-000000000000", "controller", 1,
+				   "blockOwnerDeletion", 1));
+
+	check(status == 200, "an_owner_uid_of_another_cluster_is_taken_by_the_server", last_err.text);
+	check(write_plan(plan), "an_object_with_a_stale_owner_is_made_anew", last_err.text);
+	check(progressed("replaced Machine/c1-cp-bcdfg") || progressed("created Machine/c1-cp-bcdfg"),
+	      "and_that_is_told", "");
+	pause_ms(4000);
+	request("GET", MACHINE, NULL, NULL);
+	check(reply_status == 200 && !json_str(reply_body, "metadata.deletionTimestamp"),
+	      "the_garbage_collector_leaves_it_alone", "");
+}
+
+static void committed_taken_back_and_again(json_t *keys)
+{
+	AUTO_JSON json_t *two = identity(2), *three = identity(3), *five = identity(5), *plan = NULL,
+			 *again = NULL;
+	struct capi_callbacks cb = callbacks();
+
+	check(run(capi_commit(k, two, &cb)), "the_commit_is_one_guarded_patch", last_err.text);
+	request("GET", CLUSTER, NULL, NULL);
+	check(!json_at(reply_body, "spec.paused"), "the_cluster_is_not_paused_then", "");
+	cb = callbacks();
+	check(run(capi_commit(k, two, &cb)), "a_second_commit_finds_the_first", last_err.text);
+	plan = make_plan(keys, 1);
+	check(!write_plan(plan), "nothing_is_written_into_a_cluster_that_owns_itself", "");
+	cb = callbacks();
+	check(run(capi_take_back(k, three, &cb)), "it_is_taken_back", last_err.text);
+	check(json_array_size(json_object_get(last_result, "machines")) == 1 &&
+		      json_array_size(json_object_get(last_result, "objects")) >= 10,
+	      "its_graph_is_read", "");
+	cb = callbacks();
+	again = make_plan(keys, 3);
+	check(run(capi_rollback(k, again, five, &cb)), "it_is_rolled_back", last_err.text);
+	check(request("GET", CLUSTER, NULL, NULL) == 404, "nothing_of_it_is_left", "");
+	json_decref(TAKE(again));
+	again = make_plan(keys, 5);
+	check(write_plan(again), "it_is_written_again", last_err.text);
+	json_object_set_new(five, "epoch", json_integer(6));
+	cb = callbacks();
+	check(run(capi_commit(k, five, &cb)), "it_is_committed_again", last_err.text);
+}
+
+int main(int argc, char **argv)
+{
+	struct kube_spec spec = {.mint = mint, .field_manager = "pcg"};
+	json_t *keys, *plan;
+	struct pcg_error err;
+
+	if (argc < 5) {
+		fprintf(stderr, "usage: real_api SERVER CA.pem CA.key DEFINITIONS.yaml...\n");
+		return 2;
+	}
+	log_init("real_api", LOG_L_WARN);
+	http_global_init();
+	uv_loop_init(&loop);
+	spec.http = http_client_new(&loop, NULL);
+	spec.server = argv[1];
+	spec.ca_pem = ca = read_text(argv[2]);
+	ca_key = read_text(argv[3]);
+	progress = json_array();
+	if (kube_new(&spec, &k, &err)) {
+		printf("FAIL %s\n", err.text);
+		return 1;
+	}
+	if (!check(load_definitions(argv + 4, argc - 4), "the_real_definitions_are_there",
+		   last_err.text))
+		return 1;
+	make_world();
+	keys = make_keys();
+	plan = make_plan(keys, 1);
+	preflight_passes(plan, keys);
+	unknown_fields_are_refused(plan, keys);
+	written_and_again(plan);
+	stale_owners_are_replaced(plan);
+	committed_taken_back_and_again(keys);
+	kube_free(k);
+	json_decref(plan);
+	json_decref(keys);
+	printf("%s\n", failures ? "some failed" : "all held");
+	return failures ? 1 : 0;
+}
