@@ -45,15 +45,20 @@ int authority_check_input(const json_t *input, struct pcg_error *err)
 	return 0;
 }
 
-static char *cluster_path(const json_t *input)
+static char *cluster_path(const json_t *input, bool old)
 {
-	return path_object(CAPI_CLUSTER_API, "Cluster", json_str(input, "namespace"),
-			   json_str(input, "name"));
+	return path_object(old ? CAPI_CLUSTER_API_OLD : CAPI_CLUSTER_API, "Cluster",
+			   json_str(input, "namespace"), json_str(input, "name"));
 }
 
-void authority_get(struct capi_op *op, const json_t *input, op_reply cb)
+bool authority_not_served(const struct kube_reply *r)
 {
-	AUTO_FREE char *path = cluster_path(input);
+	return r->status == 404 && !json_str(r->body, "details.name");
+}
+
+void authority_get(struct capi_op *op, const json_t *input, bool old, op_reply cb)
+{
+	AUTO_FREE char *path = cluster_path(input, old);
 
 	op_call(op, "GET", path, NULL, NULL, 0, cb, NULL);
 }
@@ -111,7 +116,7 @@ static void on_patched(struct capi_op *op, void *arg, const struct kube_reply *r
 
 static void send_patch(struct capi_op *op, struct authority_attempt *a, const json_t *cluster)
 {
-	AUTO_FREE char *path = cluster_path(a->input);
+	AUTO_FREE char *path = cluster_path(a->input, a->old);
 	AUTO_JSON json_t *body = patch_body(a->change, a->input, cluster);
 
 	FAULT_POINT(a->change->before_point);
@@ -125,6 +130,11 @@ static void on_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 	struct authority now;
 	struct pcg_error err;
 
+	if (authority_not_served(r) && !a->old) {
+		a->old = true;
+		read_cluster(op, a);
+		return;
+	}
 	if (r->status == 404 && change->missing_ok) {
 		change->changed(op, NULL);
 		return;
@@ -157,7 +167,7 @@ static void on_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 
 static void read_cluster(struct capi_op *op, struct authority_attempt *a)
 {
-	AUTO_FREE char *path = cluster_path(a->input);
+	AUTO_FREE char *path = cluster_path(a->input, a->old);
 
 	op_call(op, "GET", path, NULL, NULL, 0, on_read, a);
 }
@@ -168,5 +178,6 @@ void authority_change(struct capi_op *op, struct authority_attempt *a,
 	a->change = change;
 	a->input = input;
 	a->conflicts = 0;
+	a->old = false;
 	read_cluster(op, a);
 }

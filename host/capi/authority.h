@@ -39,18 +39,22 @@ struct authority_attempt {
 	const struct authority_change *change;
 	const json_t *input;
 	int conflicts;
+	bool old; /* by v1beta1, where nothing newer is served */
 };
 
 /* input {"namespace","name","epoch","gatewayUid"}; a, change and input live as long as the op.
  * Errors end the op: class RETRY when nobody can know whether the change was made. */
 void authority_change(struct capi_op *op, struct authority_attempt *a,
 		      const struct authority_change *change, const json_t *input);
-/* Only the read. */
-void authority_get(struct capi_op *op, const json_t *input, op_reply cb);
+/* Only the read; old: by v1beta1. */
+void authority_get(struct capi_op *op, const json_t *input, bool old, op_reply cb);
+/* A 404 that is for the kind in this version, not for the object. */
+bool authority_not_served(const struct kube_reply *r);
 
 /* What every input needs; -PCG_CLASS_BUG's code and err otherwise. */
 int authority_check_input(const json_t *input, struct pcg_error *err);
 
 #define CAPI_CLUSTER_API "cluster.x-k8s.io/v1beta2"
+#define CAPI_CLUSTER_API_OLD "cluster.x-k8s.io/v1beta1"
 
 #endif

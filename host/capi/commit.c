@@ -9,6 +9,7 @@
 struct commit {
 	json_t *input;
 	struct authority_attempt attempt;
+	bool old;
 };
 
 static void free_commit(void *state)
@@ -125,6 +126,11 @@ static void on_checked(struct capi_op *op, void *arg, const struct kube_reply *r
 	bool committed;
 
 	(void)arg;
+	if (authority_not_served(r) && !c->old) {
+		c->old = true;
+		authority_get(op, c->input, true, on_checked);
+		return;
+	}
 	if (r->status != 200 && r->status != 404) {
 		pcg_fail_prefix(&err, "who is in charge of cluster %s cannot be read",
 				json_str(c->input, "name"));
@@ -151,7 +157,7 @@ static void start_check(struct capi_op *op)
 	if (authority_check_input(c->input, &err))
 		op_fail(op, &err);
 	else
-		authority_get(op, c->input, on_checked);
+		authority_get(op, c->input, false, on_checked);
 }
 
 struct capi_op *capi_commit_check(struct kube *k, const json_t *input,

@@ -55,6 +55,25 @@ static void add_kind(struct graph *g, const char *api, const char *kind, bool op
 						  "optional", optional));
 }
 
+static void add_core_kind(struct graph *g, const char *api, const char *kind)
+{
+	AUTO_FREE char *group = path_group(api);
+	char old[300];
+
+	snprintf(old, sizeof(old), "%s/v1beta1", group);
+	add_kind(g, g->old ? old : api, kind, false);
+}
+
+/* Of a reference in either shape; caller frees. NULL: none. */
+static char *reference_group(const json_t *ref)
+{
+	const char *group = json_str(ref, "apiGroup"), *api = json_str(ref, "apiVersion");
+	char *copy = group ? strdup(group) : NULL;
+
+	assert(!group || copy);
+	return group || !api ? copy : path_group(api);
+}
+
 static void fail(struct capi_op *op, const struct kube_reply *r, const char *what)
 {
 	struct pcg_error err = r->err;
@@ -131,7 +150,8 @@ static void end_infrastructure(struct capi_op *op, void *arg)
 /* Every reference to infrastructure, with the kinds that follow from it. */
 static void add_reference(struct graph *g, const json_t *ref)
 {
-	const char *group = json_str(ref, "apiGroup"), *kind = json_str(ref, "kind");
+	AUTO_FREE char *group = reference_group(ref);
+	const char *kind = json_str(ref, "kind");
 	const char *version = group ? json_string_value(json_object_get(g->versions, group)) : NULL;
 	const char *suffix = kind ? strstr(kind, "Template") : NULL;
 	char api[300], machine[128];
@@ -201,7 +221,7 @@ static void begin_group(struct capi_op *op, void *arg, size_t i)
 
 static void add_group(struct graph *g, const json_t *ref)
 {
-	const char *group = json_str(ref, "apiGroup");
+	AUTO_FREE char *group = reference_group(ref);
 	json_t *known;
 	size_t i;
 
@@ -234,7 +254,7 @@ void graph_read(struct capi_op *op, struct graph *g, const char *ns, const char 
 		g->versions = json_object();
 	g->groups = json_array();
 	for (size_t i = 0; i < ARRAY_LEN(core_kinds); i++)
-		add_kind(g, core_kinds[i].api, core_kinds[i].kind, false);
+		add_core_kind(g, core_kinds[i].api, core_kinds[i].kind);
 	list_kinds(op, g, end_core);
 }
 

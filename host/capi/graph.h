@@ -17,6 +17,7 @@ struct graph_listing {
 
 struct graph {
 	const char *ns, *cluster;
+	bool old; /* Cluster API's own kinds by v1beta1; set before graph_read */
 	json_t *kinds; /* [{"apiVersion","kind","optional"}] */
 	size_t listed; /* kinds before this one were listed in an earlier batch */
 	struct graph_listing listings[GRAPH_KINDS_MAX];

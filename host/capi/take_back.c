@@ -382,7 +382,8 @@ static void on_taken(struct capi_op *op, const json_t *cluster)
 {
 	struct take_back *t = op_state(op);
 
-	(void)cluster;
+	t->graph.old =
+		strcmp(json_str_or(cluster, "apiVersion", ""), CAPI_CLUSTER_API_OLD) == 0;
 	op_progress(op, "paused", json_str(t->input, "name"));
 	t->deadline_ms = clock_mono_ms() + json_int_or(t->input, "observeTimeoutMs", OBSERVE_MS);
 	op_list(op, "/apis/apps/v1/deployments", NULL, on_deployments, NULL);

@@ -559,6 +559,27 @@ START_TEST(a_cluster_that_serves_v1beta1_alone_gets_its_shapes)
 }
 END_TEST
 
+START_TEST(what_serves_v1beta1_alone_is_committed_and_taken_back)
+{
+	AUTO_JSON json_t *two = rig_identity(2), *three = rig_identity(3), *old = NULL;
+	struct capi_callbacks cb = rig_callbacks();
+
+	serve_old();
+	world_preflight(plan, keys);
+	old = json_deep_copy(json_object_get(rig.result, "plan"));
+	ck_assert_msg(rig_run(capi_write(fake_api_kube(rig.api), old, &cb)), "%s", rig.err.text);
+	ck_assert_msg(rig_run(capi_commit(fake_api_kube(rig.api), two, &cb)), "%s", rig.err.text);
+	ck_assert_msg(rig_run(capi_commit_check(fake_api_kube(rig.api), two, &cb)), "%s",
+		      rig.err.text);
+	ck_assert_str_eq(json_str(rig.result, "state"), "committed");
+	json_object_set_new(three, "observeTimeoutMs", json_integer(50));
+	ck_assert_msg(rig_run(capi_take_back(fake_api_kube(rig.api), three, &cb)), "%s",
+		      rig.err.text);
+	ck_assert_uint_eq(json_array_size(json_object_get(rig.result, "machines")), 1);
+	ck_assert_uint_ge(json_array_size(json_object_get(rig.result, "objects")), 10);
+}
+END_TEST
+
 START_TEST(old_infrastructure_beside_new_core_is_written_as_each_serves)
 {
 	const json_t *o;
@@ -592,6 +613,7 @@ int main(void)
 	tcase_add_test(t, webhooks_that_are_not_up_yet_are_waited_for);
 	tcase_add_test(t, no_record_holds_a_secret);
 	tcase_add_test(t, a_cluster_that_serves_v1beta1_alone_gets_its_shapes);
+	tcase_add_test(t, what_serves_v1beta1_alone_is_committed_and_taken_back);
 	tcase_add_test(t, old_infrastructure_beside_new_core_is_written_as_each_serves);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);

@@ -450,6 +450,15 @@ static struct answer apply(struct fake_api *f, const char *path, const json_t *b
 	return (struct answer){200, json_deep_copy(o)};
 }
 
+/* Unlike a kind that is not served, an object that is not there is named. */
+static struct answer missing(const char *path)
+{
+	struct answer a = refuse(404, "NotFound", "not found");
+
+	json_object_set_new(a.body, "details", json_pack("{s:s}", "name", strrchr(path, '/') + 1));
+	return a;
+}
+
 /* Objects' names follow a namespace and a plural, or a plural alone: told apart by what is stored.
  */
 static struct answer get(struct fake_api *f, const char *path, const char *selector,
@@ -471,7 +480,7 @@ static struct answer get(struct fake_api *f, const char *path, const char *selec
 		slashes += *c == '/';
 	if ((ns && slashes == 1) || (!ns && slashes == (strncmp(path, "/apis", 5) == 0 ? 4 : 3)))
 		return list(f, path, selector, from);
-	return refuse(404, "NotFound", "not found");
+	return missing(path);
 }
 
 /* ---- controllers, between requests ---- */
