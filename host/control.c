@@ -595,6 +595,14 @@ void control_close(struct control *c, void (*closed)(void *arg), void *arg)
 	uv_close((uv_handle_t *)&c->tick, handle_closed);
 }
 
+bool control_watched(const struct control *c)
+{
+	for (const struct client *cl = c->clients; cl; cl = cl->next)
+		if (cl->watch)
+			return true;
+	return false;
+}
+
 void control_cluster_changed(struct control *c, const json_t *view)
 {
 	const char *uid = json_str_or(view, "uid", "");

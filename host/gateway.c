@@ -156,12 +156,18 @@ static void on_reports_ready(void *arg)
 		link_wake_reports(g->link);
 }
 
+static bool on_watched(void *arg)
+{
+	struct gateway *g = arg;
+
+	return g->control && control_watched(g->control);
+}
+
 static void on_changed(void *arg, const json_t *view)
 {
 	struct gateway *g = arg;
 
-	if (g->control)
-		control_cluster_changed(g->control, view);
+	control_cluster_changed(g->control, view);
 }
 
 static void open_lifecycle(struct gateway *g)
@@ -180,6 +186,7 @@ static void open_lifecycle(struct gateway *g)
 		.proxy = g->proxy,
 		.arg = g,
 		.reports_ready = on_reports_ready,
+		.watched = on_watched,
 		.changed = on_changed,
 	};
 

@@ -87,6 +87,7 @@ void gateway_drop_queries(struct gateway *g);
 /* control.c */
 int control_open(struct gateway *g, const char *path, struct control **out, struct pcg_error *err);
 void control_close(struct control *c, void (*closed)(void *arg), void *arg);
+bool control_watched(const struct control *c); /* somebody watches clusters */
 void control_cluster_changed(struct control *c, const json_t *view);
 
 #endif

@@ -132,6 +132,8 @@ void cluster_done_epoch(struct cluster *c, int64_t epoch, bool skip);
 void cluster_pending(struct cluster *c, uint32_t after_ms);
 void cluster_failed(struct cluster *c, const struct pcg_error *err);
 void cluster_nudge(struct cluster *c);
+/* To whoever watches: the view, with note (NULL: none; stolen) as its "note". */
+void cluster_show(struct cluster *c, json_t *note);
 /* A line of history that belongs to no change of phase (an object was created). fields is stolen. */
 void cluster_note(struct cluster *c, const char *event, json_t *fields);
 void lifecycle_flush_notes(struct lifecycle *l);

@@ -152,14 +152,28 @@ static void on_notes_due(uv_timer_t *t)
 	lifecycle_flush_notes(t->data);
 }
 
-static void show_note(struct cluster *c, const char *event, json_t *fields)
+void cluster_show(struct cluster *c, json_t *note)
 {
-	AUTO_JSON json_t *view = json_pack("{s:s,s:s,s:s,s:o}", "uid", c->uid, "name", c->name,
-					   "phase", lc_phase_name(c->lc.phase), "note",
-					   json_copy(fields));
+	const struct lifecycle_spec *spec = &c->l->spec;
+	json_t *view;
 
-	json_object_set_new(json_object_get(view, "note"), "event", json_string(event));
-	c->l->spec.changed(c->l->spec.arg, view);
+	if (!spec->watched(spec->arg)) {
+		json_decref(note);
+		return;
+	}
+	view = cluster_view(c);
+	if (note)
+		json_object_set_new(view, "note", note);
+	spec->changed(spec->arg, view);
+	json_decref(view);
+}
+
+static void show_note(struct cluster *c, const char *event, const json_t *fields)
+{
+	json_t *note = json_copy((json_t *)fields);
+
+	json_object_set_new(note, "event", json_string(event));
+	cluster_show(c, note);
 }
 
 void cluster_note(struct cluster *c, const char *event, json_t *fields)
@@ -363,12 +377,8 @@ void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group
 		saved = save(c, &a, before, g);
 	else
 		act(c, a.what);
-	if (a.what & LC_ACT_REPORT) {
-		json_t *view = cluster_view(c);
-
-		c->l->spec.changed(c->l->spec.arg, view);
-		json_decref(view);
-	}
+	if (a.what & LC_ACT_REPORT)
+		cluster_show(c, NULL);
 	if (saved && !g)
 		start_at_once(saved);
 }

@@ -33,7 +33,9 @@ struct lifecycle_spec {
 	struct proxy_set *proxy; /* NULL: direct */
 	void *arg;
 	void (*reports_ready)(void *arg);                   /* something for the plane is durable */
-	/* For pcgctl watch: a view; or uid, name, phase and {"event", ...} as "note", for each step of a task. */
+	/* For pcgctl watch: a view, and for each step of a task a view with {"event", ...} as "note". Made only
+	 * while somebody watches. */
+	bool (*watched)(void *arg);
 	void (*changed)(void *arg, const json_t *cluster);
 };
 

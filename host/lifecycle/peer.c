@@ -56,7 +56,7 @@ static void look(struct cluster *c, const char *sha1, const char *sha256)
 	bool same = !handed || agrees(handed, sha1, sha256);
 	const char *known = json_str(c->state, "otherThumbprint.seen");
 	char at[CLOCK_RFC3339_SIZE];
-	AUTO_JSON json_t *seen = colons(strlen(handed ? handed : "") > 60 ? sha256 : sha1), *view = NULL;
+	AUTO_JSON json_t *seen = colons(strlen(handed ? handed : "") > 60 ? sha256 : sha1);
 	struct store_batch *b;
 
 	if (same ? !known : known && !strcmp(known, json_string_value(seen)))
@@ -73,8 +73,7 @@ static void look(struct cluster *c, const char *sha1, const char *sha256)
 	cluster_save_into(c, b);
 	report_cluster_status(c, b);
 	store_batch_commit(b, NULL, NULL);
-	view = cluster_view(c);
-	c->l->spec.changed(c->l->spec.arg, view);
+	cluster_show(c, NULL);
 }
 
 void lifecycle_peer(struct lifecycle *l, const char *account, const char *sha1, const char *sha256)

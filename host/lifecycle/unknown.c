@@ -35,7 +35,6 @@ static void report_found(struct cluster *c, struct store_batch *b)
 void cluster_unknown_begin(struct cluster *c, const char *text)
 {
 	struct store_batch *b;
-	json_t *view;
 
 	if (cluster_unknown(c) || c->lc.phase == LC_DELETED)
 		return;
@@ -49,9 +48,7 @@ void cluster_unknown_begin(struct cluster *c, const char *text)
 	report_found(c, b);
 	cluster_save_into(c, b);
 	store_batch_commit(b, NULL, NULL);
-	view = cluster_view(c);
-	c->l->spec.changed(c->l->spec.arg, view);
-	json_decref(view);
+	cluster_show(c, NULL);
 }
 
 void cluster_unknown_end(struct cluster *c, struct store_batch *b)
