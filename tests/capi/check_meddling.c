@@ -11,8 +11,10 @@
 #include "tests/capi/world.h"
 #include "core/base64.h"
 #include "core/clock.h"
+#include "net/pki.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -315,6 +317,49 @@ START_TEST(a_year_later_a_cluster_is_taken_back_as_on_the_first_day)
 }
 END_TEST
 
+static int mint_client(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err)
+{
+	int64_t now = clock_wall_ms();
+	struct pki_cert_spec spec = {.common_name = "pcg",
+				     .client_auth = true,
+				     .not_before_ms = now - 60000,
+				     .not_after_ms = now + 3600000};
+
+	(void)arg;
+	ck_assert_int_eq(pki_key_new(PKI_ECDSA_P256, key_pem, err), 0);
+	return pki_sign(&spec, *key_pem, fake_api_ca(rig.api), fake_api_ca_key(rig.api), cert_pem, err);
+}
+
+static void on_warned(void *arg, const char *what, const char *text)
+{
+	ck_assert_ptr_nonnull(strstr(what, "https://"));
+	snprintf(arg, 200, "%s", text);
+}
+
+START_TEST(what_the_server_warns_of_is_told)
+{
+	struct capi_callbacks cb = rig_callbacks();
+	AUTO_JSON json_t *in = rig_identity(2);
+	char told[200] = "";
+	struct kube_spec spec = {.http = rig.http,
+				 .server = fake_api_url(rig.api),
+				 .ca_pem = fake_api_ca(rig.api),
+				 .mint = mint_client,
+				 .warned = on_warned,
+				 .warned_arg = told};
+	struct kube *other = NULL;
+	struct pcg_error err;
+
+	ck_assert(write_plan());
+	fake_api_warn(rig.api, "299 - \"v1beta1 is \\\"old\\\"\"");
+	ck_assert_int_eq(kube_new(&spec, &other, &err), 0);
+	ck_assert_msg(rig_run(capi_commit(other, in, &cb)), "%s", rig.err.text);
+	ck_assert_str_eq(told, "v1beta1 is \"old\"");
+	kube_free(other);
+	rig_turn(5);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("capi meddling");
@@ -336,6 +381,7 @@ int main(void)
 	tcase_add_test(t, a_cluster_whose_ca_was_replaced_is_named);
 	tcase_add_loop_test(t, a_clock_that_is_wrong_by_a_day_is_named, 0, ARRAY_LEN(skews));
 	tcase_add_test(t, a_refusal_with_clocks_that_agree_says_nothing_of_clocks);
+	tcase_add_test(t, what_the_server_warns_of_is_told);
 	tcase_add_test(t, a_year_later_a_cluster_is_taken_back_as_on_the_first_day);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
