@@ -92,16 +92,20 @@ def audit(d, *expected):
 
 
 def watch(text, name, phases):
-    seen = []
+    seen, notes = [], []
     for line in text.splitlines():
         c = json.loads(line)
         cluster(c)
+        if 'note' in c:
+            notes.append(must(must(c['note'], dict, 'note').get('event'), str, 'event'))
         if c['name'] == name and (not seen or seen[-1] != c['phase']):
             seen.append(c['phase'])
     if seen[0] == 'Pending':
         seen.pop(0)
     if seen != phases.split(','):
         sys.exit(f'phases: {seen}')
+    if 'object' not in notes:
+        sys.exit(f'no object of the pivot is told: {notes}')
 
 
 command, text = sys.argv[1], sys.stdin.read()
