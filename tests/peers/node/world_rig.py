@@ -222,7 +222,7 @@ class World:
         for log in logs:
             if os.path.isfile(log):
                 with open(log, errors="replace") as file:
-                    tail = file.readlines()[-lines:]
+                    tail = [line for line in file if "[DEBUG]" not in line and "CONFIG_" not in line][-lines:]
                 print(f"--- {os.path.relpath(log, self.dir)}\n{''.join(line[:400] for line in tail)}", flush=True)
 
 

@@ -114,6 +114,20 @@ func guestinfo(name, file, mac string) ([]types.BaseOptionValue, error) {
 	}, nil
 }
 
+// newAddress lets the vCenter choose the cards' addresses: the simulator's clones have their template's.
+func newAddress(ctx context.Context, vm *object.VirtualMachine) error {
+	devices, err := vm.Device(ctx)
+	if err != nil {
+		return err
+	}
+	cards := devices.SelectByType((*types.VirtualEthernetCard)(nil))
+	for _, device := range cards {
+		card := device.(types.BaseVirtualEthernetCard).GetVirtualEthernetCard()
+		card.MacAddress, card.AddressType = "", string(types.VirtualEthernetCardMacTypeGenerated)
+	}
+	return vm.EditDevice(ctx, cards...)
+}
+
 func clone(ctx context.Context, finder *find.Finder, args []string) (*object.VirtualMachine, error) {
 	flags := flag.NewFlagSet("clone", flag.ContinueOnError)
 	pool := flags.String("pool", "", "resource pool")
@@ -149,6 +163,9 @@ func clone(ctx context.Context, finder *find.Finder, args []string) (*object.Vir
 		return nil, err
 	}
 	vm := object.NewVirtualMachine(template.Client(), info.Result.(types.ManagedObjectReference))
+	if err = newAddress(ctx, vm); err != nil {
+		return nil, err
+	}
 	made, err := read(ctx, vm)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,9 +77,14 @@ func delegate(c *configuration) ([]byte, error) {
 			d[name] = value
 		}
 	}
+	// The file has the address of the bridge, host-local wants that of the network.
+	_, subnet, err := net.ParseCIDR(env["FLANNEL_SUBNET"])
+	if err != nil {
+		return nil, fmt.Errorf("FLANNEL_SUBNET: %w", err)
+	}
 	d["name"], d["cniVersion"] = c.Name, c.CNIVersion
 	d["ipam"] = map[string]any{
-		"type": "host-local", "ranges": [][]map[string]string{{{"subnet": env["FLANNEL_SUBNET"]}}},
+		"type": "host-local", "ranges": [][]map[string]string{{{"subnet": subnet.String()}}},
 		"routes": []map[string]string{{"dst": env["FLANNEL_NETWORK"]}},
 	}
 	return json.Marshal(d)
