@@ -297,6 +297,9 @@ static void send_call(struct pool_worker *w, struct provider_call *c)
 	if (pool_worker_send(w, frame, &err)) {
 		inflight_take(c);
 		pool_defer_error(c, &err);
+		/* What waits is for the worker that comes after it: its end is on the way, or its calls are
+		 * overdue one day. */
+		w->deaf = err.class == PCG_CLASS_RETRY;
 		return;
 	}
 	/* The worker has its own copy now, and a call that is asked again brings its document. */
@@ -311,7 +314,7 @@ void pool_dispatch(struct account *a)
 		struct pool_worker *w = pool_worker_get(a);
 		struct provider_call *c;
 
-		if (!w || w->state != PW_READY || w->n_calls >= w->max_parallel)
+		if (!w || w->state != PW_READY || w->deaf || w->n_calls >= w->max_parallel)
 			return;
 		c = queue_next(a);
 		if (!c)
