@@ -42,8 +42,9 @@ struct capi_callbacks {
 int capi_objects_build(const json_t *input, json_t **plan, struct pcg_error *err);
 
 /* Layers of the spec in order (network, cloud provider, ...), certificate manager, controllers from
- * the bundle folder, each waited for. input: {"layers":[..], "bundle":DIR, "provider":"vsphere",
- * "variables":{..}, "imageRepository"}. */
+ * the bundle folder, each waited for; before all of them kube-proxy, for at most servicesMs. input:
+ * {"layers":[..], "bundle":DIR, "provider":"vsphere", "variables":{..}, "imageRepository",
+ * "servicesMs"}. */
 struct capi_op *capi_install(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
 /* What is missing in a bundle folder for this provider: named, with where it comes from. */
 int capi_bundle_check(const char *dir, const char *provider, struct pcg_error *err);

@@ -5,6 +5,10 @@
  * checked before the first object is sent. Only what can run on the one control-plane node is
  * waited for: storage and add-ons get their nodes after the hand-over. The controllers start beside
  * each other and are waited for together, as clusterctl does: none needs another one to start.
+ *
+ * A network layer reaches the API by its Service's address. Started before kube-proxy has made that
+ * one, its first connection is lost and not tried again for half a minute, so kube-proxy is waited
+ * for, though not for ever: a cluster may be without.
  */
 #include "config.h"
 #include "host/capi/capi.h"
@@ -23,6 +27,7 @@
 
 #define APPLY_MS 600000
 #define AVAILABLE_MS 600000
+#define SERVICES_MS 30000
 
 struct install;
 
@@ -49,6 +54,7 @@ struct install {
 	size_t stage;
 	json_t *waits;   /* [{"stage","object"}]: workloads that were applied and are waited for */
 	size_t awaiting; /* the first stage that was not reported as available */
+	uint32_t services_ms;
 };
 
 static void stages_free(struct stages *s)
@@ -313,6 +319,24 @@ static void next_stage(struct capi_op *op)
 	op_apply(op, json_object_get(current(in), "objects"), APPLY_MS, on_applied);
 }
 
+static void on_services(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	(void)arg;
+	if (r->status == 200)
+		op_progress(op, "available", "kube-proxy");
+	next_stage(op);
+}
+
+static void wait_for_services(struct capi_op *op)
+{
+	struct install *in = op_state(op);
+	AUTO_JSON json_t *proxy =
+		json_pack("{s:s,s:s,s:{s:s,s:s}}", "apiVersion", "apps/v1", "kind", "DaemonSet",
+			  "metadata", "namespace", "kube-system", "name", "kube-proxy");
+
+	op_wait_available(op, proxy, in->services_ms, on_services, NULL);
+}
+
 static void on_read(uv_work_t *work, int status)
 {
 	struct reading *rd = work->data;
@@ -328,7 +352,7 @@ static void on_read(uv_work_t *work, int status)
 		} else {
 			in->stages = rd->stages;
 			memset(&rd->stages, 0, sizeof(rd->stages));
-			next_stage(op);
+			wait_for_services(op);
 		}
 	}
 	free_reading(rd);
@@ -370,6 +394,7 @@ struct capi_op *capi_install(struct kube *k, const json_t *input, const struct c
 	rd->input = json_deep_copy(input);
 	rd->stages.list = json_array();
 	in->waits = json_array();
+	in->services_ms = (uint32_t)json_int_or(input, "servicesMs", SERVICES_MS);
 	default_variables(rd->input);
 	in->reading = rd;
 	return op;

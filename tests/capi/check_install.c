@@ -18,9 +18,15 @@ static const char addon[] =
 
 static char *dir;
 
+static const char kube_proxy[] =
+	"/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy";
+
 static void setup(void)
 {
 	rig_setup();
+	fake_api_put(rig.api, kube_proxy,
+		     json_pack("{s:s,s:s,s:{s:s,s:s}}", "apiVersion", "apps/v1", "kind", "DaemonSet",
+			       "metadata", "namespace", "kube-system", "name", "kube-proxy"));
 	dir = sample_folder();
 	sample_bundle(dir);
 }
@@ -50,7 +56,8 @@ static bool install(const json_t *in)
 /* The controllers start beside each other; everything else waits for what is before it. */
 START_TEST(stages_come_in_order_each_available_before_what_needs_it)
 {
-	static const char *const lines[] = {"installing network",
+	static const char *const lines[] = {"available kube-proxy",
+					    "installing network",
 					    "available network",
 					    "installing cert-manager",
 					    "available cert-manager",
@@ -80,6 +87,18 @@ START_TEST(stages_come_in_order_each_available_before_what_needs_it)
 		ck_assert_str_eq(said, lines[line++]);
 	}
 	ck_assert_uint_eq(line, ARRAY_LEN(lines));
+}
+END_TEST
+
+START_TEST(a_cluster_without_kube_proxy_gets_its_network_all_the_same)
+{
+	AUTO_JSON json_t *in = input();
+
+	ck_assert_int_eq(fake_api_request(rig.api, "DELETE", kube_proxy, NULL, NULL), 200);
+	json_object_set_new(in, "servicesMs", json_integer(50));
+	ck_assert_msg(install(in), "%s", rig.err.text);
+	ck_assert(!rig_progressed("available kube-proxy"));
+	ck_assert(rig_progressed("available network"));
 }
 END_TEST
 
@@ -200,6 +219,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, stages_come_in_order_each_available_before_what_needs_it);
+	tcase_add_test(t, a_cluster_without_kube_proxy_gets_its_network_all_the_same);
 	tcase_add_test(t, components_are_sent_substituted_and_profiles_as_they_stand);
 	tcase_add_test(t, clusterctl_would_know_the_components);
 	tcase_add_test(t, images_come_from_the_sites_own_repository);
