@@ -71,6 +71,8 @@ def ask(url, method="GET", body=None, token=None):
 
 
 class Rig:
+    release_s = 300
+
     def __init__(self, build, peers):
         self.build = os.path.realpath(build)
         self.peers = peers
@@ -168,15 +170,18 @@ class Rig:
         self.key = self.read("plane", "api-key").strip()
         self.context = ssl.create_default_context(cafile=self.path("plane", "ca.crt"))
 
+    def settings(self):
+        return f'''
+state_dir = "{self.path('pcgd')}"; plugins_dir = "{self.path('plugins')}"; policy_dir = "{self.path('policy.d')}";
+bundle_dir = "{self.path('bundle')}"; log_level = "debug";
+limits = {{ take_back_s = 10; release_s = {self.release_s}; }};
+worker = {{ idle_s = {getattr(self, 'idle_s', 60)}; }};
+plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}"; }};'''
+
     def pair(self):
         code = self.api("GET", "/v1/overlords/pairing/code?cloudType=vsphere")["pairingCode"]
         self.write("code", code)
-        self.write("pcgd.conf", f'''
-state_dir = "{self.path('pcgd')}"; plugins_dir = "{self.path('plugins')}"; policy_dir = "{self.path('policy.d')}";
-bundle_dir = "{self.path('bundle')}"; log_level = "debug";
-limits = {{ take_back_s = 10; }};
-worker = {{ idle_s = {getattr(self, 'idle_s', 60)}; }};
-plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}"; }};''')
+        self.write("pcgd.conf", self.settings())
         done = subprocess.run([self.program("pcgd"), "--config", self.path("pcgd.conf"), "--pair", self.path("code")],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:

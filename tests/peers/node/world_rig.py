@@ -42,8 +42,11 @@ def enter(*names, mode="full"):
     names = ["node-root", "node-images", "vcsim", *map(versioned, NODE_PROGRAMS), *map(versioned, names)]
     if mode == "light":
         names += map(versioned, LIGHT_PROGRAMS)
-    paths = subprocess.run([os.path.join(PEERS, "build-peers"), *names], stdout=subprocess.PIPE, text=True,
-                           check=True).stdout.split()
+    built = subprocess.run([os.path.join(PEERS, "build-peers"), *names], stdout=subprocess.PIPE, text=True)
+    paths = built.stdout.split()
+    if built.returncode or len(paths) != len(names):
+        print("SKIP: a peer is missing, see above: tests/peers/build-peers", *names)
+        sys.exit(77)
     state = os.path.join(CACHE, "worlds", str(os.getpid()))
     sweep(os.path.dirname(state))
     os.makedirs(state, mode=0o700)
