@@ -4,6 +4,10 @@
  * patch what differs. An object that is on its way out, that an owner of an earlier life holds (the
  * garbage collector deletes it, paused or not), or that refuses the patch is removed and created
  * again. Then everything is read back, until a whole round finds nothing to mend.
+ *
+ * The Cluster says who is in charge: whenever it was read that is looked at first, and a patch of it
+ * is guarded by what was read. One that refuses the patch is left to the roll-back, which takes
+ * authority before it removes anything.
  */
 #include "config.h"
 #include "host/capi/capi.h"
@@ -25,13 +29,14 @@
 
 #define MENDS_MAX 4
 #define ROUNDS_MAX 4
+#define CONFLICTS_MAX 20
 
 struct item {
 	struct capi_op *op;
 	json_t *entry, *object;
 	char *path, *collection, *label;
 	char uid[64];
-	int mends;
+	int mends, conflicts;
 	bool created, mended;
 	char differs[160]; /* where, when it was last mended */
 	struct removal removal;
@@ -64,6 +69,19 @@ static struct item *find(struct write *w, const char *kind, const char *name)
 		if (strcmp(json_str_or(w->items[i].object, "kind", ""), kind) == 0 &&
 		    strcmp(json_str_or(w->items[i].object, "metadata.name", ""), name) == 0)
 			return &w->items[i];
+	return NULL;
+}
+
+static bool is_cluster(const struct item *it)
+{
+	return strcmp(json_str_or(it->object, "kind", ""), "Cluster") == 0;
+}
+
+static const json_t *cluster_of(const struct write *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (is_cluster(&w->items[i]))
+			return w->items[i].object;
 	return NULL;
 }
 
@@ -115,7 +133,7 @@ static json_t *with_owner(struct write *w, const struct item *it)
 static void keep_identity(struct write *w, struct item *it, const json_t *got)
 {
 	snprintf(it->uid, sizeof(it->uid), "%s", json_str_or(got, "metadata.uid", ""));
-	if (strcmp(json_str_or(it->object, "kind", ""), "Cluster") == 0)
+	if (is_cluster(it))
 		snprintf(w->resource_version, sizeof(w->resource_version), "%s",
 			 json_str_or(got, "metadata.resourceVersion", ""));
 }
@@ -229,32 +247,50 @@ static char *difference(struct write *w, const struct item *it, const json_t *go
 	return compare_object(it->object, got);
 }
 
+static void on_got(struct capi_op *op, void *arg, const struct kube_reply *r);
+
 static void on_patched(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	struct item *it = arg;
 
-	if (ok(r))
+	if (ok(r)) {
 		examine(it, r->body);
-	else if (r->status == 404)
+	} else if (r->status == 404) {
 		create(it);
-	else if (r->status == 422 || r->status == 403)
+	} else if (r->status == 409 && is_cluster(it)) {
+		it->conflicts++;
+		it->mends--;
+		op_call(op, "GET", it->path, NULL, NULL, 0, on_got, it);
+	} else if ((r->status == 422 || r->status == 403) && !is_cluster(it)) {
 		replace(it, NULL, "its change was refused");
-	else
+	} else {
 		fail_item(it, r, "changing");
-	(void)op;
+	}
 }
 
-static void mend(struct item *it, const char *what)
+/* The object that is wanted, with the version of the one that was read. */
+static json_t *guarded(json_t *object, const json_t *got)
+{
+	json_t *copy = json_copy(object);
+
+	json_object_set_new(copy, "metadata", json_copy(json_object_get(object, "metadata")));
+	json_put(copy, "metadata.resourceVersion",
+		 json_string(json_str_or(got, "metadata.resourceVersion", "")));
+	json_decref(object);
+	return copy;
+}
+
+static void mend(struct item *it, const json_t *got, const char *what)
 {
 	struct write *w = op_state(it->op);
 	struct pcg_error err;
 	json_t *body;
 
-	if (++it->mends > MENDS_MAX) {
+	if (++it->mends > MENDS_MAX || it->conflicts > CONFLICTS_MAX) {
 		pcg_fail(&err, PCG_CLASS_CONFLICT,
 			 "see who else writes this object; then it is tried again",
 			 "writing %s: %s is not what was written, after %d changes", it->label,
-			 what, MENDS_MAX);
+			 what, it->conflicts > CONFLICTS_MAX ? it->conflicts : MENDS_MAX);
 		op_fail(it->op, &err);
 		return;
 	}
@@ -265,8 +301,28 @@ static void mend(struct item *it, const char *what)
 						     : "changed",
 		    it->label);
 	body = with_owner(w, it);
+	if (is_cluster(it))
+		body = guarded(body, got);
 	op_call(it->op, "PATCH", it->path, OP_MERGE_PATCH, body, 0, on_patched, it);
 	json_wipe(body);
+}
+
+/* False: the op has failed, as a newer authority is in charge. */
+static bool authority_is_ours(struct capi_op *op, const json_t *got)
+{
+	struct authority now, ours;
+	struct pcg_error err;
+
+	authority_read(got, &now);
+	authority_read(cluster_of(op_state(op)), &ours);
+	if (strcmp(now.holder, "cluster") != 0 && now.epoch <= ours.epoch)
+		return true;
+	pcg_fail(&err, PCG_CLASS_CONFLICT, "the Cluster was left as it is; the newer authority stands",
+		 "writing the objects with epoch %" PRId64
+		 ": authority over the cluster is \"%s\" with epoch %" PRId64,
+		 ours.epoch, now.holder, now.epoch);
+	op_fail(op, &err);
+	return false;
 }
 
 static void examine(struct item *it, const json_t *got)
@@ -274,6 +330,8 @@ static void examine(struct item *it, const json_t *got)
 	struct write *w = op_state(it->op);
 	AUTO_FREE char *what = NULL;
 
+	if (is_cluster(it) && !authority_is_ours(it->op, got))
+		return;
 	if (json_str(got, "metadata.deletionTimestamp")) {
 		replace(it, got, "it is being deleted");
 		return;
@@ -285,7 +343,7 @@ static void examine(struct item *it, const json_t *got)
 	keep_identity(w, it, got);
 	what = difference(w, it, got);
 	if (what)
-		mend(it, what);
+		mend(it, got, what);
 	else
 		write_status(it, got);
 }
@@ -361,14 +419,6 @@ static void begin_check(struct capi_op *op, void *arg, size_t i)
 	op_call(op, "GET", it->path, NULL, NULL, 0, on_got, it);
 }
 
-static const json_t *cluster_of(const struct write *w)
-{
-	for (size_t i = 0; i < w->n; i++)
-		if (strcmp(json_str_or(w->items[i].object, "kind", ""), "Cluster") == 0)
-			return w->items[i].object;
-	return NULL;
-}
-
 /* Whoever let the controllers loose while not everything was written has made them make machines. */
 static void on_machines(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
@@ -396,7 +446,7 @@ static void on_machines(struct capi_op *op, void *arg, const struct kube_reply *
 	}
 
 	for (size_t i = 0; i < w->n; i++)
-		if (strcmp(json_str_or(w->items[i].object, "kind", ""), "Cluster") == 0)
+		if (is_cluster(&w->items[i]))
 			result = json_pack("{s:{s:s,s:s}}", "cluster", "resourceVersion",
 					   w->resource_version, "uid", w->items[i].uid);
 	op_progress(op, "verified", "objects");
@@ -480,8 +530,6 @@ static void next_group(struct capi_op *op)
 
 static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
-	struct write *w = op_state(op);
-	struct authority now, ours;
 	struct pcg_error err = r->err;
 
 	(void)arg;
@@ -494,18 +542,8 @@ static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_rep
 		op_fail(op, &err);
 		return;
 	}
-	authority_read(r->body, &now);
-	authority_read(cluster_of(w), &ours);
-	if (strcmp(now.holder, "cluster") == 0 || now.epoch > ours.epoch) {
-		pcg_fail(&err, PCG_CLASS_CONFLICT,
-			 "nothing was written; the newer authority stands",
-			 "writing the objects with epoch %" PRId64
-			 ": authority over the cluster is \"%s\" with epoch %" PRId64,
-			 ours.epoch, now.holder, now.epoch);
-		op_fail(op, &err);
-		return;
-	}
-	next_group(op);
+	if (authority_is_ours(op, r->body))
+		next_group(op);
 }
 
 /* Controllers make a certificate authority anew without a word when they find none, or trust a

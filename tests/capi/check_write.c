@@ -274,6 +274,35 @@ START_TEST(cluster_that_was_handed_over_is_not_written_to)
 }
 END_TEST
 
+/* Between the read of the Cluster and the change of it. */
+static const struct {
+	const char *name, *value;
+	bool ours;
+} overtakers[] = {
+	{CAPI_AUTHORITY, "cluster", false},
+	{CAPI_EPOCH, "7", false},
+	{"somebody/else", "x", true},
+};
+
+START_TEST(authority_that_changes_while_the_cluster_is_mended_stands)
+{
+	ck_assert(write_plan());
+	json_put(stored_named("Cluster", "c1"), "spec.paused", json_false());
+	fake_api_overtake_cluster_patch(rig.api, 1, overtakers[_i].name, overtakers[_i].value);
+	ck_assert_int_eq(write_plan(), overtakers[_i].ours);
+	ck_assert_str_eq(json_string_value(json_object_get(
+				 json_at(stored_named("Cluster", "c1"), "metadata.annotations"),
+				 overtakers[_i].name)),
+			 overtakers[_i].value);
+	ck_assert_int_eq(json_bool_or(stored_named("Cluster", "c1"), "spec.paused", true),
+			 overtakers[_i].ours);
+	if (overtakers[_i].ours)
+		check_converged();
+	else
+		ck_assert_int_eq(rig.err.class, PCG_CLASS_CONFLICT);
+}
+END_TEST
+
 START_TEST(refused_object_is_named_with_the_servers_reason)
 {
 	json_put(sample_entry(plan, "Machine", "c1-cp-bcdfg"), "object.spec.failureDomain",
@@ -325,6 +354,8 @@ int main(void)
 	tcase_add_test(t, webhooks_that_are_not_ready_are_waited_for);
 	tcase_add_test(t, another_ca_than_the_serving_one_is_never_written);
 	tcase_add_test(t, cluster_that_was_handed_over_is_not_written_to);
+	tcase_add_loop_test(t, authority_that_changes_while_the_cluster_is_mended_stands, 0,
+			    ARRAY_LEN(overtakers));
 	tcase_add_test(t, refused_object_is_named_with_the_servers_reason);
 	tcase_add_test(t, cancelled_writing_never_calls_back);
 	suite_add_tcase(s, t);
