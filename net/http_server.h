@@ -26,7 +26,7 @@ struct http_server_tls {
 };
 
 struct http_server_limits {
-	uint32_t max_connections;     /* 0: 1024 */
+	uint32_t max_connections;     /* beyond: the longest idle one is closed, else the new one; 0: 1024 */
 	uint32_t max_header;          /* bytes; 0: 32 KiB */
 	uint64_t max_body;            /* bytes; 0: 4 MiB */
 	uint32_t request_ms;          /* from the first byte to the whole request; 0: 15 s */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define LINGER_MS 2000
+#define HANDSHAKE_MS 1000 /* of a client in no hurry */
 #define AHEAD_MAX (64u << 10) /* bytes taken in while an exchange is open */
 
 struct write {
@@ -37,7 +38,6 @@ static void on_closed(uv_handle_t *handle)
 		http_exchange_gone(x);
 	}
 	LIST_REMOVE(c, link);
-	s->n_conns--;
 	SSL_free(c->ssl);
 	http_parse_free(c->parse);
 	buf_free(&c->in);
@@ -51,6 +51,7 @@ void conn_abort(struct conn *c)
 	if (c->state == CONN_CLOSED)
 		return;
 	c->state = CONN_CLOSED;
+	c->server->n_conns--;
 	uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
 
@@ -318,8 +319,49 @@ static void peer_name(struct conn *c)
 		uv_ip6_name((struct sockaddr_in6 *)&a, c->peer, sizeof(c->peer));
 }
 
+/* Since when nothing has been asked of it, or 0: it is in use. A handshake that is still young is. */
+static uint64_t unused_since(const struct conn *c, uint64_t now)
+{
+	if (c->state == CONN_HANDSHAKE)
+		return now - c->request_start >= HANDSHAKE_MS ? c->request_start : 0;
+	return c->state == CONN_OPEN && !c->exchange && !c->request_start && !conn_backlog(c) ?
+		       c->idle_start :
+		       0;
+}
+
+/* Idle ones before those whose handshake does not end. The list begins with the newest. */
+static struct conn *longest_unused(const struct http_server *s)
+{
+	uint64_t now = uv_now(s->loop), since;
+	struct conn *c, *best = NULL;
+
+	LIST_FOREACH(c, &s->conns, link) {
+		since = unused_since(c, now);
+		if (since && (!best || c->state > best->state ||
+			      (c->state == best->state && since <= unused_since(best, now))))
+			best = c;
+	}
+	return best;
+}
+
+/* Whoever holds a connection that is not used must not keep others off. */
+static bool make_room(const struct http_server *s)
+{
+	struct conn *c = longest_unused(s);
+
+	if (!c)
+		return false;
+	if (c->ssl && c->state == CONN_OPEN) {
+		SSL_shutdown(c->ssl);
+		tls_flush(c);
+	}
+	conn_abort(c);
+	return true;
+}
+
 void conn_accept(struct http_server *s)
 {
+	bool room = s->n_conns < s->limits.max_connections || make_room(s);
 	struct conn *c = calloc(1, sizeof(*c));
 
 	if (!c)
@@ -334,8 +376,7 @@ void conn_accept(struct http_server *s)
 	buf_init_secret(&c->in, AHEAD_MAX + 2 * sizeof(s->rbuf) + (64u << 10));
 	c->state = CONN_OPEN;
 	c->idle_start = c->progress_at = uv_now(s->loop);
-	if (uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&c->tcp) ||
-	    s->n_conns > s->limits.max_connections) {
+	if (uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&c->tcp) || !room) {
 		conn_abort(c);
 		return;
 	}

@@ -68,7 +68,7 @@ struct http_server {
 	http_handler handler;
 	void *arg;
 	uint16_t port;
-	unsigned n_conns;
+	unsigned n_conns; /* not closed */
 	unsigned handles;
 	bool closing;
 	LIST_HEAD(, conn) conns;

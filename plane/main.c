@@ -16,10 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define HOUR_MS (3600 * 1000)
 #define BODY_MAX (8u << 20)
 #define REST_MS 2000
+#define CONNECTIONS_MAX 1024u
+#define FILES_OWN 64u
 
 static const char help[] =
 	"usage: pcg-plane [OPTION]...\n"
@@ -211,9 +214,26 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_ser
 	api_handle(p, x, req);
 }
 
+/* As many as there may be files, beside its own: a connection that is refused for want of one would be
+ * closed in place of one that is idle. */
+static uint32_t connections_max(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return CONNECTIONS_MAX;
+	if (r.rlim_cur < CONNECTIONS_MAX + FILES_OWN) {
+		r.rlim_cur = r.rlim_max < CONNECTIONS_MAX + FILES_OWN ? r.rlim_max : CONNECTIONS_MAX + FILES_OWN;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+	if (r.rlim_cur >= CONNECTIONS_MAX + FILES_OWN)
+		return CONNECTIONS_MAX;
+	return r.rlim_cur > 2 * FILES_OWN ? (uint32_t)r.rlim_cur - FILES_OWN : FILES_OWN;
+}
+
 static int serve(struct plane *p, struct pcg_error *err)
 {
-	struct http_server_limits limits = { .max_body = BODY_MAX };
+	struct http_server_limits limits = { .max_body = BODY_MAX, .max_connections = connections_max() };
 	struct http_server_tls tls;
 	char host[128];
 	uint16_t port = 0;

@@ -301,35 +301,99 @@ START_TEST(sizes_are_limited)
 }
 END_TEST
 
-START_TEST(connections_over_the_limit_are_closed)
+START_TEST(connections_in_use_are_not_closed_for_new_ones)
 {
 	struct raw *r[5];
-	int open = 0;
 
 	limits.max_connections = 3;
 	start();
-	for (int i = 0; i < 5; i++)
+	r[0] = dial();
+	put(r[0], "GET /hold-deaf HTTP/1.1\r\n" HOST "\r\n");
+	RIG_UNTIL(n_requests == 1);
+	for (int i = 1; i < 3; i++) {
 		r[i] = dial();
-	RIG_UNTIL(take(r[3]) && take(r[4]));
-	for (int i = 0; i < 3; i++) {
-		put(r[i], "GET /x HTTP/1.1\r\n" HOST "\r\n");
-		RIG_UNTIL(got(r[i], "200 OK"));
-		open++;
+		put(r[i], "POST /x HTTP/1.1\r\n" HOST "Content-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+		RIG_UNTIL(got(r[i], "100 Continue"));
+	}
+	for (int i = 3; i < 5; i++) {
+		r[i] = dial();
+		RIG_UNTIL(take(r[i]));
+		ck_assert_uint_eq(r[i]->len, 0);
 		hang_up(r[i]);
 	}
-	ck_assert_int_eq(open, 3);
-	hang_up(r[3]);
-	hang_up(r[4]);
-	r[0] = dial();
-	RIG_UNTIL(({
-		if (take(r[0])) {
-			hang_up(r[0]);
-			r[0] = dial();
-		}
-		send(r[0]->fd, "GET /x HTTP/1.1\r\n" HOST "\r\n", 28, MSG_NOSIGNAL);
-		got(r[0], "200 OK");
-	}));
+	for (int i = 1; i < 3; i++) {
+		put(r[i], "b");
+		RIG_UNTIL(got(r[i], "200 OK"));
+		hang_up(r[i]);
+	}
+	http_exchange_reply(held, 200, "text/plain", "held", 4);
+	RIG_UNTIL(got(r[0], "held"));
 	hang_up(r[0]);
+}
+END_TEST
+
+static void pass_ms(uint64_t ms)
+{
+	uint64_t until = uv_now(rig_loop) + ms;
+
+	RIG_UNTIL(uv_now(rig_loop) > until);
+}
+
+/* Clients that keep a connection, or never say a word, must not keep others off. */
+START_TEST(idle_connections_give_way_to_new_ones_the_oldest_first)
+{
+	struct raw *r[5];
+
+	limits.max_connections = 3;
+	start();
+	for (int i = 0; i < 3; i++) {
+		r[i] = dial();
+		put(r[i], "GET /x HTTP/1.1\r\n" HOST "\r\n");
+		RIG_UNTIL(got(r[i], "200 OK"));
+		pass_ms(2);
+	}
+	/* used again: no longer the oldest */
+	r[0]->len = 0;
+	put(r[0], "GET /x HTTP/1.1\r\n" HOST "\r\n");
+	RIG_UNTIL(got(r[0], "200 OK"));
+	for (int i = 3; i < 5; i++) {
+		r[i] = dial();
+		put(r[i], "GET /x HTTP/1.1\r\n" HOST "\r\n");
+		RIG_UNTIL(got(r[i], "200 OK"));
+		RIG_UNTIL(take(r[i - 2]));
+		ck_assert(!take(r[0]));
+	}
+	ck_assert(!take(r[3]) && !take(r[4]));
+	for (int i = 0; i < 5; i++)
+		hang_up(r[i]);
+}
+END_TEST
+
+START_TEST(handshakes_that_do_not_come_to_an_end_give_way_too)
+{
+	struct rig_ca ca = rig_ca_new("ca");
+	struct rig_cert cert = rig_cert_new(&ca, "localhost", "127.0.0.1");
+	struct http_server_tls tls = { .cert_pem = cert.cert, .key_pem = cert.key };
+	struct raw *r[4];
+	struct pcg_error err;
+
+	limits.max_connections = 2;
+	start();
+	ck_assert_int_eq(http_server_set_tls(server, &tls, &err), 0);
+	r[0] = dial();
+	r[1] = dial();
+	r[2] = dial();
+	RIG_UNTIL(take(r[2])); /* the two are young */
+	ck_assert(!take(r[0]) && !take(r[1]));
+	pass_ms(1100);
+	r[3] = dial();
+	RIG_UNTIL(take(r[0]));
+	pass_ms(20);
+	ck_assert(!take(r[1]) && !take(r[3]));
+	for (int i = 0; i < 4; i++)
+		hang_up(r[i]);
+	rig_cert_free(&cert);
+	rig_ca_free(&ca);
 }
 END_TEST
 
@@ -487,7 +551,9 @@ static void add(TCase *tc)
 	tcase_add_test(tc, pipelined_requests_are_answered_in_order);
 	tcase_add_test(tc, one_byte_at_a_time_works_until_the_time_is_over);
 	tcase_add_test(tc, sizes_are_limited);
-	tcase_add_test(tc, connections_over_the_limit_are_closed);
+	tcase_add_test(tc, connections_in_use_are_not_closed_for_new_ones);
+	tcase_add_test(tc, idle_connections_give_way_to_new_ones_the_oldest_first);
+	tcase_add_test(tc, handshakes_that_do_not_come_to_an_end_give_way_too);
 	tcase_add_test(tc, idle_connections_end);
 	tcase_add_test(tc, client_that_leaves_a_long_poll_is_told_once);
 	tcase_add_test(tc, slow_reader_of_a_stream_is_cut_and_memory_bounded);
