@@ -4,22 +4,28 @@
 -- after it. What several scripts return is joined in their order. A command that fails stops the
 -- node, so let one that may fail end in "|| true".
 
-local LOG_SERVER = "logs.example.com:6514"
+-- As it is it adds nothing.
+
+-- What people see who log in, {name} and {project} filled in:
+-- "{name} ({project}): managed by the private cloud gateway; changes by hand are lost."
+local NOTICE = ""
+-- Where nodes of these projects send their log: "logs.example.com:6514", { production = true }
+local LOG_SERVER, LOG_PROJECTS = "", {}
 
 function node_bootstrap(input)
 	local cluster = input.cluster
-	local files = {
-		{
+	local files, commands = {}, {}
+
+	if NOTICE ~= "" then
+		files[#files + 1] = {
 			path = "/etc/motd",
-			content = ("%s (%s): managed by the private cloud gateway; changes by hand are lost.\n")
-				:format(cluster.name, cluster.projectName),
+			content = NOTICE:gsub("{(%a+)}", { name = cluster.name, project = cluster.projectName })
+				.. "\n",
 			owner = "root:root",
 			permissions = "0644",
-		},
-	}
-	local commands = {}
-
-	if cluster.projectName == "production" then
+		}
+	end
+	if LOG_SERVER ~= "" and LOG_PROJECTS[cluster.projectName] then
 		files[#files + 1] = {
 			path = "/etc/rsyslog.d/90-company.conf",
 			content = "*.* @@" .. LOG_SERVER .. "\n",
@@ -28,5 +34,7 @@ function node_bootstrap(input)
 		}
 		commands[#commands + 1] = "systemctl try-restart rsyslog || true"
 	end
-	return { files = files, preKubeadmCommands = commands }
+	if #files > 0 then
+		return { files = files, preKubeadmCommands = commands }
+	end
 end

@@ -7,10 +7,12 @@
 -- Return {allow = true}, with keepVolumes = {name, ...} for volumes that stay although their reclaim
 -- policy is Delete, or {allow = false, reason = "..."}. A forced delete does not ask.
 
--- Projects in which nobody loses data by deleting a cluster.
-local CAREFUL = { production = true }
--- Namespaces whose volumes stay, whatever their reclaim policy says.
-local KEEP = { databases = true }
+-- As it is everything may be deleted, and volumes go or stay by their own policy.
+
+-- Projects in which nobody loses data by deleting a cluster: { production = true }
+local CAREFUL = {}
+-- Namespaces whose volumes stay, whatever their reclaim policy says: { databases = true }
+local KEEP = {}
 
 function delete_guard(input)
 	local keep, lost = {}, 0
