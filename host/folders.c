@@ -4,12 +4,14 @@
 #include "host/folders.h"
 
 #include "host/capi/capi.h"
+#include "host/policy/policy.h"
 #include "host/provider/plugin_folder.h"
 #include "host/provider/plugin_load.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 static void tell(const struct conf *c, const char *name, const struct pcg_error *err, struct buf *report)
 {
@@ -74,6 +76,26 @@ static void check_bundles(const struct conf *c, const struct plugin_file *plugin
 	buf_free(&missing);
 }
 
+/* A folder that is not there allows everything. */
+static void check_policies(const struct conf *c, struct buf *report)
+{
+	const char *dir = conf_str(c, "policy_dir");
+	struct buf found;
+	char *line, *rest;
+
+	if (access(dir, F_OK) && errno == ENOENT)
+		return;
+	buf_init(&found, 1u << 20);
+	if (policy_check_dir("/proc/self/exe", dir, &found))
+		for (rest = found.data; (line = strsep(&rest, "\n"));) {
+			if (!*line)
+				continue;
+			conf_where(c, "policy_dir", report);
+			buf_addf(report, "%s\n", line);
+		}
+	buf_free(&found);
+}
+
 void folders_check(const struct conf *c, struct buf *report, struct buf *notes)
 {
 	struct plugin_file *plugins = NULL;
@@ -85,4 +107,5 @@ void folders_check(const struct conf *c, struct buf *report, struct buf *notes)
 			check_bundles(c, plugins, report, notes);
 	}
 	plugin_folder_free(plugins);
+	check_policies(c, report);
 }

@@ -7,8 +7,9 @@
 
 #include "core/conf.h"
 
-/* Plugins that workers would load, and for at least one of them all controllers. Problems, one a line, into
- * report; what only concerns clusters of one infrastructure into notes. No plugin is loaded. */
+/* Plugins that workers would load, for at least one of them all controllers, and policies, which a worker
+ * tries. Problems, one a line, into report; what only concerns clusters of one infrastructure into notes. No
+ * plugin is loaded. */
 void folders_check(const struct conf *c, struct buf *report, struct buf *notes);
 
 #endif
