@@ -56,6 +56,16 @@ choose_package()
 	die "none of the packages ${1//|/, } is in this release's package lists"
 }
 
+# configure takes no such working directory, and says so only in its log.
+check_path()
+{
+	case $build in
+	*[\\\"\#\$\&\'\`$'\n']*)
+		die "a path with one of \\ \" # \$ & ' \` or a line end in it cannot be built in: move or clone this" \
+			"to another one than $top" ;;
+	esac
+}
+
 as_root()
 {
 	if ((EUID == 0)); then "$@"; else sudo "$@"; fi
@@ -188,6 +198,7 @@ build_in()
 {
 	local dir=$1 options=$2 lock log started=$SECONDS
 	shift 2
+	check_path
 	log=$build/logs/make-$(basename "$dir").log
 	mkdir -p "$build/logs"
 	exec {lock}>"$build/.lock"
