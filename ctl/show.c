@@ -114,8 +114,12 @@ int show_cluster(const json_t *c)
 	json_array_foreach(json_object_get(c, "conditions"), i, m)
 		show_condition(m);
 	json_array_foreach(json_object_get(c, "left"), i, m)
-		printf("  left behind: %s (%s): %s\n", show_text(json_str_or(m, "name", "")),
-		       show_text(json_str_or(m, "id", "")), show_text(json_str_or(m, "why", "")));
+		printf("  left behind: %s (%s%s%s%s%s): %s\n", show_text(json_str_or(m, "name", "")),
+		       show_text(json_str_or(m, "id", "")), json_str(m, "providerID") ? ", " : "",
+		       show_text(json_str_or(m, "providerID", "")),
+		       json_str(m, "addresses.0.address") ? ", " : "",
+		       show_text(json_str_or(m, "addresses.0.address", "")),
+		       show_text(json_str_or(m, "why", "")));
 	if (json_array_size(machines)) {
 		struct table *t = table_new(columns, ARRAY_LEN(columns));
 

@@ -234,9 +234,31 @@ static int force_delete(struct api_call *c, json_t *cluster, json_t *status, str
 	return r ? r : api_no_content(c);
 }
 
+/* Nobody shall lose machines by repeating a request: it is asked for by a word of its own, after force. */
+static int abandon(struct api_call *c, json_t *cluster, struct pcg_error *err)
+{
+	const char *desired = json_str_or(cluster, "desired", "");
+	char now[CLOCK_RFC3339_SIZE];
+	int r;
+
+	if (strcmp(desired, "abandoned") == 0)
+		return api_no_content(c);
+	if (strcmp(desired, "force-absent") != 0)
+		return api_refuse(c, 409, "AbandonNotAllowed",
+				  "the cluster is not being deleted by force: delete it with forceDelete=true first; "
+				  "abandon is for an infrastructure that does not come back");
+	json_put_str(cluster, "desired", "abandoned");
+	r = clusters_refresh(c->p, cluster, err);
+	if (!r)
+		r = clusters_event(c->p, cluster, clock_rfc3339(clock_wall_ms(), now), "Warning", "Abandoned",
+				   "The cluster's deletion ends without its infrastructure when that does not answer",
+				   "plane", "", err);
+	return r ? r : api_no_content(c);
+}
+
 static int delete(struct api_call *c, struct pcg_error *err)
 {
-	const char *force = api_query(c, "forceDelete");
+	const char *force = api_query(c, "forceDelete"), *let_go = api_query(c, "abandon");
 	AUTO_JSON json_t *cluster = NULL;
 	AUTO_JSON json_t *status = NULL;
 	char now[CLOCK_RFC3339_SIZE];
@@ -246,6 +268,8 @@ static int delete(struct api_call *c, struct pcg_error *err)
 		return r;
 	if (json_object_get(cluster, "deletedAt"))
 		return api_no_content(c);
+	if (let_go && strcmp(let_go, "true") == 0)
+		return abandon(c, cluster, err);
 	if (force && strcmp(force, "true") == 0)
 		return force_delete(c, cluster, status, err);
 	if (json_object_get(cluster, "deletingSince"))

@@ -20,7 +20,7 @@ struct ctl {
 	const char *file;          /* -f */
 	const char *password_file;
 	const char *overlord, *cloud, *name, *until, *account;
-	bool force, no_validate;
+	bool force, abandon, no_validate;
 	int64_t timeout_s;
 	/* the connection */
 	uv_loop_t loop;

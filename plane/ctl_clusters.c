@@ -124,8 +124,10 @@ static void print_cluster(const json_t *cluster)
 		       json_str_or(cond, "message", ""), json_str(cond, "remedy") ? "; " : "",
 		       json_str_or(cond, "remedy", ""));
 	json_array_foreach(json_object_get(cluster, "left"), i, cond)
-		printf("%-18s %s %s: %s\n", i ? "" : "left", json_str_or(cond, "id", ""),
-		       json_str_or(cond, "name", ""), json_str_or(cond, "why", ""));
+		printf("%-18s %s %s%s%s%s%s: %s\n", i ? "" : "left", json_str_or(cond, "id", ""),
+		       json_str_or(cond, "name", ""), json_str(cond, "providerID") ? ", " : "",
+		       json_str_or(cond, "providerID", ""), json_str(cond, "addresses.0.address") ? ", " : "",
+		       json_str_or(cond, "addresses.0.address", ""), json_str_or(cond, "why", ""));
 	if (json_array_size(json_object_get(cluster, "machines"))) {
 		putchar('\n');
 		ctl_table(json_object_get(cluster, "machines"), columns, paths);
@@ -245,12 +247,18 @@ int ctl_cluster_delete(struct ctl *c, const char *arg)
 	AUTO_JSON json_t *cluster = NULL;
 	struct ctl_reply reply;
 	char path[128];
-	int r = find_cluster(c, arg, &cluster);
+	int r;
 
+	if (c->abandon && !c->force)
+		return ctl_fail(CTL_USAGE, "--abandon: say --force too; it is for a forced delete whose infrastructure "
+					   "does not come back");
+	r = find_cluster(c, arg, &cluster);
 	if (r)
 		return r;
 	snprintf(path, sizeof(path), "/v1/spectroclusters/%.64s%s", json_str_or(cluster, "uid", ""),
-		 c->force ? "?forceDelete=true" : "");
+		 c->abandon ? "?forceDelete=true&abandon=true" :
+		 c->force   ? "?forceDelete=true" :
+			      "");
 	r = ctl_call(c, "DELETE", path, NULL, 0, &reply);
 	ctl_reply_free(&reply);
 	if (!r && c->json)

@@ -28,8 +28,10 @@ static const char help[] =
 	"  cluster get NAME|UID\n"
 	"  cluster watch NAME|UID [--until STATE] [--timeout S]   until it is Running, Deleted or Error\n"
 	"  cluster kubeconfig NAME|UID\n"
-	"  cluster delete NAME|UID [--force]         --force: of a delete that has not ended after a quarter of\n"
-	"                                            an hour; the cluster itself is asked no more\n"
+	"  cluster delete NAME|UID [--force [--abandon]]   --force: of a delete that has not ended after a quarter of\n"
+	"                                            an hour; the cluster itself is asked no more. --abandon: of a\n"
+	"                                            forced one whose infrastructure does not come back: it ends,\n"
+	"                                            with the list of what is left there\n"
 	"  cluster found                             clusters that only their gateway knows, since this plane's database\n"
 	"                                            is a backup that is older than they are\n"
 	"  cluster adopt UID [--account NAME|UID]    takes such a cluster back; --account: the one that it had is gone too\n"
@@ -68,7 +70,7 @@ static const struct command {
 	{ "cluster", "adopt", true, true, ctl_cluster_adopt },
 };
 
-enum { OPT_OVERLORD = 256, OPT_NAME, OPT_ACCOUNT, OPT_CLOUD, OPT_PASSWORD, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE,
+enum { OPT_OVERLORD = 256, OPT_NAME, OPT_ACCOUNT, OPT_CLOUD, OPT_PASSWORD, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE, OPT_ABANDON,
        OPT_OUTPUT, OPT_STATE, OPT_URL, OPT_HELP, OPT_VERSION };
 
 static const struct option options[] = {
@@ -82,6 +84,7 @@ static const struct option options[] = {
 	{ "until", 1, NULL, OPT_UNTIL },
 	{ "timeout", 1, NULL, OPT_TIMEOUT },
 	{ "force", 0, NULL, OPT_FORCE },
+	{ "abandon", 0, NULL, OPT_ABANDON },
 	{ "output", 1, NULL, OPT_OUTPUT },
 	{ "state", 1, NULL, OPT_STATE },
 	{ "url", 1, NULL, OPT_URL },
@@ -123,6 +126,7 @@ static int take_option(struct ctl *c, int o)
 	case OPT_UNTIL: c->until = optarg; break;
 	case OPT_TIMEOUT: r = take_number(c, optarg); break;
 	case OPT_FORCE: c->force = true; break;
+	case OPT_ABANDON: c->abandon = true; break;
 	case OPT_OUTPUT: r = take_output(c, optarg); break;
 	case OPT_STATE: c->state_dir = optarg; break;
 	case OPT_URL: c->url_option = optarg; break;

@@ -144,6 +144,10 @@ void cluster_let_go(struct cluster *c);
 /* What a delete leaves in the infrastructure, [{"id","name","why"}]: added to what is known. */
 void cluster_left(struct cluster *c, const json_t *items);
 
+/* abandon.c: all that is known to be left, with addresses; places: the cluster's own place too. err NULL: the
+ * infrastructure answers, and has no end. */
+void cluster_left_behind(struct cluster *c, bool places, const struct pcg_error *err);
+
 /* reports.c */
 void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, const char *key, json_t *doc);
 void report_cluster_status(struct cluster *c, struct store_batch *b);

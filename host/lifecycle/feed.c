@@ -333,6 +333,7 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 		json_decref(f);
 	}
 	if (a->what & LC_ACT_GONE) {
+		json_object_del(c->state, "seen");
 		end_report(c, b);
 		keep_tombstone(c);
 	}
@@ -358,6 +359,7 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g)
 {
 	enum lc_phase before = c->lc.phase;
+	enum lc_task task = c->lc.task;
 	struct lc_event now = *e;
 	struct saved *saved = NULL;
 	int64_t since_ms;
@@ -373,6 +375,8 @@ void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group
 			 LS("from", lc_phase_name(before)), LS("to", lc_phase_name(c->lc.phase)),
 			 LI("ms", e->now_ms - since_ms));
 	}
+	if ((a.what & LC_ACT_GONE) && c->lc.abandoned)
+		cluster_left_behind(c, task != LC_TASK_INVENTORY, e->err);
 	if (a.what & (LC_ACT_PERSIST | LC_ACT_GONE))
 		saved = save(c, &a, before, g);
 	else

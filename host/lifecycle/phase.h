@@ -25,9 +25,9 @@
 	  LC_EDGE(RUNNING) | LC_EDGE(PIVOTING_BACK) | LC_EDGE(DELETING))                           \
 	X(RUNNING, "Running", "the cluster owns itself", LC_EDGE(PIVOTING_BACK))                   \
 	X(PIVOTING_BACK, "PivotingBack", "authority is taken back for the delete",                 \
-	  LC_EDGE(DELETING))                                                                       \
+	  LC_EDGE(DELETING) | LC_EDGE(DELETED))                                                    \
 	X(DELETING, "Deleting", "machines and infrastructure are removed", LC_EDGE(DELETED))       \
-	X(DELETED, "Deleted", "the infrastructure holds nothing of it", 0u)
+	X(DELETED, "Deleted", "the infrastructure holds nothing of it but what is listed", 0u)
 
 enum lc_phase {
 #define X(id, name, doc, edges) LC_##id,

@@ -3,12 +3,17 @@
 
 #include "host/lifecycle/step.h"
 
+#include "core/attr.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char *const desired_names[] = { "present", "absent", "force-absent" };
+/* Of an abandoned delete: once can be an accident. */
+#define ABANDON_ATTEMPTS 2
+
+static const char *const desired_names[] = { "present", "absent", "force-absent", "abandoned" };
 
 const char *lc_desired_name(enum lc_desired d)
 {
@@ -17,7 +22,7 @@ const char *lc_desired_name(enum lc_desired d)
 
 bool lc_desired_parse(const char *name, enum lc_desired *d)
 {
-	for (unsigned i = 0; name && i < 3; i++) {
+	for (unsigned i = 0; name && i < ARRAY_LEN(desired_names); i++) {
 		if (strcmp(desired_names[i], name))
 			continue;
 		*d = (enum lc_desired)i;
@@ -114,7 +119,7 @@ static void enter(struct lc_state *s, enum lc_task task, int64_t now_ms, struct 
 /* Where a delete begins, seen from what has been done. */
 static void begin_delete(struct lc_state *s, int64_t now_ms, struct lc_actions *a)
 {
-	s->forced = s->desired == LC_FORCE_ABSENT;
+	s->forced = s->desired >= LC_FORCE_ABSENT;
 	note(a, s->forced ? "delete_forced" : "delete_requested");
 	switch (s->phase) {
 	case LC_PENDING:
@@ -141,19 +146,26 @@ static void begin_delete(struct lc_state *s, int64_t now_ms, struct lc_actions *
 	}
 }
 
+static void again(struct lc_state *s, struct lc_actions *a);
+
 static void on_absent(struct lc_state *s, int64_t now_ms, struct lc_actions *a)
 {
 	if (s->phase < LC_PIVOTING_BACK) {
 		begin_delete(s, now_ms, a);
 		return;
 	}
-	if (s->desired == LC_FORCE_ABSENT && !s->forced) {
+	if (s->desired >= LC_FORCE_ABSENT && !s->forced) {
 		s->forced = true;
 		note(a, "delete_forced");
 		if (s->task == LC_TASK_GUARD || s->task == LC_TASK_TAKE_BACK)
 			enter(s, LC_TASK_FORCED_OFF, now_ms, a);
 		else if (s->task == LC_TASK_RELEASE)
 			enter(s, LC_TASK_MACHINES_GONE, now_ms, a);
+	}
+	if (s->desired == LC_ABANDONED) {
+		note(a, "delete_abandoned");
+		s->attempts = 0;
+		again(s, a);
 	}
 }
 
@@ -203,7 +215,7 @@ static void on_recovered(struct lc_state *s, const struct lc_event *e, struct lc
 			enter(s, LC_TASK_CHECK, e->now_ms, a);
 		return;
 	}
-	s->forced = s->desired == LC_FORCE_ABSENT;
+	s->forced = s->desired >= LC_FORCE_ABSENT;
 	if (e->phase == LC_PIVOTING || e->phase == LC_RUNNING || e->phase == LC_PIVOTING_BACK)
 		enter(s, s->forced ? LC_TASK_FORCED_OFF : LC_TASK_GUARD, e->now_ms, a);
 	else
@@ -247,9 +259,32 @@ static void on_done(struct lc_state *s, const struct lc_event *e, struct lc_acti
 	enter(s, next, e->now_ms, a);
 }
 
-static void on_pending(struct lc_state *s, const struct lc_event *e, struct lc_actions *a)
+static bool needs_infrastructure(enum lc_task task)
+{
+	return task == LC_TASK_FORCED_OFF || lc_task_phase(task) == LC_DELETING;
+}
+
+/* Whoever abandons a cluster is not kept waiting by an infrastructure that does not answer, nor by one
+ * in which there is always something more. */
+static bool abandon(struct lc_state *s, const struct lc_event *e, const struct lc_settings *set,
+		    struct lc_actions *a)
+{
+	if (s->desired != LC_ABANDONED || !needs_infrastructure(s->task) ||
+	    ((e->type != LC_EV_FAILED || s->attempts + 1 < ABANDON_ATTEMPTS) &&
+	     e->mono_ms - s->task_mono_ms < set->take_back_ms))
+		return false;
+	s->abandoned = true;
+	note(a, "left_behind");
+	enter(s, LC_TASK_REPORT_GONE, e->now_ms, a);
+	return true;
+}
+
+static void on_pending(struct lc_state *s, const struct lc_event *e, const struct lc_settings *set,
+		       struct lc_actions *a)
 {
 	s->busy = false;
+	if (abandon(s, e, set, a))
+		return;
 	s->attempts = 0;
 	s->next_try_ms = e->now_ms + (e->after_ms ? e->after_ms : 1);
 	a->what |= LC_ACT_TIMER;
@@ -297,6 +332,16 @@ static bool way_out(struct lc_state *s, const struct lc_event *e, const struct l
 	return false;
 }
 
+static void offer_abandon(struct pcg_error *err)
+{
+	size_t len = strlen(err->remedy);
+
+	snprintf(err->remedy + len, sizeof(err->remedy) - len,
+		 "%sit goes on by itself when the infrastructure answers; to let go of what is there: "
+		 "pcg-planectl cluster delete NAME --force --abandon",
+		 len ? "; " : "");
+}
+
 static void on_failed(struct lc_state *s, const struct lc_event *e, const struct lc_settings *set,
 		      struct lc_actions *a)
 {
@@ -305,6 +350,8 @@ static void on_failed(struct lc_state *s, const struct lc_event *e, const struct
 	struct pcg_error err = *e->err;
 
 	s->busy = false;
+	if (abandon(s, e, set, a))
+		return;
 	if (way_out(s, e, set, a)) {
 		if (s->task == LC_TASK_ROLLBACK)
 			set_condition(s, &err, e->now_ms);
@@ -315,6 +362,8 @@ static void on_failed(struct lc_state *s, const struct lc_event *e, const struct
 			 "bring its API back; after %" PRId64 " s of asking the delete goes on "
 			 "without it, its control plane powered off first",
 			 set->take_back_ms / 1000);
+	if (s->forced && needs_infrastructure(s->task))
+		offer_abandon(&err);
 	s->attempts++;
 	s->next_try_ms = e->now_ms + lc_backoff_ms(e->err->class, s->attempts);
 	set_condition(s, &err, e->now_ms);
@@ -371,7 +420,7 @@ void lc_step(struct lc_state *s, const struct lc_event *e, const struct lc_setti
 		on_done(s, e, out);
 		break;
 	case LC_EV_PENDING:
-		on_pending(s, e, out);
+		on_pending(s, e, settings, out);
 		break;
 	case LC_EV_FAILED:
 		on_failed(s, e, settings, out);
@@ -381,6 +430,7 @@ void lc_step(struct lc_state *s, const struct lc_event *e, const struct lc_setti
 		again(s, out);
 		break;
 	}
-	if (s->task != before || e->type == LC_EV_STARTED)
+	if (s->task != before || e->type == LC_EV_STARTED ||
+	    (e->type == LC_EV_INSTRUCTION && s->desired == LC_ABANDONED))
 		s->task_mono_ms = e->mono_ms;
 }

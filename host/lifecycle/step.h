@@ -10,8 +10,9 @@
 #include "core/error.h"
 #include "host/lifecycle/phase.h"
 
-/* What shall be. */
-enum lc_desired { LC_PRESENT, LC_ABSENT, LC_FORCE_ABSENT };
+/* What shall be. Abandoned: a forced delete, which ends with what is left where the infrastructure does
+ * not let it go on. */
+enum lc_desired { LC_PRESENT, LC_ABSENT, LC_FORCE_ABSENT, LC_ABANDONED };
 const char *lc_desired_name(enum lc_desired d);
 bool lc_desired_parse(const char *name, enum lc_desired *d);
 
@@ -37,6 +38,7 @@ struct lc_state {
 	uint32_t rollbacks;  /* of this pivot, in a row */
 	bool touched;        /* something of it may exist in the infrastructure */
 	bool forced;         /* the cluster's own API is not part of the delete any more */
+	bool abandoned;      /* the delete ended without the infrastructure; not durable */
 	bool busy;           /* a task runs; not durable */
 	struct lc_condition condition;
 };

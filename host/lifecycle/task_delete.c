@@ -148,6 +148,26 @@ void task_removal_hint(struct cluster *c, const char *subject)
 			uv_timer_start(r->timer, on_later, 0, 0);
 }
 
+/* What a forced delete has seen: it may end without seeing it again. */
+static void remember_seen(struct cluster *c, const json_t *items)
+{
+	if (c->lc.forced)
+		json_object_set(c->state, "seen", (json_t *)items);
+}
+
+static void forget_seen(struct cluster *c, const json_t *gone)
+{
+	json_t *seen = json_object_get(c->state, "seen"), *item;
+	const char *id = json_str(gone, "id");
+	size_t i;
+
+	json_array_foreach(seen, i, item)
+		if (id && !strcmp(json_str_or(item, "id", ""), id)) {
+			json_array_remove(seen, i);
+			return;
+		}
+}
+
 static void removal_unlink(struct removal *r)
 {
 	struct removal **p = &r->cluster->removals;
@@ -155,6 +175,13 @@ static void removal_unlink(struct removal *r)
 	while (*p != r)
 		p = &(*p)->next;
 	*p = r->next;
+}
+
+/* Nobody waits for more of an abandoned delete than this. */
+static bool removal_waited_for(const struct cluster *c)
+{
+	return c->lc.desired != LC_ABANDONED ||
+	       clock_mono_ms() - c->lc.task_mono_ms < c->l->settings.take_back_ms;
 }
 
 static void on_removed(void *arg, const struct provider_reply *reply)
@@ -165,13 +192,16 @@ static void on_removed(void *arg, const struct provider_reply *reply)
 		    (reply->status == PCG_STEP_ERROR && reply->err.class == PCG_CLASS_NOT_FOUND);
 
 	r->call = NULL;
-	if (reply->status == PCG_STEP_PENDING) {
+	if (reply->status == PCG_STEP_PENDING && removal_waited_for(c)) {
 		if (reply->checkpoint)
 			json_object_set(r->doc, "checkpoint", reply->checkpoint);
 		removal_later(r, reply->after_ms);
 		return;
 	}
-	if (!gone) {
+	if (reply->status == PCG_STEP_PENDING) {
+		pcg_fail(&c->worst, PCG_CLASS_RETRY, "", "removing machine %s: the infrastructure does not "
+			 "come to an end of it", r->name);
+	} else if (!gone) {
 		c->worst = reply->err;
 		pcg_fail_prefix(&c->worst, "removing machine %s", r->name);
 	} else if (!strcmp(r->op, "machine_delete")) {
@@ -180,6 +210,7 @@ static void on_removed(void *arg, const struct provider_reply *reply)
 			r->machine->state = MACHINE_GONE;
 			r->machine->dirty = true;
 		}
+		forget_seen(c, json_object_get(r->doc, "observed"));
 		cluster_note(c, "machine_removed", json_pack("{s:s}", "machine", r->name));
 	} else {
 		cluster_note(c, "machine_off", json_pack("{s:s}", "machine", r->name));
@@ -248,8 +279,10 @@ static void on_first_inventory(void *arg, const struct provider_reply *r)
 {
 	struct cluster *c = arg;
 
-	if (inventory_usable(c, r))
-		remove_all(c, json_object_get(r->doc, "items"));
+	if (!inventory_usable(c, r))
+		return;
+	remember_seen(c, json_object_get(r->doc, "items"));
+	remove_all(c, json_object_get(r->doc, "items"));
 }
 
 void task_machines_gone(struct cluster *c)
@@ -269,6 +302,7 @@ static void on_power_inventory(void *arg, const struct provider_reply *r)
 
 	if (!inventory_usable(c, r))
 		return;
+	remember_seen(c, json_object_get(r->doc, "items"));
 	json_array_foreach(json_object_get(r->doc, "items"), i, item)
 		if (is_machine(item) && strcmp(json_str_or(item, "role", ""), "worker") &&
 		    strcmp(json_str_or(item, "power", "on"), "off"))
@@ -322,6 +356,7 @@ static void on_last_inventory(void *arg, const struct provider_reply *r)
 	if (!inventory_usable(c, r))
 		return;
 	items = json_object_get(r->doc, "items");
+	remember_seen(c, items);
 	json_array_foreach(items, i, item)
 		if (is_machine(item))
 			add_item(c, "machine_delete", item);

@@ -434,6 +434,110 @@ START_TEST(a_recovered_cluster_goes_on_where_it_is_safe)
 }
 END_TEST
 
+static const enum lc_task infra_tasks[] = { LC_TASK_FORCED_OFF, LC_TASK_MACHINES_GONE, LC_TASK_INFRA_GONE,
+					    LC_TASK_INVENTORY };
+
+static void go_to_forced(enum lc_task task)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	instruct(3, LC_FORCE_ABSENT);
+	for (int i = 0; i < LC_TASK_COUNT && s.task != task; i++)
+		done();
+	ck_assert_int_eq(s.task, task);
+}
+
+START_TEST(a_forced_delete_waits_for_its_infrastructure_and_says_how_to_let_go)
+{
+	go_to_forced(infra_tasks[_i]);
+	for (int i = 0; i < 50; i++) {
+		go_wrong(PCG_CLASS_RETRY, "nobody answers");
+		ck_assert_int_eq(s.task, infra_tasks[_i]);
+		ck_assert(s.condition.set);
+		ck_assert_ptr_nonnull(strstr(s.condition.remedy, "do this; it goes on by itself"));
+		ck_assert_ptr_nonnull(strstr(s.condition.remedy, "--force --abandon"));
+		mono += 600000;
+		event(LC_EV_TIMER);
+	}
+	done();
+	ck_assert_int_ne(s.task, infra_tasks[_i]);
+}
+END_TEST
+
+START_TEST(an_abandoned_delete_tries_twice_more_and_ends)
+{
+	go_to_forced(infra_tasks[_i]);
+	for (int i = 0; i < 5; i++) {
+		go_wrong(PCG_CLASS_AUTH, "account removed");
+		event(LC_EV_TIMER);
+	}
+	go_wrong(PCG_CLASS_AUTH, "account removed");
+	instruct(4, LC_ABANDONED);
+	ck_assert(noted("delete_abandoned"));
+	ck_assert(a.what & LC_ACT_START); /* does not wait for its next try */
+	ck_assert_int_eq(s.task, infra_tasks[_i]);
+	go_wrong(PCG_CLASS_AUTH, "account removed");
+	ck_assert_int_eq(s.task, infra_tasks[_i]);
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_AUTH, "account removed");
+	ck_assert_int_eq(s.phase, LC_DELETED);
+	ck_assert(s.abandoned);
+	ck_assert(noted("left_behind"));
+	ck_assert(a.what & LC_ACT_GONE);
+}
+END_TEST
+
+START_TEST(an_infrastructure_that_is_back_leaves_nothing_of_an_abandoned_cluster)
+{
+	go_to_forced(infra_tasks[_i]);
+	go_wrong(PCG_CLASS_RETRY, "nobody answers");
+	instruct(4, LC_ABANDONED);
+	while (s.phase != LC_DELETED) {
+		go_wrong(PCG_CLASS_RETRY, "once");
+		event(LC_EV_TIMER);
+		done();
+	}
+	ck_assert(!s.abandoned);
+}
+END_TEST
+
+/* An inventory that always finds something more is no failure. */
+START_TEST(an_abandoned_delete_that_goes_on_for_ever_ends_too)
+{
+	struct lc_event e = { .type = LC_EV_PENDING, .after_ms = 100 };
+
+	go_to_forced(LC_TASK_INVENTORY);
+	mono += 10 * settings.take_back_ms;
+	instruct(4, LC_ABANDONED);
+	for (int64_t end = mono + settings.take_back_ms; mono < end - 1000;) {
+		e.now_ms = ++now;
+		e.mono_ms = mono += 1000;
+		lc_step(&s, &e, &settings, &a);
+		ck_assert_int_eq(s.task, LC_TASK_INVENTORY);
+		event(LC_EV_TIMER);
+	}
+	e.now_ms = ++now;
+	e.mono_ms = mono += 2000;
+	lc_step(&s, &e, &settings, &a);
+	ck_assert_int_eq(s.phase, LC_DELETED);
+	ck_assert(s.abandoned);
+}
+END_TEST
+
+START_TEST(what_the_cluster_itself_does_not_answer_is_no_reason_to_abandon_it)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	done();
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	instruct(3, LC_ABANDONED);
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
+	ck_assert(s.forced);
+	done();
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+}
+END_TEST
+
 /* Any order of events: phases follow only the edges of the table (asserted in the core), and a
  * delete at the end still ends. */
 START_TEST(random_events_never_leave_the_table)
@@ -455,7 +559,7 @@ START_TEST(random_events_never_leave_the_table)
 			break;
 		case 3:
 			if (!((seed >> 20) % 16))
-				instruct(s.generation + 1, (enum lc_desired)((seed >> 24) % 3));
+				instruct(s.generation + 1, (enum lc_desired)((seed >> 24) % 4));
 			break;
 		case 4: {
 			struct lc_event e = { .type = LC_EV_PENDING, .now_ms = ++now, .mono_ms = ++mono,
@@ -551,6 +655,14 @@ int main(void)
 	tcase_add_test(t, a_commit_of_what_somebody_removed_is_written_anew);
 	tcase_add_test(t, a_pivot_that_is_refused_again_and_again_waits_longer_each_time);
 	tcase_add_test(t, a_recovered_cluster_goes_on_where_it_is_safe);
+	tcase_add_loop_test(t, a_forced_delete_waits_for_its_infrastructure_and_says_how_to_let_go, 0,
+			    ARRAY_LEN(infra_tasks));
+	tcase_add_loop_test(t, an_abandoned_delete_tries_twice_more_and_ends, 0,
+			    ARRAY_LEN(infra_tasks));
+	tcase_add_loop_test(t, an_infrastructure_that_is_back_leaves_nothing_of_an_abandoned_cluster, 0,
+			    ARRAY_LEN(infra_tasks));
+	tcase_add_test(t, an_abandoned_delete_that_goes_on_for_ever_ends_too);
+	tcase_add_test(t, what_the_cluster_itself_does_not_answer_is_no_reason_to_abandon_it);
 	tcase_add_loop_test(t, random_events_never_leave_the_table, 0, 300);
 	tcase_add_test(t, names_are_unique_and_can_be_read_back);
 	tcase_add_loop_test(t, what_changes_something_outside_waits_until_its_state_is_durable, 0,
