@@ -299,6 +299,20 @@ static void on_first_contact(uv_timer_t *t)
 	gateway_work(t->data, true);
 }
 
+/* What a worker still holds when this process is killed: nobody may have work for its account any more. */
+static void end_left_sessions(struct gateway *g)
+{
+	const char *account;
+	json_t *of;
+
+	if (g->tidied)
+		return;
+	g->tidied = true;
+	json_object_foreach(g->secrets, account, of)
+		if (*account && json_object_size(of))
+			provider_account_tidy(g->providers, account);
+}
+
 /* A store that was copied, or left behind by an installation that was paired anew, must touch nothing:
  * so the plane is asked first, and only one that refuses stops the work, not one that is away. */
 void gateway_work(struct gateway *g, bool ours)
@@ -309,10 +323,12 @@ void gateway_work(struct gateway *g, bool ours)
 	if (!ours)
 		log_warn("work_held", LS("uid", g->uid),
 			 LS("remedy", "another installation is paired under this uid; end this one"));
-	if (ours)
+	if (ours) {
 		lifecycle_begin(g->lifecycle);
-	else
+		end_left_sessions(g);
+	} else {
 		lifecycle_hold(g->lifecycle);
+	}
 }
 
 void gateway_begin(struct gateway *g)

@@ -44,6 +44,7 @@ struct gateway {
 	unsigned closing; /* parts that are not closed yet */
 	bool stopping;
 	bool pair_only;
+	bool tidied; /* what a killed process left in infrastructures was seen to */
 	int exit_status;
 	char *pairing_code;
 	struct secret *new_key;

@@ -27,7 +27,7 @@ static void add_machines(const struct cluster *c, json_t *left, const char *why)
 	json_array_foreach(json_object_get(c->state, "seen"), i, item) {
 		const char *uid = json_str_or(item, "machine", "");
 
-		if (!*uid || !machine_find((struct cluster *)c, uid))
+		if (!json_str(item, "stranger") && (!*uid || !machine_find((struct cluster *)c, uid)))
 			add_machine(left, item, uid, json_str_or(item, "name", ""), why);
 	}
 }

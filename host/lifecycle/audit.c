@@ -75,7 +75,7 @@ static void add(struct audit *a, const char *class, const char *id, const char *
 }
 
 /* orphan: carries the mark of a cluster that is not here or is gone. stranger: of a cluster that the
- * gateway still owns alone, but a machine that it did not make. */
+ * gateway still owns alone, but a machine that it did not make; or what somebody copied of a machine. */
 static void judge(struct audit *a, const json_t *item, const char *account)
 {
 	const char *id = json_str_or(item, "id", ""), *name = json_str_or(item, "name", "");
@@ -84,7 +84,9 @@ static void judge(struct audit *a, const json_t *item, const char *account)
 	struct cluster *c = cluster_find(a->l, cluster);
 	bool machine = !strcmp(json_str_or(item, "kind", "machine"), "machine");
 
-	if (!c || c->lc.phase == LC_DELETED)
+	if (json_str(item, "stranger"))
+		add(a, "stranger", id, name, c ? c->name : cluster, account);
+	else if (!c || c->lc.phase == LC_DELETED)
 		add(a, "orphan", id, name, cluster, account);
 	else if (machine && c->lc.phase < LC_RUNNING && (!*uid || !machine_find(c, uid)))
 		add(a, "stranger", id, name, c->name, account);
@@ -97,8 +99,9 @@ static bool seen(const json_t *items, const struct machine *m)
 	json_t *item;
 
 	json_array_foreach(items, i, item)
-		if (!strcmp(json_str_or(item, "machine", ""), m->uid) ||
-		    !strcmp(json_str_or(item, "providerID", ""), provider_id))
+		if (!json_str(item, "stranger") &&
+		    (!strcmp(json_str_or(item, "machine", ""), m->uid) ||
+		     !strcmp(json_str_or(item, "providerID", ""), provider_id)))
 			return true;
 	return false;
 }

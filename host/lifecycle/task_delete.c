@@ -230,9 +230,28 @@ static void call_inventory(struct cluster *c, provider_cb cb)
 				INVENTORY_MS, cb, c);
 }
 
+/* What somebody has copied of a machine carries its mark, and is not ours to touch. */
 static bool is_machine(const json_t *item)
 {
-	return !strcmp(json_str_or(item, "kind", "machine"), "machine");
+	return !strcmp(json_str_or(item, "kind", "machine"), "machine") && !json_str(item, "stranger");
+}
+
+static void leave_strangers(struct cluster *c, const json_t *items)
+{
+	AUTO_JSON json_t *left = json_array();
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(items, i, item)
+		if (json_str(item, "stranger"))
+			json_array_append_new(left, json_pack("{s:s,s:s,s:s,s:O*,s:O*}", "id",
+							      json_str_or(item, "id", ""), "name",
+							      json_str_or(item, "name", ""), "why",
+							      json_str(item, "stranger"), "providerID",
+							      json_object_get(item, "providerID"), "addresses",
+							      json_object_get(item, "addresses")));
+	if (json_array_size(left))
+		cluster_left(c, left);
 }
 
 /* False when the task has been answered for already. */
@@ -252,7 +271,7 @@ static bool in_inventory(const json_t *items, const char *uid)
 	json_t *item;
 
 	json_array_foreach(items, i, item)
-		if (!strcmp(json_str_or(item, "machine", ""), uid))
+		if (is_machine(item) && !strcmp(json_str_or(item, "machine", ""), uid))
 			return true;
 	return false;
 }
@@ -369,6 +388,7 @@ static void on_last_inventory(void *arg, const struct provider_reply *r)
 		cluster_pending(c, SECOND_LOOK_MS);
 		return;
 	}
+	leave_strangers(c, items);
 	cluster_done(c);
 }
 

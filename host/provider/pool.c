@@ -152,6 +152,18 @@ void provider_account_remove(struct provider_pool *p, const char *uid)
 	pool_account_gone(a);
 }
 
+void provider_account_tidy(struct provider_pool *p, const char *uid)
+{
+	struct account *a = pool_account(p, uid);
+	struct pool_worker *w;
+
+	if (!a || !a->doc || a->current)
+		return;
+	w = pool_worker_get(a);
+	if (w)
+		w->brief = true;
+}
+
 int provider_known(struct provider_pool *p, const char *cloud_type, struct pcg_error *err)
 {
 	struct plugin_file *f;

@@ -76,6 +76,7 @@ struct pool_worker {
 	struct file_mark mark;         /* of the file it was started with */
 	bool retired, final, refused, retired_early;
 	bool deaf;                     /* took nothing any more: no call goes there */
+	bool brief;                    /* started to end what another one left, not for a call */
 	struct provider_call *calls;   /* in flight */
 	size_t n_calls, max_parallel;
 	uint64_t due;                  /* of starting, of stopping */

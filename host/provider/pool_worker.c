@@ -515,7 +515,7 @@ static uint64_t tick_ready(struct pool_worker *w, uint64_t now)
 	}
 	if (w->n_calls || (w->account->queued && !w->retired))
 		return next;
-	at = w->idle_since + w->pool->idle_ms;
+	at = w->idle_since + (w->brief && !w->answered ? 0 : w->pool->idle_ms);
 	if (w->retired || (!waiting && at <= now)) {
 		pool_worker_retire(w, w->final);
 		return w->due;

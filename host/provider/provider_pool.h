@@ -64,6 +64,9 @@ void provider_pool_set_max_connections(struct provider_pool *p, uint32_t max); /
 /* {"uid","name","provider","generation","spec":{...}} copied. A changed spec means a new worker; running calls finish or are asked again. */
 void provider_account_set(struct provider_pool *p, const json_t *account);
 void provider_account_remove(struct provider_pool *p, const char *uid);
+/* A worker was killed with the gateway, and left secrets: one is started, unless there is one, that ends by itself,
+ * and so ends what they stand for (a session). */
+void provider_account_tidy(struct provider_pool *p, const char *uid);
 /* Is a plugin there for this cloud type? err names the folder and what is in it. */
 int provider_known(struct provider_pool *p, const char *cloud_type, struct pcg_error *err);
 

@@ -72,6 +72,30 @@ char *vs_metadata(const char *name, const char *mac)
 	return out;
 }
 
+bool vs_metadata_host(const char *metadata, char *host, size_t size)
+{
+	static const char key[] = "\nlocal-hostname:";
+	size_t len = strlen(metadata);
+	unsigned char *text = malloc(len / 4 * 3 + 2);
+	const char *at = NULL;
+	int n;
+
+	assert(text);
+	text[0] = '\n';
+	n = len % 4 == 0 && len < VALUE_MAX ? EVP_DecodeBlock(text + 1, (const unsigned char *)metadata, (int)len) : -1;
+	if (n > 0) {
+		text[n + 1] = 0; /* padding is decoded to zeros */
+		at = strstr((const char *)text, key);
+	}
+	if (at) {
+		at += sizeof(key) - 1;
+		at += strspn(at, " \"'");
+		snprintf(host, size, "%.*s", (int)strcspn(at, " \"'\r\n"), at);
+	}
+	free(text);
+	return at != NULL;
+}
+
 static unsigned char *gzipped(const char *text, size_t len, size_t *out_len)
 {
 	z_stream z = { 0 };

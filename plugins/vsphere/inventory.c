@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /*
  * Everything with our mark, by the infrastructure itself: a view of all machines of the vCenter, read
@@ -48,13 +49,38 @@ void inventory_free(struct inventory *inv)
 	free(inv);
 }
 
-static const char *const keys[] = { MARK_CLUSTER, MARK_POOL, MARK_MACHINE, MARK_ROLE };
+#define METADATA "guestinfo.metadata"
+
+static const char *const keys[] = { MARK_CLUSTER, MARK_POOL, MARK_MACHINE, MARK_ROLE, METADATA };
 
 static json_t *addresses(const struct xn *object)
 {
 	const char *ip = xn_text(xn_prop(object, "guest.ipAddress"));
 
 	return *ip ? json_pack("[{s:s, s:s}]", "type", "ExternalIP", "address", ip) : json_array();
+}
+
+/* A copy that somebody made of a machine carries its mark. What tells it from the machine: of ours the uuid, which
+ * only the machine's uid gives; of those that controllers made the metadata, which names the machine that it was
+ * written for. Metadata comes after the clone: without any it is one that they had begun. Returns why it is left
+ * alone; NULL: it is the machine. */
+static const char *stranger(const struct xn *object, const char *machine, const char *instance, char *why, size_t size)
+{
+	char uuid[37], host[128];
+
+	if (*machine) {
+		vs_instance_uuid(machine, uuid);
+		if (strcasecmp(uuid, instance) == 0)
+			return NULL;
+		snprintf(why, size, "it carries the mark of machine %s but not its uuid, as a copy of it would", machine);
+		return why;
+	}
+	if (!vs_metadata_host(track_option(object, METADATA), host, sizeof(host)) ||
+	    strcmp(host, xn_text(xn_prop(object, "name"))) == 0)
+		return NULL;
+	snprintf(why, size, "it carries the cluster's mark but its metadata names %s, as in a copy of that or after a "
+		 "change of its name", host);
+	return why;
 }
 
 struct listing {
@@ -71,7 +97,7 @@ static void on_machine(void *arg, const struct xn *object)
 	const char *type = xn_child(object, "obj") ? xn_child(object, "obj")->type : NULL;
 	const char *cluster = track_option(object, MARK_CLUSTER), *machine = track_option(object, MARK_MACHINE);
 	const char *instance = xn_text(xn_prop(object, "config.instanceUuid")), *bios = xn_text(xn_prop(object, "config.uuid"));
-	char provider_id[64] = "";
+	char provider_id[64] = "", why[256];
 
 	if (l->joined && type && strcmp(type, "VirtualMachine") != 0)
 		track_join_object(l->v, object);
@@ -79,14 +105,15 @@ static void on_machine(void *arg, const struct xn *object)
 		return;
 	if (*bios)
 		snprintf(provider_id, sizeof(provider_id), "vsphere://%s", bios);
-	json_array_append_new(l->items, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:I}", "id",
+	json_array_append_new(l->items, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:s*}", "id",
 					       *instance ? instance : xn_get(object, "obj"), "name", xn_text(xn_prop(object, "name")),
 					       "cluster", cluster, "pool", track_option(object, MARK_POOL), "machine", machine, "kind",
 					       "machine", "power",
 					       strcmp(xn_text(xn_prop(object, "runtime.powerState")), "poweredOff") ? "on" : "off",
 					       "providerID", provider_id, "addresses", addresses(object), "role",
 					       track_option(object, MARK_ROLE), "vm", xn_get(object, "obj"), "readAt",
-					       (json_int_t)l->at));
+					       (json_int_t)l->at, "stranger",
+					       stranger(object, machine, instance, why, sizeof(why))));
 }
 
 static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *err)

@@ -50,6 +50,8 @@ void vs_instance_uuid(const char *uid, char out[37]);
 void vs_mac(const char *uid, char out[18]);
 /* What CAPV would write for one DHCP device; base64. Caller frees. */
 char *vs_metadata(const char *name, const char *mac);
+/* The name of the machine that metadata was written for. False: there is none, or it cannot be read. */
+bool vs_metadata_host(const char *metadata, char *host, size_t size);
 /* User data for guestinfo: base64, packed when that is large. NULL with err when it is too large. */
 char *vs_user_data(const char *text, const char **encoding, struct vs_err *err);
 

@@ -266,6 +266,27 @@ START_TEST(an_idle_worker_ends_and_its_stop_runs)
 }
 END_TEST
 
+START_TEST(what_a_killed_process_left_is_ended_by_a_worker_that_waits_for_no_call)
+{
+	struct rig r;
+	int pid;
+
+	rig_open(&r, 60000);
+	rig_plugin(&r, "good");
+	rig_account(&r, "a1", "good", "x");
+	provider_account_tidy(r.pool, "nobody");
+	provider_account_tidy(r.pool, "a1");
+	ck_assert_uint_eq(provider_workers(r.pool), 1);
+	rig_wait_workers(&r, 0);
+	ck_assert_str_eq(json_str_or(r.secrets, "a1.stopped", ""), "not final");
+	/* With a call it is a worker like others, and stays. */
+	provider_account_tidy(r.pool, "a1");
+	pid = pid_of(&r, "a1");
+	ck_assert_int_eq(pid_of(&r, "a1"), pid);
+	rig_close(&r);
+}
+END_TEST
+
 START_TEST(new_credentials_mean_a_new_worker_while_running_calls_finish)
 {
 	struct rig r;
@@ -474,6 +495,7 @@ TCase *death_cases(void)
 	tcase_add_test(c, a_worker_killed_by_others_is_no_fault_of_its_plugin);
 	tcase_add_loop_test(c, a_plugin_that_dies_while_it_starts_is_quarantined, 0, ARRAY_LEN(start_deaths));
 	tcase_add_test(c, an_idle_worker_ends_and_its_stop_runs);
+	tcase_add_test(c, what_a_killed_process_left_is_ended_by_a_worker_that_waits_for_no_call);
 	tcase_add_test(c, new_credentials_mean_a_new_worker_while_running_calls_finish);
 	tcase_add_test(c, a_changed_plugin_file_means_a_new_worker);
 	tcase_add_test(c, a_removed_account_answers_what_waits_and_ends_its_worker);

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"maps"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -194,12 +196,58 @@ func (a *admin) moveVM(r *http.Request) (any, error) {
 	return struct{}{}, task.Wait(ctx)
 }
 
+// cloneVM copies a machine as a person would in vCenter, its extraConfig with it (which the simulator drops), in
+// the folder "folder" under the name "name". The body, {"KEY": "VALUE"}, says which keys are others.
+func (a *admin) cloneVM(r *http.Request) (any, error) {
+	ctx, client, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := find.NewFinder(client, false).Folder(ctx, r.URL.Query().Get("folder"))
+	if err != nil {
+		return nil, err
+	}
+	var source mo.VirtualMachine
+	if err = vm.Properties(ctx, vm.Reference(), []string{"config.extraConfig"}, &source); err != nil {
+		return nil, err
+	}
+	other := map[string]string{}
+	if err = json.NewDecoder(r.Body).Decode(&other); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	spec := types.VirtualMachineCloneSpec{Config: &types.VirtualMachineConfigSpec{}}
+	for _, option := range source.Config.ExtraConfig {
+		o := *option.GetOptionValue()
+		if value, ok := other[o.Key]; ok {
+			o.Value = value
+		}
+		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &o)
+	}
+	task, err := vm.Clone(ctx, folder, r.URL.Query().Get("name"), spec)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, task.Wait(ctx)
+}
+
 func (a *admin) powerOff(r *http.Request) (any, error) {
 	ctx, _, vm, err := a.findVM(r)
 	if err != nil {
 		return nil, err
 	}
 	task, err := vm.PowerOff(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, task.Wait(ctx)
+}
+
+func (a *admin) destroyVM(r *http.Request) (any, error) {
+	ctx, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	task, err := vm.Destroy(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +281,8 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher) (st
 		"POST /fault":           a.fault,
 		"DELETE /fault":         a.fault,
 		"POST /move-vm":         a.moveVM,
+		"POST /clone-vm":        a.cloneVM,
+		"POST /destroy-vm":      a.destroyVM,
 		"POST /power-off":       a.powerOff,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -643,6 +643,54 @@ START_TEST(deletes_by_its_own_uuid_whatever_an_inventory_says)
 }
 END_TEST
 
+static void copy_vm(const json_t *observed, const char *name, const char *others)
+{
+	char path[240];
+
+	snprintf(path, sizeof(path), "/clone-vm?uuid=%s&folder=/DC0/vm/templates&name=%s", json_str(observed, "id"), name);
+	json_decref(rig_admin(&rig, "POST", path, others));
+}
+
+static const json_t *named(const json_t *items, const char *name)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(items, i, item)
+		if (!strcmp(json_str_or(item, "name", ""), name))
+			return item;
+	ck_abort_msg("%s is not in the inventory", name);
+	return NULL;
+}
+
+/* A copy that somebody makes of a machine takes its mark along. */
+START_TEST(knows_a_copy_of_a_machine_from_the_machine)
+{
+	json_t *cluster, *machine, *infra, *observed, *items;
+	const json_t *item;
+
+	make_machine(&cluster, &machine, &infra, &observed, CLUSTER_UID, "c1", machine_uid);
+	copy_vm(observed, "copied", "");
+	/* As the controllers make them: without a uid of ours, the metadata names the machine ("\nlocal-hostname: \"made\"\n"). */
+	copy_vm(observed, "made", "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"CmxvY2FsLWhvc3RuYW1lOiAibWFkZSIK\"}");
+	copy_vm(observed, "copied-again", "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"CmxvY2FsLWhvc3RuYW1lOiAibWFkZSIK\"}");
+	copy_vm(observed, "begun", "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"\"}");
+	items = json_object_get(rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID)), "items");
+	ck_assert_uint_eq(json_array_size(items), 5);
+	ck_assert_ptr_null(json_str(named(items, json_str(machine, "name")), "stranger"));
+	ck_assert_ptr_null(json_str(named(items, "made"), "stranger"));
+	ck_assert_ptr_null(json_str(named(items, "begun"), "stranger"));
+	item = named(items, "copied");
+	ck_assert_ptr_nonnull(strstr(json_str_or(item, "stranger", ""), machine_uid));
+	ck_assert_str_ne(json_str_or(item, "id", ""), json_str(observed, "id"));
+	ck_assert_ptr_nonnull(strstr(json_str_or(named(items, "copied-again"), "stranger", ""), "metadata names made"));
+	json_decref(cluster);
+	json_decref(machine);
+	json_decref(infra);
+	json_decref(observed);
+}
+END_TEST
+
 START_TEST(looks_for_an_earlier_machine_only_when_there_may_be_one)
 {
 	json_t *cluster, *machine, *infra, *observed, *again, *inventory;
@@ -781,6 +829,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, leaves_machines_of_others_alone);
 	tcase_add_test(tc, deletes_what_an_inventory_has_just_read_without_another_look);
 	tcase_add_loop_test(tc, deletes_by_its_own_uuid_whatever_an_inventory_says, 0, 2);
+	tcase_add_test(tc, knows_a_copy_of_a_machine_from_the_machine);
 	tcase_add_test(tc, looks_for_an_earlier_machine_only_when_there_may_be_one);
 	tcase_add_test(tc, tells_a_full_datastore_and_goes_on_when_there_is_room);
 	tcase_add_test(tc, exports_what_the_controllers_adopt_and_reads_it_back);
