@@ -587,6 +587,28 @@ START_TEST(idle_connections_are_closed)
 }
 END_TEST
 
+/* Long before their time, once nobody else holds what they were made with. */
+START_TEST(connections_that_nobody_can_use_any_more_are_closed_at_once)
+{
+	struct http_tls_ctx *t = trust(ca.cert, NULL, NULL);
+	int before = dup(0), now;
+	struct rig_answer a;
+
+	close(before);
+	a = get("/echo", t);
+	ck_assert_int_eq(a.status, 200);
+	free(a.body);
+	http_client_sweep_soon(client);
+	uv_run(rig_loop, UV_RUN_NOWAIT);
+	now = dup(0);
+	close(now);
+	ck_assert_int_gt(now, before); /* it may still be used */
+	http_tls_unref(t);
+	http_client_sweep_soon(client);
+	RIG_UNTIL((now = dup(0), close(now), now == before));
+}
+END_TEST
+
 START_TEST(authorities_of_the_system_are_read_for_tls_only)
 {
 	struct http_server *plain;
@@ -633,6 +655,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, status_becomes_a_class);
 	tcase_add_test(tc, callback_may_submit_and_close);
 	tcase_add_test(tc, idle_connections_are_closed);
+	tcase_add_test(tc, connections_that_nobody_can_use_any_more_are_closed_at_once);
 	tcase_add_test(tc, authorities_of_the_system_are_read_for_tls_only);
 }
 

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tasks and what they make durable, with a store and a provider whose answers the test gives. */
+#include "config.h"
+#include "host/lifecycle/cluster.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "host/bootstrap/bootstrap.h"
+#include "host/provider/provider_pool.h"
+#include "pcg/provider.h"
+#include "tests/core/unit.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define UID "66f0c0ffee0000000000c1a5"
+#define MACHINE_UID "11111111-2222-4333-8444-555555555555"
+
+static uv_loop_t loop;
+static char dir[256], path[512];
+static struct secret *key;
+static struct store *store;
+static struct lifecycle *l;
+
+/* ---- the provider: the last call, and how many there were */
+
+static struct {
+	unsigned count;
+	char op[32], subject[64];
+	json_t *doc;
+	provider_cb cb;
+	void *arg;
+} call;
+
+struct provider_call *provider_call(struct provider_pool *p, const char *account, const char *op,
+				    const char *subject, json_t *doc, uint32_t timeout_ms,
+				    provider_cb cb, void *arg)
+{
+	call.count++;
+	snprintf(call.op, sizeof(call.op), "%s", op);
+	snprintf(call.subject, sizeof(call.subject), "%s", subject);
+	json_decref(call.doc);
+	call.doc = json_deep_copy(doc);
+	call.cb = cb;
+	call.arg = arg;
+	return (struct provider_call *)&call;
+}
+
+void provider_call_cancel(struct provider_call *c)
+{
+	call.cb = NULL;
+}
+
+void provider_account_set(struct provider_pool *p, const json_t *account)
+{
+}
+
+void provider_account_remove(struct provider_pool *p, const char *uid)
+{
+}
+
+void provider_ack(void *ack, int result)
+{
+	*(int *)ack = result;
+}
+
+int provider_known(struct provider_pool *p, const char *cloud_type, struct pcg_error *err)
+{
+	return 0;
+}
+
+static void answer(uint32_t status, const char *doc, const char *checkpoint)
+{
+	struct provider_reply r = { .status = status, .after_ms = 5000 };
+	provider_cb cb = call.cb;
+
+	ck_assert_ptr_nonnull(cb);
+	r.doc = doc ? json_loads(doc, 0, NULL) : NULL;
+	r.checkpoint = checkpoint ? json_loads(checkpoint, 0, NULL) : NULL;
+	call.cb = NULL;
+	cb(call.arg, &r);
+	json_decref(r.doc);
+	json_decref(r.checkpoint);
+}
+
+/* ---- the store */
+
+static void on_deadline(uv_timer_t *t)
+{
+	ck_abort_msg("not within the deadline");
+}
+
+static void on_tick(uv_timer_t *t)
+{
+}
+
+#define UNTIL(cond)                                                                                \
+	do {                                                                                       \
+		uv_timer_t limit_, tick_;                                                          \
+		uv_timer_init(&loop, &limit_);                                                     \
+		uv_timer_init(&loop, &tick_);                                                      \
+		uv_timer_start(&limit_, on_deadline, 10000, 0);                                    \
+		uv_timer_start(&tick_, on_tick, 5, 5);                                             \
+		while (!(cond))                                                                    \
+			uv_run(&loop, UV_RUN_ONCE);                                                \
+		uv_close((uv_handle_t *)&limit_, NULL);                                            \
+		uv_close((uv_handle_t *)&tick_, NULL);                                             \
+		uv_run(&loop, UV_RUN_NOWAIT);                                                      \
+	} while (0)
+
+static void nothing(void *arg)
+{
+}
+
+static bool unwatched(void *arg)
+{
+	return false;
+}
+
+static void unseen(void *arg, const json_t *cluster)
+{
+}
+
+static void open_lifecycle(void)
+{
+	struct lifecycle_spec spec = { .loop = &loop, .store = store, .gateway_uid = "gw", .bundle_dir = "",
+				       .reports_ready = nothing, .watched = unwatched, .changed = unseen };
+
+	l = lifecycle_new(&spec);
+}
+
+static void setup(void)
+{
+	static const uint8_t bytes[32] = { 7 };
+	struct pcg_error err;
+
+	log_init("check_tasks", LOG_L_ERROR);
+	unit_dir_make(dir);
+	snprintf(path, sizeof(path), "%s/pcgd.db", dir);
+	uv_loop_init(&loop);
+	key = secret_new(bytes, sizeof(bytes));
+	ck_assert_msg(!store_open(&loop, path, key, &store, &err), "%s", err.text);
+	memset(&call, 0, sizeof(call));
+	open_lifecycle();
+}
+
+static void teardown(void)
+{
+	lifecycle_close(l);
+	store_close(store, NULL, NULL);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	lifecycle_free(l);
+	json_decref(call.doc);
+	secret_unref(key);
+	ck_assert_int_eq(uv_loop_close(&loop), 0);
+	unit_dir_remove(dir);
+}
+
+static json_t *spec_document(const char *desired)
+{
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:{s:s,s:s},s:[{s:s,s:i,s:b}]}", "uid", UID, "name", "prod",
+			 "tenant", "t1", "project", "p1", "desired", desired, "cloudType", "sim",
+			 "kubernetesVersion", "v1.36.3", "account", "uid", "a1", "name", "lab", "pools", "name",
+			 "cp", "size", 1, "controlPlane", 1);
+}
+
+static json_t *keys_new(const json_t *spec)
+{
+	struct pcg_error err;
+	json_t *keys = NULL;
+
+	ck_assert_int_eq(bootstrap_keys_new(spec, clock_wall_ms(), &keys, &err), 0);
+	return keys;
+}
+
+/* As a start of the gateway reads it from the store. */
+static struct cluster *load(const char *phase, const char *task, const char *desired, bool forced, int64_t epoch)
+{
+	AUTO_JSON json_t *spec = spec_document(desired), *state = NULL, *recovery = NULL;
+	struct store_cluster_row row = { .uid = UID, .name = "prod", .tenant = "t1", .project = "p1",
+					 .account = "a1", .phase = phase, .task = task, .desired = desired,
+					 .generation = 3, .epoch = epoch };
+	struct store_machine_row machine = { .uid = MACHINE_UID, .cluster = UID, .name = "prod-cp-x", .pool = "cp",
+					     .role = "control-plane", .state = MACHINE_INTENT, .op = "ensure" };
+
+	row.spec = spec;
+	row.state = state = json_pack("{s:I,s:I,s:b,s:b,s:{s:s,s:i}}", "phaseSince", (json_int_t)1, "taskSince",
+				      (json_int_t)1, "touched", 1, "forced", forced, "endpoint", "host",
+				      "192.0.2.7", "port", 6443);
+	row.recovery = recovery = json_pack("{s:o}", "keys", keys_new(spec));
+	lifecycle_load_cluster(l, &row);
+	lifecycle_load_machine(l, &machine);
+	return cluster_find(l, UID);
+}
+
+/* ---- tests */
+
+static const char empty[] = "{\"items\":[]}",
+		  one[] = "{\"items\":[{\"id\":\"vm-9\",\"name\":\"prod-w-y\",\"kind\":\"machine\",\"machine\":\"\"}]}";
+
+START_TEST(a_forced_delete_ends_when_two_inventories_in_a_row_were_empty)
+{
+	struct cluster *c = load("Deleting", "inventory", "force-absent", true, 2);
+
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	ck_assert_str_eq(call.op, "inventory");
+	answer(PCG_STEP_DONE, empty, NULL);
+	ck_assert_int_eq(c->lc.phase, LC_DELETING);
+	ck_assert_int_ge(c->lc.next_try_ms, clock_wall_ms() + 20000); /* controllers that still run get their time */
+	lifecycle_nudge_all(l);
+	/* One that came up in between goes, and it counts from the beginning. */
+	UNTIL(call.cb);
+	answer(PCG_STEP_DONE, one, NULL);
+	UNTIL(call.cb);
+	ck_assert_str_eq(call.op, "machine_delete");
+	ck_assert_str_eq(call.subject, "vm-9");
+	answer(PCG_STEP_DONE, "{}", NULL);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(c->lc.phase, LC_DELETING);
+		lifecycle_nudge_all(l);
+		UNTIL(call.cb);
+		ck_assert_str_eq(call.op, "inventory");
+		answer(PCG_STEP_DONE, empty, NULL);
+	}
+	ck_assert_int_eq(c->lc.phase, LC_DELETED);
+}
+END_TEST
+
+START_TEST(other_deletes_look_once)
+{
+	struct cluster *c = load("Deleting", "inventory", "absent", false, 2);
+
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	answer(PCG_STEP_DONE, empty, NULL);
+	ck_assert_int_eq(c->lc.phase, LC_DELETED);
+}
+END_TEST
+
+START_TEST(a_strangers_copy_does_not_hold_up_a_delete_and_is_told)
+{
+	struct cluster *c = load("Deleting", "inventory", "absent", false, 2);
+
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	answer(PCG_STEP_DONE, "{\"items\":[{\"id\":\"vm-5\",\"name\":\"keepsake\",\"kind\":\"machine\",\"machine\":\""
+	       MACHINE_UID "\",\"stranger\":\"a copy\"}]}", NULL);
+	ck_assert_int_eq(c->lc.phase, LC_DELETED);
+	ck_assert_uint_eq(call.count, 1);
+	ck_assert_str_eq(json_str_or(c->state, "left.0.id", ""), "vm-5");
+	ck_assert_str_eq(json_str_or(c->state, "left.0.why", ""), "a copy");
+}
+END_TEST
+
+/* Nor does it stand for the machine that it is a copy of. */
+START_TEST(a_machine_is_removed_although_a_copy_of_it_is_seen)
+{
+	load("Deleting", "machines_gone", "absent", false, 2);
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	answer(PCG_STEP_DONE, "{\"items\":[{\"id\":\"vm-5\",\"name\":\"keepsake\",\"kind\":\"machine\",\"machine\":\""
+	       MACHINE_UID "\",\"stranger\":\"a copy\"}]}", NULL);
+	UNTIL(call.cb);
+	ck_assert_str_eq(call.op, "machine_delete");
+	ck_assert_str_eq(call.subject, MACHINE_UID);
+}
+END_TEST
+
+START_TEST(an_answer_without_a_checkpoint_leaves_the_last)
+{
+	struct cluster *c = load("Bootstrapping", "machine", "present", false, 1);
+	struct machine *m = machine_find(c, MACHINE_UID);
+
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	ck_assert_str_eq(call.op, "machine_ensure");
+	ck_assert(json_is_null(json_object_get(call.doc, "checkpoint"))); /* nothing was begun */
+	answer(PCG_STEP_PENDING, NULL, "{\"begun\":true}");
+	ck_assert(!m->dirty); /* it is with the store's writer */
+	for (int i = 0; i < 2; i++) {
+		lifecycle_nudge_all(l);
+		UNTIL(call.cb);
+		ck_assert(json_is_true(json_at(call.doc, "checkpoint.begun")));
+		answer(PCG_STEP_PENDING, NULL, NULL);
+	}
+}
+END_TEST
+
+static void on_stored(void *arg, int64_t cursor)
+{
+	*(int64_t *)arg = cursor;
+}
+
+static const struct {
+	const char *phase;
+	const char *desired, *op;
+	int epoch;
+} adopted[] = {
+	{ "Bootstrapping", "absent", "machine_delete", 1 },
+	{ "Deleting", "absent", "inventory", 4 },
+	{ "Running", "force-absent", "inventory", 4 },
+};
+
+/* What another installation had begun is known by the recovery document alone. */
+START_TEST(a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document)
+{
+	json_t *document = spec_document(adopted[_i].desired);
+	AUTO_JSON json_t *batch = NULL;
+	int64_t cursor = 0;
+	struct cluster *c;
+	struct machine *m;
+
+	json_object_set_new(document, "recovery",
+			    json_pack("{s:s,s:i,s:{s:s,s:i},s:[{s:s,s:s,s:s,s:s,s:{s:s}},{s:s,s:s,s:s,s:s}],s:o}", "phase",
+				      adopted[_i].phase, "epoch", adopted[_i].epoch, "endpoint", "host", "192.0.2.9",
+				      "port", 6443, "machines", "uid", MACHINE_UID, "name", "prod-cp-x", "pool", "cp",
+				      "role", "control-plane", "observed", "id", "vm-1", "uid", "u2", "name",
+				      "prod-cp-y", "pool", "cp", "role", "control-plane", "keys", keys_new(document)));
+	batch = json_pack("{s:I,s:s,s:[{s:s,s:s,s:I,s:o}]}", "cursor", (json_int_t)9, "planeId", "p", "items",
+			  "kind", "cluster", "uid", UID, "generation", (json_int_t)5, "document", document);
+	lifecycle_begin(l);
+	lifecycle_take(l, batch, on_stored, &cursor);
+	UNTIL(cursor == 9 && call.cb);
+	c = cluster_find(l, UID);
+	ck_assert_ptr_nonnull(c);
+	ck_assert_int_eq(c->lc.epoch, adopted[_i].epoch);
+	ck_assert(c->lc.touched);
+	ck_assert_str_eq(json_str_or(c->state, "endpoint.host", ""), "192.0.2.9");
+	ck_assert_ptr_nonnull(json_at(c->recovery, "keys.ca.crt"));
+	m = machine_find(c, MACHINE_UID);
+	ck_assert_ptr_nonnull(m);
+	ck_assert_str_eq(m->state, MACHINE_PRESENT);
+	ck_assert_str_eq(json_str_or(m->observed, "id", ""), "vm-1");
+	/* Not null: something may have been begun for it. */
+	ck_assert(json_is_object(m->checkpoint));
+	m = machine_find(c, "u2");
+	ck_assert_ptr_nonnull(m);
+	ck_assert_str_eq(m->state, MACHINE_INTENT);
+	ck_assert(json_is_object(m->checkpoint));
+	ck_assert_str_eq(call.op, adopted[_i].op);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("tasks");
+	TCase *t = tcase_create("tasks");
+	SRunner *r;
+	int failed;
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 30);
+	tcase_add_test(t, a_forced_delete_ends_when_two_inventories_in_a_row_were_empty);
+	tcase_add_test(t, other_deletes_look_once);
+	tcase_add_test(t, a_strangers_copy_does_not_hold_up_a_delete_and_is_told);
+	tcase_add_test(t, a_machine_is_removed_although_a_copy_of_it_is_seen);
+	tcase_add_test(t, an_answer_without_a_checkpoint_leaves_the_last);
+	tcase_add_loop_test(t, a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document, 0,
+			    ARRAY_LEN(adopted));
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
