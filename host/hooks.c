@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define QUERY_ACCOUNT "query/"
+#define QUERIES_KEEPER "query" /* no account's uid */
 #define QUERY_MS 28000
 #define QUERIES_MAX 16 /* each has a worker of its own */
 
@@ -222,16 +223,24 @@ static void remember(struct gateway *g, const char *account, const char *name,
 		json_object_set_new(of, name, json_string(secret_data(value)));
 }
 
+/* The account of a query ends with it. Kept is what its worker must not forget, for all queries: pcg/provider.h
+ * says what may be in it. */
+static const char *keeper(const char *account)
+{
+	return strncmp(account, QUERY_ACCOUNT, sizeof(QUERY_ACCOUNT) - 1) ? account : QUERIES_KEEPER;
+}
+
 static void on_secret_put(void *arg, const char *account, const char *name, struct secret *value,
 			  void *ack)
 {
 	struct gateway *g = arg;
 	struct store_batch *b;
 
-	if (!strncmp(account, QUERY_ACCOUNT, sizeof(QUERY_ACCOUNT) - 1)) {
+	if (account != keeper(account) && !strstr(name, ".validation.")) {
 		provider_ack(ack, 0);
 		return;
 	}
+	account = keeper(account);
 	remember(g, account, name, value);
 	b = store_batch_new(g->store);
 	store_put_secret(b, account, name, value);
@@ -240,7 +249,7 @@ static void on_secret_put(void *arg, const char *account, const char *name, stru
 
 static json_t *on_secrets(void *arg, const char *account)
 {
-	json_t *of = json_object_get(((struct gateway *)arg)->secrets, account);
+	json_t *of = json_object_get(((struct gateway *)arg)->secrets, keeper(account));
 
 	return of ? json_deep_copy(of) : json_object();
 }

@@ -6,6 +6,7 @@
 #include "plugins/vsphere/fault.h"
 
 #include <assert.h>
+#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <time.h>
 
 #define SECRET_NAME "vsphere.session"
+#define SECRET_VALIDATION "vsphere.validation."
 #define CALL_MS 60000u
 #define CLOSE_MS 4000u
 #define REFUSED_FIRST_MS 30000u
@@ -63,6 +65,23 @@ static bool make_url(struct vs_session *ss, const char *server)
 	return ss->server && asprintf(&ss->url, "https://%s/sdk", ss->server) > 0;
 }
 
+/* Workers of validations share their secrets: the name tells the vCenter and the user to nobody who does not
+ * know them, and the value holds neither. */
+static void validation_secret(struct vs_session *ss, const char *user)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned int len = 0;
+	char *text;
+	size_t at;
+	int n = asprintf(&text, "%s\n%s", ss->server, user);
+
+	assert(n > 0 && EVP_Digest(text, (size_t)n, digest, &len, EVP_sha256(), NULL) == 1 && len >= 16);
+	free(text);
+	at = (size_t)snprintf(ss->secret, sizeof(ss->secret), SECRET_VALIDATION);
+	for (size_t i = 0; i < 16; i++)
+		at += (size_t)snprintf(ss->secret + at, sizeof(ss->secret) - at, "%02x", digest[i]);
+}
+
 int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struct pcg_host *host,
 		    const json_t *spec, bool keep, struct vs_err *err)
 {
@@ -87,6 +106,9 @@ int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struc
 		return -1;
 	}
 	ss->lost = json_array();
+	snprintf(ss->secret, sizeof(ss->secret), SECRET_NAME);
+	if (!keep)
+		validation_secret(ss, user ? user : "");
 	ss->user = strdup(user ? user : "");
 	ss->password = strdup(password ? password : "");
 	assert(ss->user && ss->password);
@@ -220,15 +242,15 @@ const struct xn *vs_result(const struct xn *envelope)
 
 static void content_keep(struct vs_session *ss)
 {
-	json_t *doc = json_pack("{s:s, s:s, s:s*, s:s, s:s, s:O}", "server", ss->server, "user", ss->user, "cookie",
+	json_t *doc = !ss->keep ? json_pack("{s:O}", "lost", ss->lost) : json_pack("{s:s, s:s, s:s*, s:s, s:s, s:O}", "server", ss->server, "user", ss->user, "cookie",
 				ss->cookie, "version", ss->version, "agent", ss->agent, "lost", ss->lost);
 	char *text;
 
-	for (size_t i = 0; i < N_CONTENT && ss->cookie; i++)
+	for (size_t i = 0; i < N_CONTENT && ss->cookie && ss->keep; i++)
 		json_object_set_new(doc, content_refs[i].name, json_string(content_ref(ss, i)->value));
-	text = json_dumps(doc, JSON_COMPACT);
+	text = ss->keep || json_array_size(ss->lost) ? json_dumps(doc, JSON_COMPACT) : NULL;
 	json_decref(doc);
-	ss->svc->secret_put(ss->host, SECRET_NAME, text);
+	ss->svc->secret_put(ss->host, ss->secret, text);
 	wipe(&text);
 }
 
@@ -247,15 +269,15 @@ static void content_restore(struct vs_session *ss)
 	const char *text, *cookie;
 	json_t *doc;
 
-	if (ss->tried_kept || !ss->keep)
+	if (ss->tried_kept)
 		return;
 	ss->tried_kept = true;
-	text = ss->svc->secret_get(ss->host, SECRET_NAME);
+	text = ss->svc->secret_get(ss->host, ss->secret);
 	doc = text ? json_loads(text, 0, NULL) : NULL;
 	cookie = json_string_value(json_object_get(doc, "cookie"));
 	/* The cookie of a session goes to nobody but the server that gave it. */
-	if (strcmp(json_string_value(json_object_get(doc, "server")) ?: "", ss->server) != 0 ||
-	    strcmp(json_string_value(json_object_get(doc, "user")) ?: "", ss->user) != 0)
+	if (ss->keep && (strcmp(json_string_value(json_object_get(doc, "server")) ?: "", ss->server) != 0 ||
+			 strcmp(json_string_value(json_object_get(doc, "user")) ?: "", ss->user) != 0))
 		cookie = NULL;
 	else if (json_is_array(json_object_get(doc, "lost")))
 		json_array_extend(ss->lost, json_object_get(doc, "lost"));
@@ -341,8 +363,6 @@ static void agent_new(struct vs_session *ss)
 	at = (size_t)snprintf(ss->agent, sizeof(ss->agent), "pcg/" PACKAGE_VERSION " login/");
 	for (size_t i = 0; i < sizeof(random) && at < sizeof(ss->agent); i++)
 		at += (size_t)snprintf(ss->agent + at, sizeof(ss->agent) - at, "%02x", random[i]);
-	if (!ss->keep)
-		return;
 	if (json_array_size(ss->lost) >= LOST_MAX)
 		json_array_remove(ss->lost, 0);
 	json_array_append_new(ss->lost, json_string(ss->agent));
@@ -384,8 +404,8 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 	ss->svc->fault_point(ss->host, "vsphere.after_login");
 	pthread_mutex_lock(&ss->lock);
 	ss->busy = false;
-	/* A fault is an answer: no session began. */
-	if (!r || *err->fault)
+	/* A fault is an answer: no session began. One whose cookie is not kept is known by its agent until its end. */
+	if (r ? *err->fault != 0 : ss->keep)
 		not_lost(ss, ss->agent);
 	if (!r) {
 		ss->tidied = false;
@@ -396,15 +416,27 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 		note_refusal(ss, err);
 	}
 	pthread_cond_broadcast(&ss->changed);
-	if (ss->keep && (!r || *err->fault))
+	if (r ? *err->fault != 0 : ss->keep)
 		content_keep(ss);
 	return r;
+}
+
+/* lock held */
+static json_t *lost_others(const struct vs_session *ss)
+{
+	json_t *agents = json_array(), *agent;
+	size_t i;
+
+	json_array_foreach(ss->lost, i, agent)
+		if (strcmp(json_string_value(agent) ?: "", ss->agent) != 0)
+			json_array_append(agents, agent);
+	return agents;
 }
 
 /* Ends what logins with an unknown end may have begun. lock held; released while the server is asked */
 static void lost_tidy(struct vs_session *ss, struct pcg_call *call)
 {
-	json_t *agents = json_deep_copy(ss->lost), *agent;
+	json_t *agents = lost_others(ss), *agent;
 	char *cookie = strdup(ss->cookie);
 	bool done;
 	size_t i;
@@ -442,7 +474,11 @@ static void wait_changed(struct vs_session *ss)
 /* There is something to end, and this session has not tried it. */
 static bool lost_waits(const struct vs_session *ss)
 {
-	return ss->keep && ss->cookie && !ss->tidied && json_array_size(ss->lost);
+	json_t *others = ss->cookie && !ss->tidied ? lost_others(ss) : NULL;
+	bool some = json_array_size(others) > 0;
+
+	json_decref(others);
+	return some;
 }
 
 /* The cookie of the session, a copy of the caller's; NULL with err. */
@@ -549,12 +585,14 @@ void vs_session_close(struct vs_session *ss, struct pcg_call *call)
 	soap_free(&s);
 	xn_free(reply);
 	/* Not answered, it may go on: the next worker uses it, and logs it out. */
-	if (ss->keep && (!r || *err.fault)) {
+	if (!r || *err.fault) {
 		wipe(&ss->cookie);
+		if (!ss->keep)
+			not_lost(ss, ss->agent);
 		if (json_array_size(ss->lost))
 			content_keep(ss);
 		else
-			ss->svc->secret_put(ss->host, SECRET_NAME, NULL);
+			ss->svc->secret_put(ss->host, ss->secret, NULL);
 	}
 	wipe(&ss->cookie);
 }

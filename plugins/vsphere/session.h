@@ -11,7 +11,8 @@
  * Each login goes out under a user agent of its own, kept before it is sent. When its answer never
  * came, for the worker was killed or the reply lost, the session that it may have begun is found by that
  * agent in the server's list and ended, once there is another one. The list asks for the privilege
- * Sessions.TerminateSession; without it such a session lasts until the server ends it for being idle.
+ * Sessions.TerminateSession; without it such a session lasts until the server ends it for being idle. A validation
+ * keeps its agent until it has logged out, for the next validation of the same user of that vCenter.
  */
 
 #include "plugins/vsphere/soap.h"
@@ -23,7 +24,8 @@ struct vs_session {
 	struct pcg_host *host;
 	char *server;           /* host[:port] as the account says */
 	char *url, *user, *password;
-	bool keep;              /* the cookie is kept as a secret */
+	bool keep;              /* the cookie is kept as a secret; else only what ends the session after a kill */
+	char secret[64];        /* name of that */
 
 	pthread_mutex_t lock;   /* everything below */
 	pthread_cond_t changed;

@@ -137,7 +137,8 @@ struct pcg_services {
 	uint32_t (*wait)(struct pcg_host *host, struct pcg_call *call, uint64_t ms);
 
 	/* Keeps small things of the account across the worker's death, by name, as secrets of the store (a session
-	 * cookie). value NULL removes. Durable when it returns 0. Names [a-z0-9_.-]. */
+	 * cookie). value NULL removes. Durable when it returns 0. Names [a-z0-9_.-]. A worker of a validation keeps those
+	 * alone that have ".validation." in their name, and shares them with all validations: nothing of the account may be in them. */
 	int32_t (*secret_put)(struct pcg_host *host, const char *name, const char *value);
 	/* NULL: none. Valid until the next secret_get of this thread. */
 	const char *(*secret_get)(struct pcg_host *host, const char *name);

@@ -454,6 +454,30 @@ START_TEST(validates_an_account_by_using_it)
 }
 END_TEST
 
+/* Whatever moment it is killed in, the next one ends what it began. */
+START_TEST(a_validation_that_is_killed_leaves_no_session_behind_the_next_one)
+{
+	static const char *const moments[] = { "vsphere.before_login", "vsphere.after_login" };
+	AUTO_JSON json_t *spec = NULL;
+	char server[64];
+	struct run *run;
+
+	snprintf(server, sizeof(server), "%s:%s", json_str(rig.ready, "host"), json_str(rig.ready, "port"));
+	spec = json_pack("{s:s, s:s, s:s}", "vcenterServer", server, "username", "administrator@vsphere.local", "password", PASSWORD);
+	arm(moments[_i]);
+	for (int i = 0; i < 2; i++) {
+		run = rig_do(&rig, "a1", "account_validate", "v1", json_pack("{s:O}", "account", spec));
+		ck_assert_msg(run->ok || run->err.class == PCG_CLASS_RETRY, "%s", run->err.text);
+	}
+	ck_assert(run->ok);
+	fired(moments[_i]);
+	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
+	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), 0);
+	/* And nothing is remembered of what has ended. */
+	ck_assert_uint_eq(json_object_size(json_object_get(rig.secrets, "a1")), 0);
+}
+END_TEST
+
 static const struct {
 	const char *path, *value, *field, *said;
 } wrong_places[] = {
@@ -823,6 +847,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, uses_the_session_of_a_killed_worker_again);
 	tcase_add_test(tc, tries_a_wrong_password_once);
 	tcase_add_test(tc, validates_an_account_by_using_it);
+	tcase_add_loop_test(tc, a_validation_that_is_killed_leaves_no_session_behind_the_next_one, 0, 2);
 	tcase_add_test(tc, names_each_missing_object_and_what_is_there);
 	tcase_add_test(tc, takes_inventory_paths_as_well_as_names);
 	tcase_add_test(tc, finds_a_machine_that_somebody_moved);
