@@ -73,7 +73,7 @@ int provider_known(struct provider_pool *p, const char *cloud_type, struct pcg_e
 
 static void answer(uint32_t status, const char *doc, const char *checkpoint)
 {
-	struct provider_reply r = { .status = status, .after_ms = 5000 };
+	struct provider_reply r = { .status = status, .after_ms = 10 };
 	provider_cb cb = call.cb;
 
 	ck_assert_ptr_nonnull(cb);
@@ -289,6 +289,35 @@ START_TEST(an_answer_without_a_checkpoint_leaves_the_last)
 }
 END_TEST
 
+static bool is_deleted(void)
+{
+	AUTO_JSON json_t *view = lifecycle_show(l, UID);
+
+	return !strcmp(json_str_or(view, "phase", ""), "Deleted");
+}
+
+START_TEST(an_abandoned_delete_ends_although_a_machine_never_goes)
+{
+	AUTO_JSON json_t *view = NULL;
+
+	lifecycle_set_limits(l, 50, 1000);
+	load("Deleting", "machines_gone", "abandoned", true, 1);
+	lifecycle_begin(l);
+	for (;;) {
+		UNTIL(call.cb || is_deleted());
+		if (!call.cb)
+			break;
+		ck_assert_str_eq(call.op, "machine_delete");
+		answer(PCG_STEP_PENDING, NULL, NULL);
+	}
+	view = lifecycle_show(l, UID);
+	ck_assert_str_eq(json_str_or(view, "left.0.id", ""), MACHINE_UID);
+	ck_assert_str_eq(json_str_or(view, "left.0.name", ""), "prod-cp-x");
+	ck_assert_ptr_nonnull(strstr(json_str_or(view, "left.0.why", ""), "does not come to an end"));
+	ck_assert_str_eq(json_str_or(view, "left.1.id", ""), UID);
+}
+END_TEST
+
 static void on_stored(void *arg, int64_t cursor)
 {
 	*(int64_t *)arg = cursor;
@@ -357,6 +386,7 @@ int main(void)
 	tcase_add_test(t, other_deletes_look_once);
 	tcase_add_test(t, a_strangers_copy_does_not_hold_up_a_delete_and_is_told);
 	tcase_add_test(t, a_machine_is_removed_although_a_copy_of_it_is_seen);
+	tcase_add_test(t, an_abandoned_delete_ends_although_a_machine_never_goes);
 	tcase_add_test(t, an_answer_without_a_checkpoint_leaves_the_last);
 	tcase_add_loop_test(t, a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document, 0,
 			    ARRAY_LEN(adopted));
