@@ -89,6 +89,15 @@ static void fail_prefixed(struct capi_op *op, struct authority_attempt *a,
 	op_fail(op, &err);
 }
 
+static void fail_read(struct capi_op *op, struct authority_attempt *a, const struct kube_reply *r)
+{
+	struct kube_reply unknown = *r;
+
+	if (a->change->patient && r->err.class != PCG_CLASS_AUTH)
+		unknown.err.class = PCG_CLASS_RETRY;
+	fail_prefixed(op, a, &unknown);
+}
+
 static void on_patched(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	struct authority_attempt *a = arg;
@@ -148,7 +157,7 @@ static void on_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 		return;
 	}
 	if (r->status != 200) {
-		fail_prefixed(op, a, r);
+		fail_read(op, a, r);
 		return;
 	}
 	authority_read(r->body, &now);

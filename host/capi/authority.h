@@ -33,6 +33,7 @@ struct authority_change {
 	 * missing_ok). */
 	void (*changed)(struct capi_op *op, const json_t *cluster);
 	bool missing_ok;
+	bool patient; /* an answer that says nothing of the Cluster is class RETRY, but AUTH */
 };
 
 struct authority_attempt {

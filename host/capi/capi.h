@@ -74,8 +74,11 @@ struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *
 			      const struct capi_callbacks *cb);
 
 /* Authority gateway, given epoch, paused, in one guarded PATCH (again: done); waits until
- * controllers have observed it, scales them to 0, waits until their pods are gone, reads the graph.
- * input as capi_commit, and "infrastructureNamespaces" [] of further controllers,
+ * controllers have observed it, scales them to 0, waits until their pods are gone, reads the graph (its
+ * machines alone when all had observed it: nothing else changes then).
+ * input as capi_commit, with "afterEpoch" in place of "epoch" when it shall be higher than both that
+ * and the cluster's (then a Cluster that is not there is result {"exists":false}), and
+ * "infrastructureNamespaces" [] of further controllers,
  * "observeTimeoutMs" (30 s; passed over when nobody observes). Result
  * {"objects":[..],"machines":[{"name","pool","role","providerID","addresses","uid"}],"epoch"}. */
 struct capi_op *capi_take_back(struct kube *k, const json_t *input,

@@ -121,23 +121,23 @@ static void begin_list(struct capi_op *op, void *arg, size_t i)
 {
 	struct graph *g = arg;
 	struct graph_listing *l = &g->listings[g->listed + i];
-	const json_t *kind = json_array_get(g->kinds, g->listed + i);
+	const json_t *kind = json_array_get(g->kinds, l->index);
 	AUTO_FREE char *path =
 		path_collection(json_str(kind, "apiVersion"), json_str(kind, "kind"), g->ns);
 	char selector[300];
 
-	l->graph = g;
-	l->index = g->listed + i;
 	snprintf(selector, sizeof(selector), "%s=%s", CAPI_LABEL_CLUSTER, g->cluster);
 	op_list(op, path, selector, on_listed, l);
 }
 
 static void list_kinds(struct capi_op *op, struct graph *g, op_end end)
 {
-	size_t n = json_array_size(g->kinds) - g->listed;
+	size_t all = json_array_size(g->kinds);
 
-	assert(json_array_size(g->kinds) <= GRAPH_KINDS_MAX);
-	op_batch(op, n, begin_list, end, g);
+	assert(all <= GRAPH_KINDS_MAX);
+	for (size_t i = g->listed; i < all; i++)
+		g->listings[i] = (struct graph_listing){g, i};
+	op_batch(op, all - g->listed, begin_list, end, g);
 }
 
 static void end_infrastructure(struct capi_op *op, void *arg)
@@ -340,17 +340,38 @@ json_t *graph_machines(const struct graph *g)
 	json_t *out = json_array(), *o;
 	size_t i;
 
-	json_array_foreach (g->objects, i, o) {
-		const char *kind = json_str(o, "kind"), *name = json_str_or(o, "metadata.name", "");
-
-		if (strcmp(kind, "Machine") == 0)
+	json_array_foreach (g->objects, i, o)
+		if (strcmp(json_str(o, "kind"), "Machine") == 0)
 			json_array_append_new(
 				out,
 				describe(g, o,
 					 find(g, json_str_or(o, "spec.infrastructureRef.kind", ""),
 					      json_str_or(o, "spec.infrastructureRef.name", ""))));
-		else if (is_infra_machine(g, o) && !find(g, "Machine", name))
+	json_array_foreach (g->objects, i, o)
+		if (is_infra_machine(g, o) &&
+		    !find(g, "Machine", json_str_or(o, "metadata.name", "")))
 			json_array_append_new(out, describe(g, NULL, o));
-	}
 	return out;
+}
+
+static bool is_machine(const struct graph *g, const json_t *object)
+{
+	return strcmp(json_str_or(object, "kind", ""), "Machine") == 0 || is_infra_machine(g, object);
+}
+
+void graph_read_machines(struct capi_op *op, struct graph *g,
+			 void (*done)(struct capi_op *op, struct graph *g))
+{
+	json_t *kind;
+	size_t i, n = 0;
+
+	g->done = done;
+	for (i = json_array_size(g->objects); i > 0; i--)
+		if (is_machine(g, json_array_get(g->objects, i - 1)))
+			json_array_remove(g->objects, i - 1);
+	json_array_foreach (g->kinds, i, kind)
+		if (is_machine(g, kind))
+			g->listings[n++] = (struct graph_listing){g, i};
+	g->listed = 0;
+	op_batch(op, n, begin_list, end_infrastructure, g);
 }

@@ -30,6 +30,9 @@ struct graph {
 /* g is zeroed by its owner and lives as long as the op, as the names do. Errors end the op. */
 void graph_read(struct capi_op *op, struct graph *g, const char *ns, const char *cluster,
 		void (*done)(struct capi_op *op, struct graph *g));
+/* After graph_read: Machines and infrastructure machines anew, the others as they were read. */
+void graph_read_machines(struct capi_op *op, struct graph *g,
+			 void (*done)(struct capi_op *op, struct graph *g));
 /* [{"name","pool","role","providerID","addresses","uid"}] out of Machines and infrastructure
  * machines without one. uid: "" when the machine was not made by a gateway. */
 json_t *graph_machines(const struct graph *g);

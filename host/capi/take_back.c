@@ -21,6 +21,8 @@
 #define STOP_MS 180000
 #define LOOK_FIRST_MS 20
 #define LOOK_LAST_MS 320
+#define PROVIDER_LABEL "cluster.x-k8s.io/provider"
+#define DEPLOYMENTS "/apis/apps/v1/deployments"
 
 struct take_back {
 	json_t *input;
@@ -29,6 +31,8 @@ struct take_back {
 	json_t *deployments; /* of controllers */
 	int64_t deadline_ms;
 	uint32_t look_ms; /* until the next look at what controllers do */
+	bool epoch_found;
+	bool observed; /* by every controller */
 	bool left; /* in the round under way: something still runs */
 	char left_name[256];
 };
@@ -42,15 +46,30 @@ static void free_take_back(void *state)
 	json_decref(t->input);
 }
 
+/* The cluster itself knows its epoch best: a store that was lost may be behind. What was found first
+ * holds, so that whoever is faster afterwards is seen. */
+static void find_epoch(struct take_back *t, const struct authority *now)
+{
+	int64_t after = json_int_or(t->input, "afterEpoch", 0);
+
+	if (!after || t->epoch_found)
+		return;
+	t->epoch_found = true;
+	json_object_set_new(t->input, "epoch",
+			    json_integer((now->epoch > after ? now->epoch : after) + 1));
+}
+
 static enum authority_verdict decide_take_back(struct capi_op *op, const json_t *cluster,
 					       const struct authority *now, struct pcg_error *err)
 {
 	struct take_back *t = op_state(op);
-	int64_t epoch = json_int_or(t->input, "epoch", 0);
+	int64_t epoch;
 	const char *owner = json_string_value(
 		json_object_get(json_at(cluster, "metadata.annotations"), CAPI_OWNER));
 	bool ours = owner && strcmp(owner, json_str(t->input, "gatewayUid")) == 0;
 
+	find_epoch(t, now);
+	epoch = json_int_or(t->input, "epoch", 0);
 	if (strcmp(now->holder, "gateway") == 0 && now->epoch == epoch && ours)
 		return now->paused ? AUTHORITY_DONE : AUTHORITY_CHANGE;
 	if (now->epoch >= epoch) {
@@ -96,8 +115,12 @@ static void read_final_graph(struct capi_op *op)
 	struct take_back *t = op_state(op);
 
 	FAULT_POINT("capi.after_controllers_stopped");
-	graph_read(op, &t->graph, json_str(t->input, "namespace"), json_str(t->input, "name"),
-		   on_final_graph);
+	/* Nothing changed since all had seen the pause, but machines that were on their way. */
+	if (t->observed)
+		graph_read_machines(op, &t->graph, on_final_graph);
+	else
+		graph_read(op, &t->graph, json_str(t->input, "namespace"),
+			   json_str(t->input, "name"), on_final_graph);
 }
 
 /* ---- controllers ---- */
@@ -112,13 +135,18 @@ static const char *const controller_namespaces[] = {
 	"capsim-system",
 };
 
+static bool is_labelled(const json_t *deployment)
+{
+	return json_object_get(json_at(deployment, "metadata.labels"), PROVIDER_LABEL);
+}
+
 static bool is_controller(const struct take_back *t, const json_t *deployment)
 {
 	const char *ns = json_str_or(deployment, "metadata.namespace", "");
 	json_t *more;
 	size_t i;
 
-	if (json_object_get(json_at(deployment, "metadata.labels"), "cluster.x-k8s.io/provider"))
+	if (is_labelled(deployment))
 		return true;
 	for (i = 0; i < ARRAY_LEN(controller_namespaces); i++)
 		if (strcmp(ns, controller_namespaces[i]) == 0)
@@ -168,29 +196,55 @@ static void end_pods(struct capi_op *op, void *arg)
 	}
 }
 
+static bool wears(const json_t *labels, const json_t *wanted)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach ((json_t *)wanted, key, value)
+		if (!json_equal(value, json_object_get(labels, key)))
+			return false;
+	return json_object_size(wanted) > 0;
+}
+
+static const json_t *selected(const json_t *deployment)
+{
+	return json_at(deployment, "spec.selector.matchLabels");
+}
+
+static bool is_pod_of(const json_t *pod, const json_t *deployment)
+{
+	return strcmp(json_str_or(pod, "metadata.namespace", ""),
+		      json_str_or(deployment, "metadata.namespace", "")) == 0 &&
+	       wears(json_at(pod, "metadata.labels"), selected(deployment));
+}
+
 static void on_pods(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	struct take_back *t = arg;
+	json_t *pod, *d;
+	size_t i, k;
 
 	if (r->status != 200) {
 		fail(op, r, "listing the pods of a controller");
 		return;
 	}
-	if (json_array_size(json_object_get(r->body, "items")))
-		note_left(t, "pod", json_str_or(r->body, "items.0.metadata.name", "?"));
+	json_array_foreach (json_object_get(r->body, "items"), i, pod)
+		json_array_foreach (t->deployments, k, d)
+			if (is_pod_of(pod, d))
+				note_left(t, "pod", json_str_or(pod, "metadata.name", "?"));
 	op_item_done(op);
 }
 
 static void list_pods(struct capi_op *op, struct take_back *t, const json_t *deployment)
 {
-	const json_t *labels = json_at(deployment, "spec.selector.matchLabels");
 	struct buf selector;
 	char path[300];
 	const char *key;
 	json_t *value;
 
 	buf_init(&selector, 4096);
-	json_object_foreach ((json_t *)labels, key, value)
+	json_object_foreach ((json_t *)selected(deployment), key, value)
 		buf_addf(&selector, "%s%s=%s", selector.len ? "," : "", key,
 			 json_string_value(value) ? json_string_value(value) : "");
 	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods",
@@ -202,36 +256,79 @@ static void list_pods(struct capi_op *op, struct take_back *t, const json_t *dep
 	buf_free(&selector);
 }
 
-/* Its number of replicas leaves out pods that are ending, so the pods are counted too. */
-static void on_deployment(struct capi_op *op, void *arg, const struct kube_reply *r)
+/* Every pod wears the provider's label when each selector asks for it: then one list has them all. */
+static bool pods_are_labelled(const struct take_back *t)
 {
-	struct take_back *t = arg;
-	bool seen;
+	json_t *d;
+	size_t i;
 
-	if (r->status == 404) {
-		op_item_done(op);
-		return;
-	}
-	if (r->status != 200) {
-		fail(op, r, "reading a controller's Deployment");
-		return;
-	}
-	seen = json_int_or(r->body, "status.observedGeneration", 0) >=
-	       json_int_or(r->body, "metadata.generation", 0);
-	if (!seen || json_int_or(r->body, "status.replicas", 0) > 0) {
-		note_left(t, "Deployment", json_str_or(r->body, "metadata.name", "?"));
-		op_item_done(op);
-		return;
-	}
-	list_pods(op, t, r->body);
+	json_array_foreach (t->deployments, i, d)
+		if (!json_object_get(selected(d), PROVIDER_LABEL))
+			return false;
+	return true;
 }
 
-static void begin_deployment(struct capi_op *op, void *arg, size_t i)
+static void begin_pods(struct capi_op *op, void *arg, size_t i)
 {
 	struct take_back *t = arg;
-	AUTO_FREE char *path = deployment_path(json_array_get(t->deployments, i));
 
-	op_call(op, "GET", path, NULL, NULL, 0, on_deployment, t);
+	if (pods_are_labelled(t))
+		op_list(op, "/api/v1/pods", PROVIDER_LABEL, on_pods, t);
+	else
+		list_pods(op, t, json_array_get(t->deployments, i));
+}
+
+static const json_t *same_deployment(const json_t *items, const json_t *deployment)
+{
+	json_t *d;
+	size_t i;
+
+	json_array_foreach (items, i, d)
+		if (json_equal(json_at(d, "metadata.name"), json_at(deployment, "metadata.name")) &&
+		    json_equal(json_at(d, "metadata.namespace"),
+			       json_at(deployment, "metadata.namespace")))
+			return d;
+	return NULL;
+}
+
+static void note_running(struct take_back *t, const json_t *deployment)
+{
+	bool seen = json_int_or(deployment, "status.observedGeneration", 0) >=
+		    json_int_or(deployment, "metadata.generation", 0);
+
+	if (!seen || json_int_or(deployment, "status.replicas", 0) > 0)
+		note_left(t, "Deployment", json_str_or(deployment, "metadata.name", "?"));
+}
+
+/* Its number of replicas leaves out pods that are ending, so the pods are counted too. */
+static void on_stopping(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct take_back *t = op_state(op);
+	size_t n = json_array_size(t->deployments), i;
+	json_t *d;
+
+	(void)arg;
+	if (r->status != 200) {
+		fail(op, r, "listing the controllers' Deployments");
+		return;
+	}
+	json_array_foreach (t->deployments, i, d)
+		note_running(t, same_deployment(json_object_get(r->body, "items"), d));
+	if (t->left)
+		end_pods(op, t);
+	else
+		op_batch(op, n && pods_are_labelled(t) ? 1 : n, begin_pods, end_pods, t);
+}
+
+static const char *common_label(const struct take_back *t)
+{
+	json_t *d;
+	size_t i;
+
+	json_array_foreach (t->deployments, i, d)
+		if (!is_labelled(d))
+			return NULL;
+	return PROVIDER_LABEL;
 }
 
 static void check_stopped(struct capi_op *op, void *arg)
@@ -240,7 +337,10 @@ static void check_stopped(struct capi_op *op, void *arg)
 
 	(void)arg;
 	t->left = false;
-	op_batch(op, json_array_size(t->deployments), begin_deployment, end_pods, t);
+	if (json_array_size(t->deployments))
+		op_list(op, DEPLOYMENTS, common_label(t), on_stopping, NULL);
+	else
+		end_pods(op, t);
 }
 
 static void on_scaled(struct capi_op *op, void *arg, const struct kube_reply *r)
@@ -359,6 +459,7 @@ static void on_observed_graph(struct capi_op *op, struct graph *g)
 	struct take_back *t = op_state(op);
 
 	if (all_observed(g)) {
+		t->observed = true;
 		op_progress(op, "observed", "pause");
 		stop_controllers(op);
 	} else if (clock_mono_ms() >= t->deadline_ms) {
@@ -382,11 +483,15 @@ static void on_taken(struct capi_op *op, const json_t *cluster)
 {
 	struct take_back *t = op_state(op);
 
+	if (!cluster) {
+		op_done(op, json_pack("{s:b}", "exists", false));
+		return;
+	}
 	t->graph.old =
 		strcmp(json_str_or(cluster, "apiVersion", ""), CAPI_CLUSTER_API_OLD) == 0;
 	op_progress(op, "paused", json_str(t->input, "name"));
 	t->deadline_ms = clock_mono_ms() + json_int_or(t->input, "observeTimeoutMs", OBSERVE_MS);
-	op_list(op, "/apis/apps/v1/deployments", NULL, on_deployments, NULL);
+	op_list(op, DEPLOYMENTS, NULL, on_deployments, NULL);
 }
 
 static const struct authority_change take_back_change = {
@@ -399,15 +504,31 @@ static const struct authority_change take_back_change = {
 	.changed = on_taken,
 };
 
+static const struct authority_change take_back_after = {
+	.what = "taking back",
+	.holder = "gateway",
+	.paused = true,
+	.before_point = "capi.before_take_back_patch",
+	.after_point = "capi.after_take_back_patch",
+	.decide = decide_take_back,
+	.changed = on_taken,
+	.missing_ok = true,
+	.patient = true,
+};
+
 static void start_take_back(struct capi_op *op)
 {
 	struct take_back *t = op_state(op);
+	int64_t after = json_int_or(t->input, "afterEpoch", 0);
 	struct pcg_error err;
 
+	if (after)
+		json_object_set_new(t->input, "epoch", json_integer(after + 1));
 	if (authority_check_input(t->input, &err))
 		op_fail(op, &err);
 	else
-		authority_change(op, &t->attempt, &take_back_change, t->input);
+		authority_change(op, &t->attempt, after ? &take_back_after : &take_back_change,
+				 t->input);
 }
 
 struct capi_op *capi_take_back(struct kube *k, const json_t *input, const struct capi_callbacks *cb)

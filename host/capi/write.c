@@ -35,6 +35,7 @@ struct item {
 	struct capi_op *op;
 	json_t *entry, *object;
 	char *path, *collection, *label;
+	json_t *seen; /* as a list of the round under way showed it */
 	char uid[64];
 	int mends, conflicts;
 	bool created, mended;
@@ -46,6 +47,8 @@ struct write {
 	json_t *plan;
 	struct item *items;
 	size_t n, first, count; /* the group under way is items[first .. first + count) */
+	struct item **heads; /* of collections that are listed before the group */
+	size_t n_heads;
 	int rounds;
 	char resource_version[64];
 };
@@ -58,8 +61,10 @@ static void free_write(void *state)
 		free(w->items[i].path);
 		free(w->items[i].collection);
 		free(w->items[i].label);
+		json_wipe(w->items[i].seen);
 	}
 	free(w->items);
+	free(w->heads);
 	json_wipe(w->plan);
 }
 
@@ -415,35 +420,42 @@ static void begin_check(struct capi_op *op, void *arg, size_t i)
 {
 	struct write *w = arg;
 	struct item *it = &w->items[w->first + i];
+	const struct item *owner = owner_of(w, it);
+	json_t *seen = TAKE(it->seen);
 
-	op_call(op, "GET", it->path, NULL, NULL, 0, on_got, it);
+	if (seen && !(owner && owner->mended))
+		examine(it, seen);
+	else
+		op_call(op, "GET", it->path, NULL, NULL, 0, on_got, it);
+	json_wipe(seen);
+}
+
+static bool is_machine(const struct item *it)
+{
+	return strcmp(json_str_or(it->object, "kind", ""), "Machine") == 0;
 }
 
 /* Whoever let the controllers loose while not everything was written has made them make machines. */
-static void on_machines(struct capi_op *op, void *arg, const struct kube_reply *r)
+static int check_machines(struct write *w, const json_t *machines, struct pcg_error *err)
 {
-	struct write *w = op_state(op);
-	json_t *result = NULL, *m;
-	struct pcg_error err = r->err;
+	json_t *m;
 	size_t n;
 
-	(void)arg;
-	if (r->status != 200) {
-		pcg_fail_prefix(&err, "listing the cluster's Machines");
-		op_fail(op, &err);
-		return;
-	}
-	json_array_foreach (json_object_get(r->body, "items"), n, m) {
-		if (find(w, "Machine", json_str_or(m, "metadata.name", "")))
-			continue;
-		pcg_fail(&err, PCG_CLASS_CONFLICT,
-			 "somebody unpaused the Cluster while it was written: remove that Machine and "
-			 "what it made in the infrastructure, or delete the cluster",
-			 "Machine/%s is not of the gateway's making",
-			 json_str_or(m, "metadata.name", "?"));
-		op_fail(op, &err);
-		return;
-	}
+	json_array_foreach (machines, n, m)
+		if (!find(w, "Machine", json_str_or(m, "metadata.name", "")))
+			return pcg_fail(err, PCG_CLASS_CONFLICT,
+					"somebody unpaused the Cluster while it was written: remove "
+					"that Machine and what it made in the infrastructure, or "
+					"delete the cluster",
+					"Machine/%s is not of the gateway's making",
+					json_str_or(m, "metadata.name", "?"));
+	return 0;
+}
+
+static void finish(struct capi_op *op)
+{
+	struct write *w = op_state(op);
+	json_t *result = NULL;
 
 	for (size_t i = 0; i < w->n; i++)
 		if (is_cluster(&w->items[i]))
@@ -451,20 +463,6 @@ static void on_machines(struct capi_op *op, void *arg, const struct kube_reply *
 					   w->resource_version, "uid", w->items[i].uid);
 	op_progress(op, "verified", "objects");
 	op_done(op, result);
-}
-
-static void finish(struct capi_op *op)
-{
-	struct write *w = op_state(op);
-	const json_t *cluster = cluster_of(w);
-	AUTO_FREE char *path =
-		path_collection(json_str(cluster, "apiVersion"), "Machine",
-				json_str(cluster, "metadata.namespace"));
-	AUTO_FREE char *selector = NULL;
-
-	if (asprintf(&selector, CAPI_LABEL_CLUSTER "=%s", json_str(cluster, "metadata.name")) < 0)
-		abort();
-	op_list(op, path, selector, on_machines, NULL);
 }
 
 static void end_check(struct capi_op *op, void *arg)
@@ -494,7 +492,102 @@ static void end_check(struct capi_op *op, void *arg)
 	}
 }
 
+/* ---- reading back ---- */
+
+static struct item *seen_in(struct write *w, const struct item *head, const char *name)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (strcmp(w->items[i].collection, head->collection) == 0 &&
+		    strcmp(json_str_or(w->items[i].object, "metadata.name", ""), name) == 0)
+			return &w->items[i];
+	return NULL;
+}
+
+/* Items of a list need not say what they are. */
+static void take_seen(struct write *w, const struct item *head, const json_t *items)
+{
+	json_t *got;
+	size_t i;
+
+	json_array_foreach (items, i, got) {
+		struct item *it = seen_in(w, head, json_str_or(got, "metadata.name", ""));
+
+		if (!it)
+			continue;
+		json_object_set(got, "apiVersion", json_object_get(it->object, "apiVersion"));
+		json_object_set(got, "kind", json_object_get(it->object, "kind"));
+		json_wipe(it->seen);
+		it->seen = json_incref(got);
+	}
+}
+
+static void on_listed(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct item *head = arg;
+	const json_t *items = json_object_get(r->body, "items");
+	struct pcg_error err = r->err;
+
+	if (r->status != 200) {
+		pcg_fail_prefix(&err, "listing what is beside %s", head->label);
+		op_fail(op, &err);
+		return;
+	}
+	if (is_machine(head) && check_machines(op_state(op), items, &err)) {
+		op_fail(op, &err);
+		return;
+	}
+	take_seen(op_state(op), head, items);
+	op_item_done(op);
+}
+
+static void begin_list(struct capi_op *op, void *arg, size_t i)
+{
+	struct write *w = arg;
+	struct item *head = w->heads[i];
+	AUTO_FREE char *selector = NULL;
+
+	if (asprintf(&selector, CAPI_LABEL_CLUSTER "=%s",
+		     json_str(cluster_of(w), "metadata.name")) < 0)
+		abort();
+	op_list(op, head->collection, selector, on_listed, head);
+}
+
+static void end_lists(struct capi_op *op, void *arg)
+{
+	struct write *w = arg;
+
+	op_batch(op, w->count, begin_check, end_check, w);
+}
+
+/* The first of at least two in its collection, in this round; or the first Machine, as the others are
+ * looked at too. The Cluster was read before it: machines that somebody had made while it was not
+ * paused are there. */
+static bool is_listed(const struct write *w, size_t at)
+{
+	bool more = is_machine(&w->items[at]);
+
+	for (size_t i = 0; i < w->n; i++) {
+		if (i == at || strcmp(w->items[i].collection, w->items[at].collection) != 0)
+			continue;
+		if (i < at)
+			return false;
+		more = true;
+	}
+	return more;
+}
+
 /* Group by group here too, so that what is made anew finds its owner's uid. */
+static void check_group(struct capi_op *op)
+{
+	struct write *w = op_state(op);
+
+	w->n_heads = 0;
+	for (size_t i = 0; i < w->count; i++)
+		if (is_listed(w, w->first + i))
+			w->heads[w->n_heads++] = &w->items[w->first + i];
+	op_batch(op, w->n_heads, begin_list, end_lists, w);
+}
+
 static void read_back(struct capi_op *op)
 {
 	struct write *w = op_state(op);
@@ -503,8 +596,10 @@ static void read_back(struct capi_op *op)
 	w->rounds++;
 	w->first = 0;
 	w->count = 0;
-	for (size_t i = 0; i < w->n; i++)
+	for (size_t i = 0; i < w->n; i++) {
 		w->items[i].mended = false;
+		json_wipe(TAKE(w->items[i].seen));
+	}
 	next_group(op);
 }
 
@@ -522,8 +617,10 @@ static void next_group(struct capi_op *op)
 	while (w->first + w->count < w->n &&
 	       json_int_or(w->items[w->first + w->count].entry, "group", 0) == group)
 		w->count++;
-	op_batch(op, w->count, w->rounds ? begin_check : begin_item,
-		 w->rounds ? end_check : end_group, w);
+	if (w->rounds)
+		check_group(op);
+	else
+		op_batch(op, w->count, begin_item, end_group, w);
 }
 
 /* ---- before the first write ---- */
@@ -603,7 +700,8 @@ static void start_write(struct capi_op *op)
 
 	w->n = json_array_size(json_object_get(w->plan, "objects"));
 	w->items = calloc(w->n ? w->n : 1, sizeof(*w->items));
-	assert(w->items);
+	w->heads = calloc(w->n ? w->n : 1, sizeof(struct item *));
+	assert(w->items && w->heads);
 	json_array_foreach (json_object_get(w->plan, "objects"), i, entry) {
 		struct item *it = &w->items[i];
 

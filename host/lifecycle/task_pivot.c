@@ -374,34 +374,15 @@ static void on_taken_back(void *arg, json_t *result, const struct pcg_error *err
 		cluster_failed(c, err);
 		return;
 	}
+	if (!json_bool_or(result, "exists", true)) {
+		cluster_done_epoch(c, c->lc.epoch + 1, false);
+		return;
+	}
 	learn_machines(c, json_object_get(result, "machines"));
 	FAULT_POINT("lifecycle.after_take_back");
 	cluster_done_epoch(c, json_int_or(result, "epoch", c->lc.epoch + 1), false);
 }
 
-static void on_epoch(void *arg, json_t *result, const struct pcg_error *err)
-{
-	struct cluster *c = arg;
-	int64_t epoch = json_int_or(result, "epoch", 0);
-	struct capi_callbacks cb;
-
-	c->op = NULL;
-	if (err) {
-		cluster_failed(c, err);
-		return;
-	}
-	if (!json_bool_or(result, "exists", true)) {
-		cluster_done_epoch(c, c->lc.epoch + 1, false);
-		return;
-	}
-	epoch = epoch > c->lc.epoch ? epoch : c->lc.epoch;
-	cb = task_callbacks(c, on_taken_back);
-	result = identity(c, epoch + 1);
-	c->op = capi_take_back(c->kube, result, &cb);
-	json_decref(result);
-}
-
-/* The cluster itself knows its epoch best: a store that was lost may be behind. */
 void task_take_back(struct cluster *c)
 {
 	AUTO_JSON json_t *in = identity(c, c->lc.epoch + 1);
@@ -409,6 +390,8 @@ void task_take_back(struct cluster *c)
 
 	if (no_kube(c))
 		return;
-	cb = task_callbacks(c, on_epoch);
-	c->op = capi_commit_check(c->kube, in, &cb);
+	json_object_del(in, "epoch");
+	json_object_set_new(in, "afterEpoch", json_integer(c->lc.epoch));
+	cb = task_callbacks(c, on_taken_back);
+	c->op = capi_take_back(c->kube, in, &cb);
 }

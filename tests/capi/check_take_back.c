@@ -309,6 +309,106 @@ START_TEST(older_epoch_takes_nothing)
 }
 END_TEST
 
+static bool take_back_after(int64_t epoch)
+{
+	AUTO_JSON json_t *in = rig_identity(epoch + 1);
+	struct capi_callbacks cb = rig_callbacks();
+
+	json_object_del(in, "epoch");
+	json_object_set_new(in, "afterEpoch", json_integer(epoch));
+	return rig_run(capi_take_back(fake_api_kube(rig.api), in, &cb));
+}
+
+START_TEST(epoch_is_higher_than_the_clusters_and_than_ours)
+{
+	ck_assert_msg(take_back_after(1), "%s", rig.err.text);
+	check_taken();
+	ck_assert_msg(take_back_after(7), "%s", rig.err.text);
+	ck_assert_int_eq(json_int_or(rig.result, "epoch", 0), 8);
+}
+END_TEST
+
+START_TEST(epoch_that_was_found_stays_when_another_is_faster)
+{
+	fake_api_overtake_cluster_patch(rig.api, 1, CAPI_EPOCH, "9");
+	ck_assert(!take_back_after(2));
+	ck_assert_int_eq(rig.err.class, PCG_CLASS_CONFLICT);
+}
+END_TEST
+
+START_TEST(cluster_that_is_not_there_has_nothing_to_take_back)
+{
+	fake_api_drop(rig.api, CAPI "clusters/c1");
+	ck_assert_msg(take_back_after(2), "%s", rig.err.text);
+	ck_assert(!json_bool_or(rig.result, "exists", true));
+}
+END_TEST
+
+START_TEST(pods_that_wear_the_label_are_looked_for_by_one_list)
+{
+	char path[256];
+	long requests;
+
+	ck_assert(take_back(3, 10000));
+	requests = fake_api_requests(rig.api);
+	ck_assert(take_back(3, 10000));
+	requests = fake_api_requests(rig.api) - requests;
+	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
+		json_t *d;
+
+		deployment_path(path, namespaces[i]);
+		d = fake_api_get(rig.api, path);
+		json_put(d, "metadata.labels",
+			 json_pack("{s:s}", "cluster.x-k8s.io/provider", namespaces[i]));
+		json_put(d, "spec.selector.matchLabels",
+			 json_pack("{s:s}", "cluster.x-k8s.io/provider", namespaces[i]));
+	}
+	fake_api_drop(rig.api, "/apis/apps/v1/namespaces/kube-system/deployments/kube-system-manager");
+	requests += fake_api_requests(rig.api);
+	ck_assert_msg(take_back(3, 10000), "%s", rig.err.text);
+	ck_assert_int_lt(fake_api_requests(rig.api),
+			 requests - (long)ARRAY_LEN(namespaces) + 3);
+}
+END_TEST
+
+static uv_timer_t drop_timer;
+static bool pod_dropped;
+
+static void on_drop_pod(uv_timer_t *t)
+{
+	ck_assert_int_eq(rig.done, 0);
+	fake_api_drop(rig.api, "/api/v1/namespaces/capi-system/pods/left");
+	pod_dropped = true;
+	uv_close((uv_handle_t *)t, NULL);
+}
+
+START_TEST(labelled_pod_that_still_runs_is_waited_for)
+{
+	char path[256];
+
+	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
+		json_t *d;
+
+		deployment_path(path, namespaces[i]);
+		d = fake_api_get(rig.api, path);
+		json_put(d, "metadata.labels",
+			 json_pack("{s:s}", "cluster.x-k8s.io/provider", namespaces[i]));
+		json_put(d, "spec.selector.matchLabels",
+			 json_pack("{s:s}", "cluster.x-k8s.io/provider", namespaces[i]));
+		json_put(d, "spec.replicas", json_integer(0));
+		json_put(d, "status", json_pack("{s:i}", "observedGeneration", 99));
+	}
+	fake_api_put(rig.api, "/api/v1/namespaces/capi-system/pods/left",
+		     json_pack("{s:s,s:{s:s,s:s,s:{s:s}}}", "kind", "Pod", "metadata", "name", "left",
+			       "namespace", "capi-system", "labels", "cluster.x-k8s.io/provider",
+			       "capi-system"));
+	uv_timer_init(&rig.loop, &drop_timer);
+	uv_timer_start(&drop_timer, on_drop_pod, 500, 0);
+	ck_assert_msg(take_back(3, 100), "%s", rig.err.text);
+	ck_assert(pod_dropped);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("capi take back");
@@ -329,6 +429,11 @@ int main(void)
 	tcase_add_test(t, pod_that_still_runs_is_waited_for);
 	tcase_add_test(t, unanswered_patch_is_in_doubt_and_repeats_to_the_same_end);
 	tcase_add_test(t, older_epoch_takes_nothing);
+	tcase_add_test(t, epoch_is_higher_than_the_clusters_and_than_ours);
+	tcase_add_test(t, epoch_that_was_found_stays_when_another_is_faster);
+	tcase_add_test(t, cluster_that_is_not_there_has_nothing_to_take_back);
+	tcase_add_test(t, pods_that_wear_the_label_are_looked_for_by_one_list);
+	tcase_add_test(t, labelled_pod_that_still_runs_is_waited_for);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

@@ -396,6 +396,18 @@ static struct answer api_group(struct fake_api *f, const char *path)
 					      "versions", "version", version)};
 }
 
+static struct answer api_groups(struct fake_api *f)
+{
+	static const char *const served[] = {
+		"/apis/cluster.x-k8s.io", "/apis/bootstrap.cluster.x-k8s.io",
+		"/apis/controlplane.cluster.x-k8s.io", "/apis/infrastructure.cluster.x-k8s.io"};
+	json_t *groups = json_array();
+
+	for (size_t i = 0; i < ARRAY_LEN(served); i++)
+		json_array_append_new(groups, api_group(f, served[i]).body);
+	return (struct answer){200, json_pack("{s:s,s:o}", "kind", "APIGroupList", "groups", groups)};
+}
+
 /* Of Cluster API's groups one version is served. */
 static bool is_served(struct fake_api *f, const char *path)
 {
@@ -472,6 +484,8 @@ static struct answer get(struct fake_api *f, const char *path, const char *selec
 		return (struct answer){200, json_deep_copy(o)};
 	if (strcmp(path, "/api/v1") == 0)
 		return resources("v1");
+	if (strcmp(path, "/apis") == 0)
+		return api_groups(f);
 	if (strncmp(path, "/apis/", 6) == 0 && !strchr(path + 6, '/'))
 		return api_group(f, path);
 	if (strncmp(path, "/apis/", 6) == 0 && !strchr(strchr(path + 6, '/') + 1, '/'))
