@@ -66,6 +66,7 @@ struct http_pool {
 	unsigned active;
 	uint64_t idle_since;
 	LIST_HEAD(, http_slot) free_slots;
+	LIST_HEAD(, http_sock) socks; /* that libcurl has open */
 	LIST_ENTRY(http_pool) link;
 };
 

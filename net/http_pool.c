@@ -9,16 +9,24 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define KEEP_IDLE_S 20L
 #define KEEP_INTERVAL_S 5L
 #define USER_TIMEOUT_MS 30000u
 
-struct sock {
+/* A socket of a connection keeps its handle while it lives, idle or not: libcurl forgets it with each
+ * transfer, and to make and start one anew is five calls of the kernel. */
+struct http_sock {
 	struct http_pool *pool;
 	struct http_client *client;
 	uv_poll_t poll;
 	curl_socket_t fd;
+	int events;   /* that are polled for */
+	bool kept;    /* of a connection: until libcurl closes it */
+	bool made;    /* poll is a handle of the loop */
+	bool in_use;  /* by a transfer */
+	LIST_ENTRY(http_sock) link;
 };
 
 static void pool_drive(struct http_pool *p, curl_socket_t fd, int mask)
@@ -44,13 +52,22 @@ static void pool_drive(struct http_pool *p, curl_socket_t fd, int mask)
 	http_client_settle(c);
 }
 
+static void sock_watch(struct http_sock *k, int events);
+
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
-	struct sock *k = handle->data;
+	struct http_sock *k = handle->data;
 	int mask = 0;
 
-	if (status < 0)
+	/* Of an idle connection: its other end has closed it. libcurl sees that before it uses it. */
+	if (!k->in_use) {
+		sock_watch(k, 0);
+		return;
+	}
+	if (status < 0) {
+		k->events = 0; /* libuv has stopped it */
 		mask = CURL_CSELECT_ERR;
+	}
 	if (events & UV_READABLE)
 		mask |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
@@ -58,57 +75,117 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 	pool_drive(k->pool, k->fd, mask);
 }
 
+static void sock_watch(struct http_sock *k, int events)
+{
+	if (events == k->events)
+		return;
+	k->events = events;
+	if (events)
+		uv_poll_start(&k->poll, events, on_poll);
+	else
+		uv_poll_stop(&k->poll);
+}
+
+/* An idle connection must not keep the loop alive. */
+static void sock_use(struct http_sock *k, bool in_use)
+{
+	k->in_use = in_use;
+	if (in_use)
+		uv_ref((uv_handle_t *)&k->poll);
+	else
+		uv_unref((uv_handle_t *)&k->poll);
+}
+
 static void on_sock_closed(uv_handle_t *handle)
 {
-	struct sock *k = handle->data;
+	struct http_sock *k = handle->data;
 
 	http_client_handle_gone(k->client);
 	free(k);
 }
 
-static struct sock *sock_new(struct http_pool *p, curl_socket_t fd)
+static struct http_sock *sock_new(struct http_pool *p, curl_socket_t fd, bool kept)
 {
-	struct sock *k = calloc(1, sizeof(*k));
+	struct http_sock *k = calloc(1, sizeof(*k));
 
 	if (!k)
 		abort();
 	k->pool = p;
 	k->client = p->client;
 	k->fd = fd;
-	if (uv_poll_init_socket(p->client->loop, &k->poll, fd)) {
-		free(k);
-		return NULL;
-	}
-	k->poll.data = k;
-	p->client->handles++;
-	curl_multi_assign(p->multi, fd, k);
+	k->kept = kept;
+	LIST_INSERT_HEAD(&p->socks, k, link);
 	return k;
+}
+
+static void sock_end(struct http_sock *k)
+{
+	LIST_REMOVE(k, link);
+	if (k->made)
+		uv_close((uv_handle_t *)&k->poll, on_sock_closed);
+	else
+		free(k);
+}
+
+static bool sock_make(struct http_sock *k)
+{
+	if (k->made)
+		return true;
+	if (uv_poll_init_socket(k->client->loop, &k->poll, k->fd))
+		return false;
+	k->poll.data = k;
+	k->made = true;
+	k->client->handles++;
+	return true;
+}
+
+static struct http_sock *sock_find(const struct http_pool *p, curl_socket_t fd)
+{
+	struct http_sock *k;
+
+	LIST_FOREACH(k, &p->socks, link)
+		if (k->fd == fd)
+			return k;
+	return NULL;
 }
 
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
 {
 	struct http_pool *p = arg;
-	struct sock *k = sockp;
+	struct http_sock *k = sockp ? sockp : sock_find(p, fd);
 	int events = 0;
 
 	if (what == CURL_POLL_REMOVE) {
-		if (k) {
-			uv_poll_stop(&k->poll);
-			uv_close((uv_handle_t *)&k->poll, on_sock_closed);
+		if (sockp)
 			curl_multi_assign(p->multi, fd, NULL);
-		}
+		if (k && k->kept && k->made)
+			sock_use(k, false);
+		else if (k && !k->kept)
+			sock_end(k);
 		return 0;
 	}
-	if (!k)
-		k = sock_new(p, fd);
-	if (!k)
+	if (!k) /* of a name lookup */
+		k = sock_new(p, fd, false);
+	if (!sock_make(k))
 		return -1;
+	if (!sockp)
+		curl_multi_assign(p->multi, fd, k);
 	if (what != CURL_POLL_OUT)
 		events |= UV_READABLE;
 	if (what != CURL_POLL_IN)
 		events |= UV_WRITABLE;
-	uv_poll_start(&k->poll, events, on_poll);
+	sock_use(k, true);
+	sock_watch(k, events);
 	return 0;
+}
+
+static int on_close_socket(void *arg, curl_socket_t fd)
+{
+	struct http_sock *k = sock_find(arg, fd);
+
+	if (k)
+		sock_end(k);
+	return close(fd);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -132,8 +209,10 @@ static int on_sockopt(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
 	unsigned ms = USER_TIMEOUT_MS;
 
-	if (purpose == CURLSOCKTYPE_IPCXN)
+	if (purpose == CURLSOCKTYPE_IPCXN) {
+		sock_new(arg, fd, true);
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+	}
 	return CURL_SOCKOPT_OK;
 }
 
@@ -235,6 +314,7 @@ void http_pool_destroy(struct http_pool *p)
 		slot_free(s);
 	}
 	c->in_curl--;
+	assert(LIST_EMPTY(&p->socks));
 	X509_STORE_free(p->store);
 	http_tls_unref(p->tls);
 	secret_unref(p->proxy);
@@ -260,7 +340,7 @@ static void slot_protocols(CURL *e)
 /* Everything that is the same for all calls of the pool. */
 static void slot_setup(struct http_slot *s)
 {
-	const struct http_pool *p = s->pool;
+	struct http_pool *p = s->pool;
 	bool verify = !p->tls->insecure || p->tls->thumb_len;
 	CURL *e = s->easy;
 
@@ -275,6 +355,9 @@ static void slot_setup(struct http_slot *s)
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, KEEP_IDLE_S);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, KEEP_INTERVAL_S);
 	curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_sockopt);
+	curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, p);
+	curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+	curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, p);
 	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)(p->client->limits.idle_close_ms / 1000 + 1));
 	slot_protocols(e);
 	curl_easy_setopt(e, CURLOPT_PROXY, p->proxy ? secret_data(p->proxy) : "");
