@@ -50,7 +50,7 @@ struct capi_op *capi_install(struct kube *k, const json_t *input, const struct c
 int capi_bundle_check(const char *dir, const char *provider, struct pcg_error *err);
 
 /* Whether the cluster can take the plan over (host/capi/check.h says what is checked): reads and dry
- * runs, nothing is written. input {"keys"} of the recovery document. Ends without an error whatever
+ * runs, nothing is written. input {"keys" of the recovery document, "made": by this process}. Ends without an error whatever
  * was found: result {"checks":[..], "plan": the plan in the shapes that the cluster serves, when those
  * are older}. */
 struct capi_op *capi_preflight(struct kube *k, const json_t *plan, const json_t *input,

@@ -47,6 +47,7 @@ enum check_id {
 struct check_facts {
 	const json_t *keys;     /* of the recovery document */
 	const char *serving_ca; /* PEM */
+	bool made;              /* keys were made by this process, so its pairs belong together */
 };
 
 const char *check_name(enum check_id id);

@@ -375,6 +375,7 @@ static void check_pair(struct plan *p, size_t i)
 	const char *crt_had = json_str(p->facts->keys, pairs[i].crt),
 		   *key_had = json_str(p->facts->keys, pairs[i].key);
 	char *crt = secret_text(secret, "tls.crt"), *key = secret_text(secret, "tls.key");
+	bool made = p->facts->made && crt_had && key_had;
 
 	if (!crt || !key)
 		check_fail(p->records, CHECK_KEY_PAIRS, false, remedy, "tls.crt and tls.key",
@@ -386,7 +387,7 @@ static void check_pair(struct plan *p, size_t i)
 	else if ((crt_had && strcmp(crt, crt_had) != 0) || (key_had && strcmp(key, key_had) != 0))
 		check_fail(p->records, CHECK_KEY_PAIRS, false, remedy, "the pair of the recovery document",
 			   "Secret/%s would hold another one", name);
-	else if (!belongs_together(i, crt, key))
+	else if (!made && !belongs_together(i, crt, key))
 		check_fail(p->records, CHECK_KEY_PAIRS, false, remedy, "a key that belongs to its certificate",
 			   "those of Secret/%s do not belong together", name);
 	wipe(crt);
@@ -410,6 +411,8 @@ static void check_serving_ca(struct plan *p)
 		check_later(p->records, CHECK_SERVING_CA);
 		return;
 	}
+	if (crt && strcmp(crt, p->facts->serving_ca) == 0)
+		return;
 	if (!crt || pki_cert_info(crt, &written, &err) ||
 	    pki_cert_info(p->facts->serving_ca, &serving, &err))
 		check_fail(p->records, CHECK_SERVING_CA, false, CLUSTER_REMEDY, "two certificates",

@@ -125,7 +125,7 @@ static void begin_dry_run(struct capi_op *op, void *arg, size_t i)
 		}
 	if (asprintf(&path, "%s?dryRun=All", collection) < 0)
 		abort();
-	op_call(op, "POST", path, NULL, object, 0, on_dry_run, object);
+	op_call(op, "POST", path, NULL, object, OP_UNREAD, on_dry_run, object);
 }
 
 static void end_dry_runs(struct capi_op *op, void *arg)
@@ -461,7 +461,8 @@ static void start_preflight(struct capi_op *op)
 {
 	struct preflight *f = op_state(op);
 	struct check_facts facts = {.keys = json_object_get(f->input, "keys"),
-				    .serving_ca = kube_ca_pem(op_kube(op))};
+				    .serving_ca = kube_ca_pem(op_kube(op)),
+				    .made = json_bool_or(f->input, "made", false)};
 
 	f->records = json_array();
 	f->served = json_object();

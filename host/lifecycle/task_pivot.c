@@ -246,7 +246,8 @@ static void on_export(void *arg, const struct provider_reply *r)
 		roll_back(c);
 		return;
 	}
-	in = json_pack("{s:O?}", "keys", json_object_get(c->recovery, "keys"));
+	in = json_pack("{s:O?,s:b}", "keys", json_object_get(c->recovery, "keys"), "made",
+		       c->keys_made);
 	cb = task_callbacks(c, on_preflight);
 	c->op = capi_preflight(c->kube, c->plan, in, &cb);
 }

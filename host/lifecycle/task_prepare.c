@@ -219,6 +219,7 @@ static void on_keys(uv_work_t *work, int status)
 		json_wipe(c->recovery);
 		c->recovery = json_object();
 		json_object_set_new(c->recovery, "keys", TAKE(id->keys));
+		c->keys_made = true;
 		json_object_set_new(c->recovery, "render", TAKE(id->render));
 		json_object_set_new(c->recovery, "namespace", json_string("default"));
 		c->recovery_dirty = true;

@@ -338,6 +338,20 @@ START_TEST(what_would_go_wrong_after_the_commit_is_refused_before)
 }
 END_TEST
 
+START_TEST(pairs_that_were_made_here_are_compared_all_the_same)
+{
+	AUTO_JSON json_t *records = json_array(), *changed = json_array();
+	struct check_facts facts = {
+		.keys = keys, .serving_ca = fake_api_ca(rig.api), .made = true};
+
+	check_plan(plan, &facts, records);
+	ck_assert_str_eq(json_str(world_check(records, "key-pairs"), "state"), "ok");
+	foreign_etcd();
+	check_plan(plan, &facts, changed);
+	ck_assert_str_eq(json_str(world_check(changed, "key-pairs"), "state"), "failed");
+}
+END_TEST
+
 /* ---- the cluster ---- */
 
 static json_t *stored(const char *path)
@@ -606,6 +620,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, a_cluster_that_can_take_over_passes_every_check);
 	tcase_add_test(t, checks_once_written_too);
+	tcase_add_test(t, pairs_that_were_made_here_are_compared_all_the_same);
 	tcase_add_loop_test(t, what_would_go_wrong_after_the_commit_is_refused_before, 0,
 			    ARRAY_LEN(refused));
 	tcase_add_loop_test(t, a_cluster_that_cannot_take_over_is_named_with_what_to_do, 0,
