@@ -141,7 +141,7 @@ static bool machine_sim(struct capictl *c, struct kres *r, json_t *infra, bool c
 		kcontrol_condition(edited, "Ready", "False", ready ? "NotFound" : "CreateFailed",
 				   ready ? "the machine is not there any more" : err.text);
 		kstore_update(c->k, r, edited);
-		kcontrol_wake(c->k, 1000);
+		kcontrol_again(c->k, 1000);
 		return false;
 	}
 	if (m->state == MACHINE_ON) {

@@ -56,6 +56,7 @@ struct cloud {
 	struct map clusters;       /* uid -> struct cluster */
 	struct map machines;       /* uid -> struct machine */
 	struct map apis;           /* id -> struct kapi */
+	size_t watches;            /* of all APIs */
 	char *changes[CLOUD_CHANGES]; /* uids, by seq */
 	uint64_t seq;              /* of the newest change */
 	uint64_t first_seq;        /* of this process: what a client knows from before is lost */

@@ -21,6 +21,7 @@ struct kres {
 	bool established;      /* of a CRD: served */
 	bool gone;
 	json_t *objects;       /* "namespace/name" or "name" -> object */
+	uint64_t changed_rv;   /* of its last change */
 };
 
 enum kevent_type { KEVENT_ADDED, KEVENT_MODIFIED, KEVENT_DELETED };
@@ -34,6 +35,13 @@ struct kevent {
 };
 
 struct kwatch;
+
+/* One of the controllers in a pass: runs when what it looks at has changed since it began last. */
+#define KSTAGES 7
+struct kstage {
+	bool idle;             /* ran, and waits for nothing */
+	uint64_t seen_rv;      /* when it ran last */
+};
 
 struct kapi {
 	struct cloud *cloud;
@@ -54,6 +62,8 @@ struct kapi {
 	int64_t control_due_ms;    /* monotonic */
 	int64_t gc_due_ms;         /* 0: nothing to collect */
 	json_t *due;               /* uid -> when its state was seen to become due */
+	struct kstage stages[KSTAGES];
+	bool waits;                /* the stage that runs shall run in the next pass too */
 	unsigned open_handles;
 };
 
@@ -126,6 +136,10 @@ bool kdiscovery_handle(struct kapi *k, struct http_exchange *x, const char *path
 /* kcontrol.c: something changed; the controllers look at it soon. */
 void kcontrol_wake(struct kapi *k, int64_t after_ms);
 void kcontrol_wake_gc(struct kapi *k);
+/* Something changed that is not an object of this API: every controller looks. */
+void kcontrol_poke(struct kapi *k);
+/* A controller's own: it looks again in that time, whatever changes. */
+void kcontrol_again(struct kapi *k, int64_t after_ms);
 void kcontrol_start(struct kapi *k);
 /* True when the wait of ms that begins with the first call for this key is over. */
 bool kcontrol_due(struct kapi *k, const char *key, int64_t ms);

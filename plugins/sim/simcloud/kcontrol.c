@@ -32,6 +32,19 @@ void kcontrol_wake(struct kapi *k, int64_t after_ms)
 	uv_timer_start(&k->control, kcontrol_pass, (uint64_t)after_ms, 0);
 }
 
+void kcontrol_poke(struct kapi *k)
+{
+	for (size_t i = 0; i < KSTAGES; i++)
+		k->stages[i].idle = false;
+	kcontrol_wake(k, 0);
+}
+
+void kcontrol_again(struct kapi *k, int64_t after_ms)
+{
+	k->waits = true;
+	kcontrol_wake(k, after_ms);
+}
+
 void kcontrol_wake_gc(struct kapi *k)
 {
 	if (!k->gc_due_ms)
@@ -50,7 +63,7 @@ bool kcontrol_due(struct kapi *k, const char *key, int64_t ms)
 	}
 	left = json_integer_value(since) + ms - now;
 	if (left > 0) {
-		kcontrol_wake(k, left);
+		kcontrol_again(k, left);
 		return false;
 	}
 	return true;
@@ -152,9 +165,12 @@ static void kcontrol_namespaces(struct kapi *k)
 	json_object_foreach(all, key, ns) {
 		json_t *edited;
 
-		if (!json_at(ns, "metadata.deletionTimestamp") || !json_array_size(json_at(ns, "spec.finalizers")) ||
-		    !kcontrol_empty_namespace(k, key))
+		if (!json_at(ns, "metadata.deletionTimestamp") || !json_array_size(json_at(ns, "spec.finalizers")))
 			continue;
+		if (!kcontrol_empty_namespace(k, key)) {
+			k->waits = true;
+			continue;
+		}
 		edited = kstore_edit(ns);
 		json_put(edited, "spec.finalizers", json_array());
 		kstore_update(k, namespaces, edited);
@@ -496,19 +512,73 @@ static void kcontrol_collect(struct kapi *k)
 	}
 }
 
+static void kcontrol_daemonsets(struct kapi *k)
+{
+	kcontrol_workloads(k, "daemonsets");
+}
+
+static void kcontrol_deployments(struct kapi *k)
+{
+	kcontrol_workloads(k, "deployments");
+}
+
+/* inputs: kinds that it looks at; with custom also every kind that a CRD defines. */
+static const struct {
+	void (*run)(struct kapi *k);
+	const char *inputs[4];
+	bool custom;
+} stages[KSTAGES] = {
+	{ kcontrol_crds, { "customresourcedefinitions" }, false },
+	{ kcontrol_nodes, { "nodes", "daemonsets" }, false },
+	{ kcontrol_daemonsets, { "daemonsets", "nodes" }, false },
+	{ kcontrol_deployments, { "deployments", "nodes" }, false },
+	{ kvolume_run, { "persistentvolumes", "persistentvolumeclaims" }, false },
+	{ kcontrol_namespaces, { "namespaces" }, false },
+	{ capictl_run, { "deployments", "nodes", "secrets", "customresourcedefinitions" }, true },
+};
+
+static bool stage_looks_at(size_t stage, const struct kres *r)
+{
+	if (!r->builtin)
+		return stages[stage].custom;
+	for (size_t i = 0; i < ARRAY_LEN(stages[stage].inputs) && stages[stage].inputs[i]; i++)
+		if (strcmp(stages[stage].inputs[i], r->plural) == 0)
+			return true;
+	return false;
+}
+
+static bool stage_idle(const struct kapi *k, size_t stage)
+{
+	const struct kstage *s = &k->stages[stage];
+
+	if (!s->idle)
+		return false;
+	for (size_t i = 0; i < k->n_res; i++)
+		if (k->res[i]->changed_rv > s->seen_rv && stage_looks_at(stage, k->res[i]))
+			return false;
+	return true;
+}
+
+static void stage_run(struct kapi *k, size_t stage)
+{
+	uint64_t before = k->rv;
+
+	if (stage_idle(k, stage))
+		return;
+	k->waits = false;
+	stages[stage].run(k);
+	k->stages[stage] = (struct kstage){ .idle = !k->waits, .seen_rv = before };
+}
+
 static void kcontrol_pass(uv_timer_t *t)
 {
 	struct kapi *k = t->data;
 
 	k->control_due_ms = 0;
-	kcontrol_crds(k);
-	kcontrol_nodes(k);
-	kcontrol_workloads(k, "daemonsets");
-	kcontrol_workloads(k, "deployments");
-	kvolume_run(k);
-	kcontrol_namespaces(k);
+	for (size_t i = 0; i + 1 < KSTAGES; i++)
+		stage_run(k, i);
 	kcontrol_collect(k);
-	capictl_run(k);
+	stage_run(k, KSTAGES - 1);
 }
 
 void kcontrol_start(struct kapi *k)

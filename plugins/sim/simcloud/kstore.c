@@ -91,6 +91,7 @@ json_t *kstore_put(struct kapi *k, struct kres *r, json_t *obj)
 
 	kstore_set_rv(k, obj);
 	json_object_set_new(r->objects, key, obj);
+	r->changed_rv = k->rv;
 	persist_object(k->cloud->persist, k->id, res, key, obj);
 	kstore_event(k, r, before ? KEVENT_MODIFIED : KEVENT_ADDED, obj, before);
 	if (kstore_is_crds(r))
@@ -107,6 +108,7 @@ void kstore_remove(struct kapi *k, struct kres *r, json_t *obj)
 
 	kstore_set_rv(k, last);
 	json_object_del(r->objects, key);
+	r->changed_rv = k->rv;
 	persist_object(k->cloud->persist, k->id, res, key, NULL);
 	kstore_event(k, r, KEVENT_DELETED, last, NULL);
 	if (kstore_is_crds(r))

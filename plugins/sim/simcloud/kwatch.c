@@ -40,6 +40,7 @@ static void kwatch_unlink(struct kwatch *w)
 	if (!*at)
 		return;
 	*at = w->next;
+	w->k->cloud->watches--;
 	uv_close((uv_handle_t *)&w->timer, kwatch_timer_closed);
 }
 
@@ -170,7 +171,8 @@ static void kwatch_deliver_api(void *arg, const char *id, void *value)
 
 void kwatch_deliver_all(struct cloud *c)
 {
-	map_each(&c->apis, kwatch_deliver_api, NULL);
+	if (c->watches)
+		map_each(&c->apis, kwatch_deliver_api, NULL);
 }
 
 static char *kwatch_dup(const char *s)
@@ -201,6 +203,7 @@ void kwatch_start(struct kreq *q)
 	uv_timer_start(&w->timer, kwatch_timer, (seconds ? seconds : 1) * 1000, 0);
 	w->next = q->k->watches;
 	q->k->watches = w;
+	q->k->cloud->watches++;
 	http_exchange_on_gone(q->x, kwatch_gone, w);
 	http_exchange_stream_begin(q->x, 200, "application/json");
 	if (from_now) {

@@ -247,7 +247,7 @@ void node_machine_on(struct machine *m)
 	if (strcmp(m->role, "control-plane") == 0)
 		node_boot(k);
 	if (k->control_armed)
-		kcontrol_wake(k, 0);
+		kcontrol_poke(k);
 }
 
 void node_machine_off(struct machine *m)
@@ -264,11 +264,10 @@ void node_machine_gone(struct machine *m)
 
 	if (!k)
 		return;
-	if (strcmp(m->role, "control-plane") != 0) {
-		if (k->control_armed)
-			kcontrol_wake(k, 0);
+	if (k->control_armed)
+		kcontrol_poke(k);
+	if (strcmp(m->role, "control-plane") != 0)
 		return;
-	}
 	if (node_has_other_member(m->cloud, m))
 		return;
 	if (own || !map_get(&m->cloud->machines, k->machine_uid ?: ""))

@@ -164,6 +164,11 @@ void persist_flush(struct persist *p)
 	json_object_clear(p->objects);
 }
 
+bool persist_urgent(const struct persist *p)
+{
+	return json_object_size(p->docs) > 0;
+}
+
 void persist_drop_api(struct persist *p, const char *api)
 {
 	struct pcg_error err = { 0 };

@@ -119,7 +119,8 @@ void reply_settle(struct cloud *c)
 {
 	struct reply *list = NULL;
 
-	persist_flush(c->persist);
+	if (c->replies || c->watches || persist_urgent(c->persist))
+		persist_flush(c->persist);
 	kwatch_deliver_all(c);
 	while (c->replies) {
 		struct reply *r = c->replies;
