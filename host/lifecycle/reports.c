@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The queue to the plane: in memory in order, and the same in the store. A recovery document that
- * the plane has acknowledged lets its cluster go on. */
+ * the plane has acknowledged lets its cluster go on. Of a cluster's status and recovery document only that there
+ * is a new one is queued: what it is, is looked at when it is sent. */
 #include "config.h"
 
 #include "host/lifecycle/cluster.h"
@@ -39,22 +40,13 @@ void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, co
 						    "kind", kind, "key", key, "doc", doc));
 }
 
-static json_t *view_as_report(struct cluster *c)
-{
-	json_t *view = cluster_view(c);
-
-	if (!json_object_get(view, "health"))
-		json_object_set_new(view, "health", json_null());
-	return view;
-}
-
 void report_cluster_status(struct cluster *c, struct store_batch *b)
 {
 	AUTO_FREE char *key = NULL;
 
 	if (asprintf(&key, "status/%s", c->uid) < 0)
 		abort();
-	report_add(c->l, b, "cluster.status", key, view_as_report(c));
+	report_add(c->l, b, "cluster.status", key, json_pack("{s:s}", "uid", c->uid));
 }
 
 static json_t *machines_document(const struct cluster *c)
@@ -86,9 +78,7 @@ void report_cluster_recovery(struct cluster *c, struct store_batch *b)
 	cluster_save_into(c, b);
 	if (asprintf(&key, "recovery/%s", c->uid) < 0)
 		abort();
-	report_add(c->l, b, "cluster.recovery", key,
-		   json_pack("{s:s,s:I,s:o}", "uid", c->uid, "generation",
-			     (json_int_t)c->lc.generation, "recovery", json_deep_copy(c->recovery)));
+	report_add(c->l, b, "cluster.recovery", key, json_pack("{s:s}", "uid", c->uid));
 }
 
 void report_cluster_kubeconfig(struct cluster *c, struct store_batch *b)
@@ -119,15 +109,76 @@ void lifecycle_load_report_seq(struct lifecycle *l, int64_t seq)
 		l->report_seq = seq;
 }
 
+static json_t *status_now(struct lifecycle *l, const char *uid)
+{
+	json_t *view = lifecycle_show(l, uid);
+
+	if (view && !json_object_get(view, "health"))
+		json_object_set_new(view, "health", json_null());
+	return view;
+}
+
+static json_t *recovery_now(struct lifecycle *l, const char *uid)
+{
+	const struct cluster *c = cluster_find(l, uid);
+
+	if (!c || !json_object_get(c->recovery, "keys"))
+		return NULL;
+	return json_pack("{s:s,s:I,s:O}", "uid", c->uid, "generation", (json_int_t)c->lc.generation,
+			 "recovery", c->recovery);
+}
+
+/* Of these kinds a queued document that holds nothing but a uid stands for what there is to tell now. */
+static const struct {
+	const char *kind;
+	json_t *(*now)(struct lifecycle *l, const char *uid);
+} made_when_sent[] = {
+	{ "cluster.status", status_now },
+	{ "cluster.recovery", recovery_now },
+};
+
+/* As it is sent; NULL: of a cluster that is deleted or not known any more. */
+static json_t *report_now(struct lifecycle *l, json_t *report)
+{
+	json_t *doc = json_object_get(report, "doc"), *now;
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(made_when_sent) &&
+	       strcmp(json_str_or(report, "kind", ""), made_when_sent[i].kind))
+		i++;
+	if (i == ARRAY_LEN(made_when_sent) || json_object_size(doc) != 1)
+		return json_incref(report);
+	doc = made_when_sent[i].now(l, json_str_or(doc, "uid", ""));
+	if (!doc)
+		return NULL;
+	now = json_copy(report);
+	json_object_set_new(now, "doc", doc);
+	return now;
+}
+
+static void withdraw(struct lifecycle *l, size_t i)
+{
+	struct store_batch *b = store_batch_new(l->spec.store);
+
+	store_remove_report(b, json_int_or(json_array_get(l->reports, i), "seq", 0));
+	store_batch_commit(b, NULL, NULL);
+	json_array_remove(l->reports, i);
+}
+
 json_t *lifecycle_reports(struct lifecycle *l, size_t max)
 {
-	json_t *list = json_array(), *r;
-	size_t i;
+	json_t *list = json_array();
+	size_t i = 0;
 
-	json_array_foreach(l->reports, i, r) {
-		if (i >= max)
-			break;
-		json_array_append(list, r);
+	while (i < json_array_size(l->reports) && i < max) {
+		json_t *now = report_now(l, json_array_get(l->reports, i));
+
+		if (now) {
+			json_array_append_new(list, now);
+			i++;
+		} else {
+			withdraw(l, i);
+		}
 	}
 	return list;
 }
