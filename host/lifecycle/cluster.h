@@ -56,7 +56,6 @@ struct cluster {
 	char *warning; /* of its API, the last one */
 	json_t *checks; /* records of the last preflight */
 	bool keys_made; /* by this process */
-	int64_t bare_mono_ms; /* when it was seen to have no load balancers and volumes; 0: was not */
 	struct secret *kubeconfig; /* while the cluster is made: the plane and the cluster get the same */
 	struct removal *removals; /* machines on their way out */
 	unsigned empty;           /* inventories in a row that found nothing */

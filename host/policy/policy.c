@@ -413,6 +413,15 @@ static int folder_of(const struct policy *p, const char *uid, const char *name, 
 	return 0;
 }
 
+bool policy_asks(const struct policy *p, const char *tenant, const char *tenant_name, const char *hook)
+{
+	const char *folder = NULL;
+	struct pcg_error err;
+
+	return folder_of(p, tenant ? tenant : "", tenant_name, &folder, &err) != 0 ||
+	       has_hook(p, folder, hook);
+}
+
 void policy_eval(struct policy *p, const char *tenant, const char *tenant_name, const char *hook,
 		 const json_t *input, policy_cb cb, void *arg)
 {

@@ -47,6 +47,8 @@ void policy_reload(struct policy *p, policy_reloaded cb, void *arg);
 /* tenant: its uid; both may be NULL. The folder is named by either. input is copied. */
 void policy_eval(struct policy *p, const char *tenant, const char *tenant_name, const char *hook,
 		 const json_t *input, policy_cb cb, void *arg);
+/* False: no script of this tenant has the hook, and policy_eval answers NULL. */
+bool policy_asks(const struct policy *p, const char *tenant, const char *tenant_name, const char *hook);
 /* Puts what admission changed into a cluster spec, {"path": value}: whole or with an error that names the path; then
  * spec may be half changed, so give a copy. */
 int policy_changes_apply(json_t *spec, const json_t *changes, struct pcg_error *err);
