@@ -147,10 +147,12 @@ class RealRig(Rig):
         return Disk(self.node_of(name))
 
     def cut_off(self, address, cut=True):
-        """From here packets for an address go to a card that is none; machines reach it as before."""
-        words = ["replace", address, "lladdr", "02:00:00:00:00:01", "dev", "br0", "nud", "permanent"] if cut else \
-            ["del", address, "dev", "br0"]
-        subprocess.run(["ip", "neigh", *words], check=True)
+        """From here packets for an address go nowhere, without a word; machines reach it as before."""
+        steps = ("link add cut type veth peer name cut-end", "link set cut up", "link set cut-end up",
+                 f"route add {address}/32 dev cut src {world_rig.GATEWAY}",
+                 f"neigh replace {address} lladdr 02:00:00:00:00:01 dev cut nud permanent") if cut else ("link del cut",)
+        for step in steps:
+            subprocess.run(["ip", *step.split()], check=True)
 
     def admin_config(self):
         """The administrator's, from the first machine's disk: read by nobody of ours."""
