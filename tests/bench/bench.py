@@ -4,7 +4,7 @@
 
 bench.py --build DIR --source DIR --out FILE [--work DIR] [--only PART,...] [--clusters N]
 
-Parts: idle, instruction, sim, vsphere. A part that fails, or whose programs are not there, does not keep the
+Parts: idle, instruction, sim, vsphere, pivot, pivots. A part that fails, or whose programs are not there, does not keep the
 others from being measured: at the end each figure that is not in the file is named with the reason, and the exit
 status is 1. Times are of this machine: nothing is judged here.
 """
@@ -19,6 +19,8 @@ import sys
 import gateway
 import part_idle
 import part_instruction
+import part_pivot
+import part_pivots
 import part_sim
 import part_vsphere
 import table
@@ -30,9 +32,12 @@ KEYS = {
                     "instruction_to_call_cold_ms"),
     "sim": ("sim200_chain_ratio", "sim200_chain_ms", "sim200_host_rss_mib", "sim200_cpu_ms_per_cluster"),
     "vsphere": ("vsphere_calls_per_machine_1", "vsphere_calls_per_machine_20", "vsphere_one_machine_ms"),
+    "pivot": ("pivotback350_vs_clusterctl_ratio", "pivotback350_calls", "clusterctl350_calls", "pivot_ms",
+              "pivot_calls"),
+    "pivots": ("pivot50_host_rss_mib",),
 }
 PARTS = (("idle", part_idle), ("instruction", part_instruction), ("sim", part_sim),
-         ("vsphere", part_vsphere))
+         ("vsphere", part_vsphere), ("pivot", part_pivot), ("pivots", part_pivots))
 
 
 def main():

@@ -9,6 +9,7 @@ GOALS = {
     "vsphere_calls_per_machine_1": 15,
     "vsphere_one_machine_ms": 500,
     "instruction_to_call_ms_median": 5,
+    "pivotback350_vs_clusterctl_ratio": 10,
 }
 
 

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_CAPI_VSPHERE_PLAN_H
+#define TESTS_CAPI_VSPHERE_PLAN_H
+
+/* A plan that a real API server with the real definitions accepts: cluster c1, its first machine in
+ * the shapes that the vSphere plugin exports. */
+
+#include "core/json.h"
+
+#define VSPHERE_PLAN_ID "vsphere://42305f0b-dad7-1d3d-5727-0eafffffbbbf" /* of the first machine */
+
+/* Recovery keys around the CA of the server. */
+json_t *vsphere_plan_keys(const char *ca, const char *ca_key);
+json_t *vsphere_plan(const char *ca, json_t *keys, int epoch, int control_planes, int workers);
+
+#endif
