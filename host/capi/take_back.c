@@ -454,11 +454,11 @@ static bool all_observed(const struct graph *g)
 	return cluster;
 }
 
-static void on_observed_graph(struct capi_op *op, struct graph *g)
+static void after_look(struct capi_op *op, bool observed)
 {
 	struct take_back *t = op_state(op);
 
-	if (all_observed(g)) {
+	if (observed) {
 		t->observed = true;
 		op_progress(op, "observed", "pause");
 		stop_controllers(op);
@@ -470,13 +470,32 @@ static void on_observed_graph(struct capi_op *op, struct graph *g)
 	}
 }
 
+static void on_observed_graph(struct capi_op *op, struct graph *g)
+{
+	after_look(op, all_observed(g));
+}
+
+/* Whoever is not seen in the Cluster is not looked for in all the rest. */
+static void on_observed_cluster(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct take_back *t = op_state(op);
+
+	(void)arg;
+	if (r->status != 200)
+		fail(op, r, "reading whether the Cluster's pause is observed");
+	else if (reports_paused(r->body) != 1)
+		after_look(op, false);
+	else
+		graph_read(op, &t->graph, json_str(t->input, "namespace"),
+			   json_str(t->input, "name"), on_observed_graph);
+}
+
 static void observe(struct capi_op *op, void *arg)
 {
 	struct take_back *t = op_state(op);
 
 	(void)arg;
-	graph_read(op, &t->graph, json_str(t->input, "namespace"), json_str(t->input, "name"),
-		   on_observed_graph);
+	authority_get(op, t->input, t->graph.old, on_observed_cluster);
 }
 
 static void on_taken(struct capi_op *op, const json_t *cluster)

@@ -14,7 +14,6 @@
 #include "core/buf.h"
 #include "core/log.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,7 @@ static uv_loop_t loop;
 static struct kube *k;
 static char *ca, *ca_key;
 static json_t *times, *result;
+static uint64_t step_began;
 static bool turn_done;
 
 static void give_up(const char *what, const char *why)
@@ -57,6 +57,25 @@ static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_
 	return bootstrap_mint_admin(keys, "pcg-gateway", 3600000, cert_pem, key_pem, err);
 }
 
+static void note(const char *step, uint64_t since)
+{
+	json_object_set_new(times, step, json_real((double)(uv_hrtime() - since) / 1e6));
+}
+
+/* The stages of a take-back, each since the one before. */
+static void on_progress(void *arg, const char *step, const char *object)
+{
+	static const char *const stages[] = {"paused", "observed", "stopped", "read"};
+
+	(void)arg;
+	(void)object;
+	for (size_t i = 0; i < ARRAY_LEN(stages); i++)
+		if (strcmp(step, stages[i]) == 0) {
+			note(step, step_began);
+			step_began = uv_hrtime();
+		}
+}
+
 static void on_done(void *arg, json_t *got, const struct pcg_error *err)
 {
 	if (err)
@@ -70,13 +89,9 @@ static const struct capi_callbacks *callbacks(const char *step)
 {
 	static struct capi_callbacks cb;
 
-	cb = (struct capi_callbacks){.done = on_done, .arg = (void *)step};
+	cb = (struct capi_callbacks){
+		.progress = on_progress, .done = on_done, .arg = (void *)step};
 	return &cb;
-}
-
-static void note(const char *step, uint64_t since)
-{
-	json_object_set_new(times, step, json_real((double)(uv_hrtime() - since) / 1e6));
 }
 
 static void run(const char *step, uint64_t since)
@@ -170,7 +185,7 @@ static json_t *take_back(const char *ns, const char *name)
 	capi_commit_check(k, in, callbacks("authority"));
 	run("authority", begin);
 	json_object_set_new(in, "epoch", json_integer(json_int_or(result, "epoch", 0) + 1));
-	begin = uv_hrtime();
+	begin = step_began = uv_hrtime();
 	capi_take_back(k, in, callbacks("take back"));
 	run("take back", begin);
 	begin = uv_hrtime();
