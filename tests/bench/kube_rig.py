@@ -10,10 +10,12 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import gateway
 
 K8S = "1.36.3"
+IDLE_S = 20
 DEFINITIONS = ("core", "bootstrap", "control-plane", "vsphere")
 AUDIT = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"],
          "omitManagedFields": True, "rules": [
@@ -107,10 +109,11 @@ class Server:
         return http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=timeout)
 
     def call(self, method, path, body=None, kind="application/json"):
-        """A connection kept for each thread."""
+        """A connection kept for each thread; a server closes one that was idle for long."""
         conn = getattr(self.local, "conn", None)
-        if not conn:
+        if not conn or time.monotonic() - self.local.used > IDLE_S:
             conn = self.local.conn = self.connect(60)
+        self.local.used = time.monotonic()
         conn.request(method, path, None if body is None else json.dumps(body), {"Content-Type": kind})
         reply = conn.getresponse()
         text = reply.read()
