@@ -137,19 +137,24 @@ struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *
 	struct capi_op *op = op_new(k, &type, cb);
 	const json_t *objects = json_object_get(plan, "objects");
 	struct rollback *b = op_state(op);
+	size_t n = json_array_size(objects);
 
 	b->input = json_deep_copy(input);
-	b->n = json_array_size(objects);
-	b->targets = calloc(b->n ? b->n : 1, sizeof(*b->targets));
+	b->targets = calloc(n ? n : 1, sizeof(*b->targets));
 	assert(b->targets);
-	for (size_t i = 0; i < b->n; i++) {
-		const json_t *entry = json_array_get(objects, b->n - 1 - i);
+	while (n-- > 0) {
+		const json_t *entry = json_array_get(objects, n);
 		const json_t *object = json_object_get(entry, "object");
+		struct target *t = &b->targets[b->n];
 
-		b->targets[i].op = op;
-		b->targets[i].path = path_of(object);
-		b->targets[i].label = path_label(object);
-		b->targets[i].group = json_int_or(entry, "group", 0);
+		/* What else is in it may be somebody else's. */
+		if (strcmp(json_str_or(object, "kind", ""), "Namespace") == 0)
+			continue;
+		t->op = op;
+		t->path = path_of(object);
+		t->label = path_label(object);
+		t->group = json_int_or(entry, "group", 0);
+		b->n++;
 	}
 	return op;
 }

@@ -166,6 +166,21 @@ START_TEST(roll_back_of_nothing_is_done)
 }
 END_TEST
 
+START_TEST(roll_back_leaves_the_namespace_to_whoever_else_is_in_it)
+{
+	const char *path = "/api/v1/namespaces/team";
+	json_t *team = json_pack("{s:s,s:s,s:{s:s}}", "apiVersion", "v1", "kind", "Namespace",
+				 "metadata", "name", "team");
+
+	json_array_insert_new(json_object_get(plan, "objects"), 0,
+			      json_pack("{s:i,s:O}", "group", 0, "object", team));
+	fake_api_put(rig.api, path, team);
+	ck_assert_msg(roll_back(3), "%s", rig.err.text);
+	ck_assert_ptr_nonnull(fake_api_get(rig.api, path));
+	ck_assert_ptr_null(fake_api_get(rig.api, CLUSTER));
+}
+END_TEST
+
 START_TEST(commit_survives_a_status_that_changes_at_the_same_time)
 {
 	/* The PATCH is refused once as if a controller had written in between. */
@@ -259,6 +274,7 @@ int main(void)
 	tcase_add_test(t, commit_that_arrives_after_a_roll_back_is_refused);
 	tcase_add_test(t, roll_back_after_a_commit_is_refused);
 	tcase_add_test(t, roll_back_of_nothing_is_done);
+	tcase_add_test(t, roll_back_leaves_the_namespace_to_whoever_else_is_in_it);
 	tcase_add_test(t, commit_that_was_overtaken_after_its_read_changes_nothing);
 	tcase_add_test(t, roll_back_that_was_overtaken_after_its_read_removes_nothing);
 	tcase_add_test(t, commit_survives_a_status_that_changes_at_the_same_time);
