@@ -32,7 +32,10 @@ static void fail(struct capi_op *op, const struct removal *r, const struct kube_
 }
 
 static void look(struct capi_op *op, void *arg);
+static void send_delete(struct capi_op *op, void *arg);
+static void send_strip(struct capi_op *op, void *arg);
 
+/* A conflict, or somebody who writes at the same time, can have kept either request from acting. */
 static void on_look(struct capi_op *op, void *arg, const struct kube_reply *reply)
 {
 	struct removal *r = arg;
@@ -45,9 +48,14 @@ static void on_look(struct capi_op *op, void *arg, const struct kube_reply *repl
 	} else if (clock_mono_ms() >= r->deadline_ms) {
 		pcg_fail(&err, PCG_CLASS_RETRY,
 			 "it is tried again; see what holds the object with kubectl get -o yaml",
-			 "removing %s: still there %d s after its finalizers were taken off",
+			 "removing %s: still there %d s after it was deleted and its finalizers "
+			 "taken off",
 			 r->path, GONE_WITHIN_MS / 1000);
 		op_fail(op, &err);
+	} else if (!json_str(reply->body, "metadata.deletionTimestamp")) {
+		op_after(op, LOOK_AGAIN_MS, send_delete, r);
+	} else if (json_array_size(json_at(reply->body, "metadata.finalizers"))) {
+		op_after(op, LOOK_AGAIN_MS, send_strip, r);
 	} else {
 		op_after(op, LOOK_AGAIN_MS, look, r);
 	}
@@ -72,11 +80,18 @@ static void on_stripped(struct capi_op *op, void *arg, const struct kube_reply *
 		fail(op, r, reply);
 }
 
-static void on_deleted(struct capi_op *op, void *arg, const struct kube_reply *reply)
+static void send_strip(struct capi_op *op, void *arg)
 {
 	struct removal *r = arg;
 	AUTO_JSON json_t *strip =
 		json_pack("{s:{s:n,s:s*}}", "metadata", "finalizers", "uid", r->uid);
+
+	op_call(op, "PATCH", r->path, OP_MERGE_PATCH, strip, 0, on_stripped, r);
+}
+
+static void on_deleted(struct capi_op *op, void *arg, const struct kube_reply *reply)
+{
+	struct removal *r = arg;
 
 	if (reply->status == 404)
 		end(op, r);
@@ -85,25 +100,32 @@ static void on_deleted(struct capi_op *op, void *arg, const struct kube_reply *r
 	else if (reply->status < 200 || reply->status >= 300)
 		fail(op, r, reply);
 	else
-		op_call(op, "PATCH", r->path, OP_MERGE_PATCH, strip, 0, on_stripped, r);
+		send_strip(op, r);
+}
+
+static void send_delete(struct capi_op *op, void *arg)
+{
+	struct removal *r = arg;
+	AUTO_JSON json_t *options = json_pack("{s:s,s:s,s:i,s:s}", "kind", "DeleteOptions",
+					      "apiVersion", "v1", "gracePeriodSeconds", 0,
+					      "propagationPolicy", "Background");
+
+	if (r->uid)
+		json_object_set_new(options, "preconditions", json_pack("{s:s}", "uid", r->uid));
+	op_call(op, "DELETE", r->path, NULL, options, 0, on_deleted, r);
 }
 
 void remove_object(struct capi_op *op, struct removal *r, const char *path, const char *uid,
 		   void (*gone)(struct capi_op *op, void *arg), void *arg)
 {
-	AUTO_JSON json_t *options = json_pack("{s:s,s:s,s:i}", "kind", "DeleteOptions",
-					      "apiVersion", "v1", "gracePeriodSeconds", 0);
-
 	r->path = path;
 	r->uid = NULL;
 	if (uid) {
 		snprintf(r->uid_copy, sizeof(r->uid_copy), "%s", uid);
 		r->uid = r->uid_copy;
-		json_object_set_new(options, "preconditions", json_pack("{s:s}", "uid", uid));
 	}
-	json_object_set_new(options, "propagationPolicy", json_string("Background"));
 	r->gone = gone;
 	r->arg = arg;
 	r->deadline_ms = clock_mono_ms() + GONE_WITHIN_MS;
-	op_call(op, "DELETE", path, NULL, options, 0, on_deleted, r);
+	send_delete(op, r);
 }
