@@ -92,7 +92,10 @@ s.close()
 
 for i in range(200):  # asks and leaves before the answer
     s = dial()
-    s.sendall(frame({'op': ['audit', 'cluster.history', 'status'][i % 3], 'cluster': 'one'}))
+    try:
+        s.sendall(frame({'op': ['audit', 'cluster.history', 'status'][i % 3], 'cluster': 'one'}))
+    except BrokenPipeError:
+        pass  # refused: too many are there, since the gateway has not yet seen others leave
     s.close()
 alive('clients that leave')
 
