@@ -403,6 +403,8 @@ static void call_error(struct http_call *call, CURLcode code, struct pcg_error *
 		pcg_fail(err, PCG_CLASS_PERMANENT,
 			 call->pool->tls->thumb_len ?
 				 "compare the thumbprint with the server's own, then correct the setting" :
+			 s->verify_time ?
+				 "set this machine's clock right; if it is right, renew the server's certificate" :
 				 "trust the issuer by giving its CA certificate, or correct the host name",
 			 "%s %s: %s", call->method, call->shown, s->verify_text);
 	else if (call->too_large)

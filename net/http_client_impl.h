@@ -48,7 +48,7 @@ struct http_slot {
 	CURL *easy;
 	struct http_call *call;
 	char *host; /* the name to verify; of the last call */
-	bool verify_failed;
+	bool verify_failed, verify_time; /* not accepted; because of the time */
 	char verify_text[512];
 	char errbuf[CURL_ERROR_SIZE];
 	LIST_ENTRY(http_slot) link;

@@ -389,7 +389,7 @@ struct http_slot *http_pool_slot(struct http_pool *p)
 		slot_setup(s);
 	}
 	s->errbuf[0] = '\0';
-	s->verify_failed = false;
+	s->verify_failed = s->verify_time = false;
 	s->verify_text[0] = '\0';
 	p->active++;
 	return s;

@@ -205,11 +205,26 @@ static int thumb_verify(struct http_slot *s, X509 *leaf)
 	return X509_V_ERR_APPLICATION_VERIFICATION;
 }
 
+/* A certificate that is at fault by its time, or this machine's clock. */
+static void add_time(struct http_slot *s, const X509 *cert)
+{
+	char from[CLOCK_RFC3339_SIZE], until[CLOCK_RFC3339_SIZE], now[CLOCK_RFC3339_SIZE];
+	size_t used = strlen(s->verify_text);
+
+	s->verify_time = true;
+	snprintf(s->verify_text + used, sizeof(s->verify_text) - used,
+		 " (valid from %s to %s, this machine's clock says %s)",
+		 clock_rfc3339(pki_time_ms(X509_get0_notBefore(cert)), from),
+		 clock_rfc3339(pki_time_ms(X509_get0_notAfter(cert)), until),
+		 clock_rfc3339(clock_wall_ms(), now));
+}
+
 static int chain_verify(struct http_slot *s, X509_STORE_CTX *seen, SSL *ssl)
 {
 	X509 *leaf = X509_STORE_CTX_get0_cert(seen);
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
 	X509_VERIFY_PARAM *param;
+	X509 *at_fault = NULL;
 	char issuer[256];
 	int result = X509_V_ERR_UNSPECIFIED;
 
@@ -225,14 +240,18 @@ static int chain_verify(struct http_slot *s, X509_STORE_CTX *seen, SSL *ssl)
 				      !X509_VERIFY_PARAM_set1_host(param, s->host, 0))
 		goto out;
 	result = X509_verify_cert(ctx) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(ctx);
+	at_fault = X509_STORE_CTX_get_current_cert(ctx);
 out:
-	X509_STORE_CTX_free(ctx);
 	if (result != X509_V_OK) {
 		name_text(X509_get_issuer_name(leaf), issuer, sizeof(issuer));
 		snprintf(s->verify_text, sizeof(s->verify_text),
 			 "the server's certificate, issued by \"%s\", was not accepted for %s: %s", issuer,
 			 s->host, X509_verify_cert_error_string(result));
+		if (at_fault && (result == X509_V_ERR_CERT_NOT_YET_VALID ||
+				 result == X509_V_ERR_CERT_HAS_EXPIRED))
+			add_time(s, at_fault);
 	}
+	X509_STORE_CTX_free(ctx);
 	return result;
 }
 
@@ -293,7 +312,7 @@ CURLcode http_tls_setup(CURL *easy, void *ssl_ctx, void *arg)
 
 	if (slot_index < 0)
 		slot_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	s->verify_failed = false;
+	s->verify_failed = s->verify_time = false;
 	SSL_CTX_set_ex_data(ctx, slot_index, s);
 	SSL_CTX_set_cert_verify_callback(ctx, verify_cb, s->pool);
 	SSL_CTX_set_verify(ctx, t->insecure && !t->thumb_len ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);

@@ -263,6 +263,8 @@ START_TEST(expired_certificate_is_refused_by_the_one_clock)
 	clock_turn_ms(-2 * RIG_DAY_MS);
 	ck_assert_int_eq(a.status, 0);
 	ck_assert_ptr_nonnull(strstr(a.err.text, "expired"));
+	ck_assert_ptr_nonnull(strstr(a.err.text, "this machine's clock says"));
+	ck_assert_ptr_nonnull(strstr(a.err.remedy, "clock"));
 	free(a.body);
 	http_tls_unref(t);
 }
