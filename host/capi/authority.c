@@ -113,6 +113,14 @@ static void on_patched(struct capi_op *op, void *arg, const struct kube_reply *r
 		change->changed(op, r->body);
 		return;
 	}
+	if (r->status >= 400 && a->stands && change->unpaused_ok) {
+		AUTO_JSON json_t *cluster = json_pack(
+			"{s:s}", "apiVersion", a->old ? CAPI_CLUSTER_API_OLD : CAPI_CLUSTER_API);
+
+		op_progress(op, "found unpaused by somebody", json_str(a->input, "name"));
+		change->changed(op, cluster);
+		return;
+	}
 	if (r->status == 0 || r->status >= 500) {
 		pcg_fail(&err, PCG_CLASS_RETRY, "it is only read again until the answer is known",
 			 "%s of cluster %s is in doubt: %s", change->what,
@@ -161,6 +169,8 @@ static void on_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 		return;
 	}
 	authority_read(r->body, &now);
+	a->stands = strcmp(now.holder, change->holder) == 0 &&
+		    now.epoch == json_int_or(a->input, "epoch", 0);
 	switch (change->decide(op, r->body, &now, &err)) {
 	case AUTHORITY_CHANGE:
 		send_patch(op, a, r->body);
@@ -187,6 +197,6 @@ void authority_change(struct capi_op *op, struct authority_attempt *a,
 	a->change = change;
 	a->input = input;
 	a->conflicts = 0;
-	a->old = false;
+	a->old = a->stands = false;
 	read_cluster(op, a);
 }

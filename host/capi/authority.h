@@ -34,6 +34,7 @@ struct authority_change {
 	void (*changed)(struct capi_op *op, const json_t *cluster);
 	bool missing_ok;
 	bool patient; /* an answer that says nothing of the Cluster is class RETRY, but AUTH */
+	bool unpaused_ok; /* authority stands, only the pause is refused: goes on, told so */
 };
 
 struct authority_attempt {
@@ -41,6 +42,7 @@ struct authority_attempt {
 	const json_t *input;
 	int conflicts;
 	bool old; /* by v1beta1, where nothing newer is served */
+	bool stands; /* holder and epoch are those wanted */
 };
 
 /* input {"namespace","name","epoch","gatewayUid"}; a, change and input live as long as the op.

@@ -508,7 +508,8 @@ static void on_taken(struct capi_op *op, const json_t *cluster)
 	}
 	t->graph.old =
 		strcmp(json_str_or(cluster, "apiVersion", ""), CAPI_CLUSTER_API_OLD) == 0;
-	op_progress(op, "paused", json_str(t->input, "name"));
+	if (json_bool_or(cluster, "spec.paused", false))
+		op_progress(op, "paused", json_str(t->input, "name"));
 	t->deadline_ms = clock_mono_ms() + json_int_or(t->input, "observeTimeoutMs", OBSERVE_MS);
 	op_list(op, DEPLOYMENTS, NULL, on_deployments, NULL);
 }
@@ -521,6 +522,8 @@ static const struct authority_change take_back_change = {
 	.after_point = "capi.after_take_back_patch",
 	.decide = decide_take_back,
 	.changed = on_taken,
+	/* The webhooks that refuse it belong to controllers that are stopped already. */
+	.unpaused_ok = true,
 };
 
 static const struct authority_change take_back_after = {
@@ -533,6 +536,7 @@ static const struct authority_change take_back_after = {
 	.changed = on_taken,
 	.missing_ok = true,
 	.patient = true,
+	.unpaused_ok = true,
 };
 
 static void start_take_back(struct capi_op *op)

@@ -303,6 +303,22 @@ START_TEST(unanswered_patch_is_in_doubt_and_repeats_to_the_same_end)
 }
 END_TEST
 
+START_TEST(unpaused_by_somebody_when_its_webhooks_are_stopped_it_is_taken_back_again)
+{
+	json_t *cluster;
+
+	ck_assert_msg(take_back(3, 500), "%s", rig.err.text);
+	cluster = json_deep_copy(fake_api_get(rig.api, CAPI "clusters/c1"));
+	json_object_del(json_object_get(cluster, "spec"), "paused");
+	fake_api_put(rig.api, CAPI "clusters/c1", cluster);
+	fake_api_fail_cluster_patch(rig.api, 1, FAKE_ERROR);
+	ck_assert_msg(take_back(3, 500), "%s", rig.err.text);
+	ck_assert(rig_progressed("found unpaused by somebody c1"));
+	fake_api_fail_cluster_patch(rig.api, 1, FAKE_ERROR);
+	ck_assert(!take_back(4, 500));
+}
+END_TEST
+
 START_TEST(older_epoch_takes_nothing)
 {
 	AUTO_JSON json_t *before = json_deep_copy(fake_api_get(rig.api, CAPI "clusters/c1"));
@@ -432,6 +448,7 @@ int main(void)
 	tcase_add_test(t, nobody_to_observe_is_not_waited_for);
 	tcase_add_test(t, pod_that_still_runs_is_waited_for);
 	tcase_add_test(t, unanswered_patch_is_in_doubt_and_repeats_to_the_same_end);
+	tcase_add_test(t, unpaused_by_somebody_when_its_webhooks_are_stopped_it_is_taken_back_again);
 	tcase_add_test(t, older_epoch_takes_nothing);
 	tcase_add_test(t, epoch_is_higher_than_the_clusters_and_than_ours);
 	tcase_add_test(t, epoch_that_was_found_stays_when_another_is_faster);
