@@ -81,7 +81,7 @@ class API:
                          {"Authorization": "Bearer " + self.token, "Content-Type": kind})
             reply = conn.getresponse()
             text = reply.read()
-        except OSError as e:
+        except (OSError, http.client.HTTPException) as e:
             raise Refused(0, str(e)) from e
         finally:
             conn.close()
