@@ -69,7 +69,7 @@ struct capi_op *capi_commit(struct kube *k, const json_t *input, const struct ca
 struct capi_op *capi_commit_check(struct kube *k, const json_t *input,
 				  const struct capi_callbacks *cb);
 /* PATCH guarded the same way to authority gateway with input's epoch, then removal in reverse,
- * finalizers stripped, never unpaused. */
+ * finalizers stripped, never unpaused. The namespace stays. */
 struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *input,
 			      const struct capi_callbacks *cb);
 
