@@ -69,6 +69,7 @@ static void look(struct cluster *c, const char *sha1, const char *sha256)
 					      clock_rfc3339(clock_wall_ms(), at)));
 	cluster_note(c, same ? "endpoint_certificate_as_before" : "endpoint_certificate_changed",
 		     json_pack("{s:O,s:s}", "thumbprint", seen, "handedOver", handed ? handed : ""));
+	lifecycle_flush_notes(c->l);
 	b = store_batch_new(c->l->spec.store);
 	cluster_save_into(c, b);
 	report_cluster_status(c, b);

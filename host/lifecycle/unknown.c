@@ -44,6 +44,7 @@ void cluster_unknown_begin(struct cluster *c, const char *text)
 	log_warn("cluster_unknown_to_plane", LS("cluster", c->name), LS("uid", c->uid), LS("cause", text),
 		 LS("remedy", "pcg-planectl cluster adopt UID"));
 	cluster_note(c, "unknown_to_plane", json_pack("{s:s}", "cause", text));
+	lifecycle_flush_notes(c->l);
 	b = store_batch_new(c->l->spec.store);
 	report_found(c, b);
 	cluster_save_into(c, b);
