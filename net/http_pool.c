@@ -104,20 +104,6 @@ static void on_sock_closed(uv_handle_t *handle)
 	free(k);
 }
 
-static struct http_sock *sock_new(struct http_pool *p, curl_socket_t fd, bool kept)
-{
-	struct http_sock *k = calloc(1, sizeof(*k));
-
-	if (!k)
-		abort();
-	k->pool = p;
-	k->client = p->client;
-	k->fd = fd;
-	k->kept = kept;
-	LIST_INSERT_HEAD(&p->socks, k, link);
-	return k;
-}
-
 static void sock_end(struct http_sock *k)
 {
 	LIST_REMOVE(k, link);
@@ -125,6 +111,42 @@ static void sock_end(struct http_sock *k)
 		uv_close((uv_handle_t *)&k->poll, on_sock_closed);
 	else
 		free(k);
+}
+
+static struct http_sock *sock_find(const struct http_pool *p, curl_socket_t fd)
+{
+	struct http_sock *k;
+
+	LIST_FOREACH(k, &p->socks, link)
+		if (k->fd == fd)
+			return k;
+	return NULL;
+}
+
+/* The number is a new socket's: whoever had it before has been closed without a word. */
+static void sock_forget(const struct http_client *c, curl_socket_t fd)
+{
+	struct http_pool *p;
+	struct http_sock *k;
+
+	LIST_FOREACH(p, &c->pools, link)
+		while ((k = sock_find(p, fd)))
+			sock_end(k);
+}
+
+static struct http_sock *sock_new(struct http_pool *p, curl_socket_t fd, bool kept)
+{
+	struct http_sock *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		abort();
+	sock_forget(p->client, fd);
+	k->pool = p;
+	k->client = p->client;
+	k->fd = fd;
+	k->kept = kept;
+	LIST_INSERT_HEAD(&p->socks, k, link);
+	return k;
 }
 
 static bool sock_make(struct http_sock *k)
@@ -137,16 +159,6 @@ static bool sock_make(struct http_sock *k)
 	k->made = true;
 	k->client->handles++;
 	return true;
-}
-
-static struct http_sock *sock_find(const struct http_pool *p, curl_socket_t fd)
-{
-	struct http_sock *k;
-
-	LIST_FOREACH(k, &p->socks, link)
-		if (k->fd == fd)
-			return k;
-	return NULL;
 }
 
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
@@ -303,6 +315,7 @@ void http_pool_destroy(struct http_pool *p)
 {
 	struct http_client *c = p->client;
 	struct http_slot *s;
+	struct http_sock *k;
 
 	assert(p->active == 0 && c->in_curl == 0 && c->in_done == 0);
 	LIST_REMOVE(p, link);
@@ -314,7 +327,9 @@ void http_pool_destroy(struct http_pool *p)
 		slot_free(s);
 	}
 	c->in_curl--;
-	assert(LIST_EMPTY(&p->socks));
+	/* libcurl does not tell of each socket that it closes with its connections. */
+	while ((k = LIST_FIRST(&p->socks)))
+		sock_end(k);
 	X509_STORE_free(p->store);
 	http_tls_unref(p->tls);
 	secret_unref(p->proxy);
