@@ -70,7 +70,7 @@ void check_fail(json_t *records, enum check_id id, bool passes, const char *reme
 	vsnprintf(text, sizeof(text), seen, ap);
 	va_end(ap);
 	r = new_record(records, id, passes ? "waiting" : "failed");
-	json_object_set_new(r, "seen", json_string(text) ? json_string(text) : json_string(""));
+	json_put_str(r, "seen", text);
 	json_object_set_new(r, "expected", json_string(expected));
 	json_object_set_new(r, "remedy", json_string(remedy));
 }
