@@ -4,7 +4,9 @@
 #include "net/http_client_impl.h"
 #include "tests/net/rig.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
+#include <sys/socket.h>
 
 static struct rig_ca ca, other_ca;
 static struct rig_cert cert;
@@ -638,6 +640,54 @@ START_TEST(authorities_of_the_system_are_read_for_tls_only)
 }
 END_TEST
 
+/* A listener that takes nobody: who connects waits. The sockets that fill its queue are closed with it. */
+static uint16_t full_listener(int fds[4])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+
+	fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(bind(fds[0], (struct sockaddr *)&a, sizeof(a)), 0);
+	ck_assert_int_eq(listen(fds[0], 0), 0);
+	ck_assert_int_eq(getsockname(fds[0], (struct sockaddr *)&a, &len), 0);
+	for (int i = 1; i < 4; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(fds[i], (struct sockaddr *)&a, sizeof(a));
+	}
+	return ntohs(a.sin_port);
+}
+
+/* libcurl closes a socket that never connected by itself, without a word. */
+START_TEST(a_socket_that_never_connected_is_let_go)
+{
+	struct http_tls_ctx *t = trust(ca.cert, NULL, NULL);
+	struct rig_answer late = { 0 }, a;
+	int fds[4];
+	char url[64];
+	struct http_request req = { .method = "GET", .url = url, .tls = t, .timeout_ms = 50 };
+
+	snprintf(url, sizeof(url), "https://127.0.0.1:%u/", full_listener(fds));
+	http_submit(client, &req, rig_done, &late);
+	RIG_UNTIL(late.done);
+	ck_assert_int_eq(late.status, 0);
+	ck_assert_int_eq(late.err.class, PCG_CLASS_RETRY);
+	free(late.body);
+	/* Its number is taken by another connection of the pool, which works, and is closed by it. */
+	a = get("/echo", t);
+	ck_assert_int_eq(a.status, 200);
+	free(a.body);
+	memset(&late, 0, sizeof(late));
+	http_submit(client, &req, rig_done, &late);
+	RIG_UNTIL(late.done);
+	free(late.body);
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+	rig_client_end(client);
+	client = NULL;
+	http_tls_unref(t);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -658,6 +708,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, callback_may_submit_and_close);
 	tcase_add_test(tc, idle_connections_are_closed);
 	tcase_add_test(tc, connections_that_nobody_can_use_any_more_are_closed_at_once);
+	tcase_add_test(tc, a_socket_that_never_connected_is_let_go);
 	tcase_add_test(tc, authorities_of_the_system_are_read_for_tls_only);
 }
 

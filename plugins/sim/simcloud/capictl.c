@@ -127,8 +127,8 @@ static bool capictl_infra_runs(struct kapi *k)
 
 /* ---- pause ---- */
 
-/* Each pass comes by here, and most find that it was said. */
-static void capictl_pause_one(struct capictl *c, struct kres *r, json_t *obj, bool paused)
+/* Each pass comes by here, and most find that it was said. True: it was not. */
+static bool capictl_pause_one(struct capictl *c, struct kres *r, json_t *obj, bool paused)
 {
 	const char *says = paused ? "True" : "False";
 	json_t *edited, *condition;
@@ -137,11 +137,12 @@ static void capictl_pause_one(struct capictl *c, struct kres *r, json_t *obj, bo
 	json_array_foreach(json_at(obj, "status.conditions"), i, condition)
 		if (!strcmp(json_str_or(condition, "type", ""), "Paused") &&
 		    !strcmp(json_str_or(condition, "status", ""), says))
-			return;
+			return false;
 	edited = kstore_edit(obj);
 	kcontrol_condition(edited, "Paused", says, paused ? "Paused" : "NotPaused",
 			   paused ? "Cluster spec.paused is set to true" : "");
 	kstore_update(c->k, r, edited);
+	return true;
 }
 
 static void capictl_say_paused(struct capictl *c, struct kres *r, bool paused)
@@ -161,7 +162,8 @@ static void capictl_pause_all(struct capictl *c, bool paused)
 {
 	struct kres *clusters = c->clusters;
 
-	capictl_pause_one(c, clusters, kstore_get(clusters, c->ns, c->name), paused);
+	if (capictl_pause_one(c, clusters, kstore_get(clusters, c->ns, c->name), paused) && !paused)
+		c->k->cloud->stats.released++;
 	for (size_t i = 0; i < c->k->n_res; i++) {
 		struct kres *r = c->k->res[i];
 

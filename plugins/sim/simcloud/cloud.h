@@ -39,7 +39,7 @@ struct cloud_settings {
 };
 
 struct cloud_stats {
-	uint64_t calls, kube_calls, tasks, machines_made, machines_deleted, new_ca, kube_refused;
+	uint64_t calls, kube_calls, tasks, machines_made, machines_deleted, new_ca, kube_refused, released;
 };
 
 #define CLOUD_CHANGES 4096

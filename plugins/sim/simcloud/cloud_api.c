@@ -281,6 +281,14 @@ static void api_kubeapis(struct api_call *a)
 	api_reply(a, 200, json_pack("{s:o}", "items", items));
 }
 
+/* What waits by a setting looks at the new one. */
+static void api_poke(void *arg, const char *id, void *value)
+{
+	(void)arg;
+	(void)id;
+	kcontrol_poke(value);
+}
+
 static void api_settings_put(struct api_call *a)
 {
 	const char *wrong = cloud_settings_wrong(a->body);
@@ -296,6 +304,7 @@ static void api_settings_put(struct api_call *a)
 		return;
 	}
 	cloud_settings_apply(a->c, a->body);
+	map_each(&a->c->apis, api_poke, NULL);
 	now = cloud_settings_json(a->c);
 	persist_doc(a->c->persist, "settings", "settings", now);
 	reply_json(a->c, a->x, 200, now, 0);
@@ -318,12 +327,13 @@ static void api_stats(struct api_call *a)
 
 	map_each(&a->c->apis, api_count_up, &up);
 	reply_json(a->c, a->x, 200,
-		   json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "clusters",
+		   json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "clusters",
 			     (json_int_t)a->c->clusters.n, "machines", (json_int_t)a->c->machines.n, "machinesMade",
 			     (json_int_t)s->machines_made, "machinesDeleted", (json_int_t)s->machines_deleted, "tasks",
 			     (json_int_t)s->tasks, "kubeAPIs", (json_int_t)a->c->apis.n, "kubeAPIsUp", (json_int_t)up,
 			     "calls", (json_int_t)s->calls, "kubeCalls", (json_int_t)s->kube_calls, "kubeRefused",
-			     (json_int_t)s->kube_refused, "newCA", (json_int_t)s->new_ca, "callsByOp", a->c->calls),
+			     (json_int_t)s->kube_refused, "newCA", (json_int_t)s->new_ca, "released",
+			     (json_int_t)s->released, "callsByOp", a->c->calls),
 		   0);
 }
 
