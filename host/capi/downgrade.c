@@ -6,6 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 
+static json_t *versions_of(const json_t *group)
+{
+	json_t *versions = json_object(), *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(group, "versions"), i, v)
+		if (json_str(v, "version"))
+			json_object_set_new(versions, json_str(v, "version"), json_true());
+	return versions;
+}
+
+json_t *served_of(const json_t *api_groups)
+{
+	json_t *served = json_object(), *group;
+	size_t i;
+
+	json_array_foreach (json_object_get(api_groups, "groups"), i, group)
+		if (json_str(group, "name"))
+			json_object_set_new(served, json_str(group, "name"), versions_of(group));
+	return served;
+}
+
 static bool is_old(const json_t *served, const char *group)
 {
 	const json_t *versions = json_object_get(served, group);

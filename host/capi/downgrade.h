@@ -9,6 +9,9 @@
 
 #include "core/json.h"
 
+/* {GROUP: {VERSION: true}} of the server's answer to /apis. */
+json_t *served_of(const json_t *api_groups);
+
 /* Changes each object of the plan whose group serves v1beta1 and not v1beta2, and its status.
  * served: {GROUP: {VERSION: true}}. True: something was changed. */
 bool downgrade_plan(json_t *plan, const json_t *served);

@@ -303,32 +303,17 @@ static void check_kind(struct preflight *f, const json_t *object)
 			   json_str_or(object, "kind", "?"));
 }
 
-static json_t *versions_of(const json_t *group)
-{
-	json_t *versions = json_object(), *v;
-	size_t i;
-
-	json_array_foreach (json_object_get(group, "versions"), i, v)
-		if (json_str(v, "version"))
-			json_object_set_new(versions, json_str(v, "version"), json_true());
-	return versions;
-}
-
 static void on_groups(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	struct preflight *f = op_state(op);
-	json_t *group;
-	size_t i;
 
 	(void)arg;
 	if (r->status != 200)
 		cannot_ask(f, CHECK_KINDS, r, "the API groups");
-	json_array_foreach (json_object_get(r->body, "groups"), i, group)
-		if (json_str(group, "name"))
-			json_object_set_new(f->served, json_str(group, "name"),
-					    versions_of(group));
+	json_decref(f->served);
+	f->served = served_of(r->body);
 	f->downgraded = downgrade_plan(f->plan, f->served);
-	for (i = 0; i < json_array_size(objects(f)); i++)
+	for (size_t i = 0; i < json_array_size(objects(f)); i++)
 		check_kind(f, object_at(f, i));
 	check_ok(f->records, CHECK_KINDS);
 	op_metadata(op, DEFINITIONS, on_definitions, NULL);

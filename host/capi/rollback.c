@@ -2,6 +2,7 @@
 #include "config.h"
 #include "host/capi/capi.h"
 #include "host/capi/authority.h"
+#include "host/capi/downgrade.h"
 #include "host/capi/path.h"
 #include "host/capi/remove.h"
 #include "core/fault.h"
@@ -19,7 +20,7 @@ struct target {
 };
 
 struct rollback {
-	json_t *input;
+	json_t *input, *plan;
 	struct target *targets; /* in order of removal: the reverse of writing */
 	size_t n, first, count;
 	struct authority_attempt attempt;
@@ -34,6 +35,7 @@ static void free_rollback(void *state)
 		free(b->targets[i].label);
 	}
 	free(b->targets);
+	json_wipe(b->plan);
 	json_decref(b->input);
 }
 
@@ -97,10 +99,49 @@ static void next_group(struct capi_op *op)
 	op_batch(op, b->count, begin_target, end_group, b);
 }
 
+static void add_target(struct capi_op *op, const json_t *entry)
+{
+	struct rollback *b = op_state(op);
+	const json_t *object = json_object_get(entry, "object");
+	struct target *t = &b->targets[b->n];
+
+	/* What else is in it may be somebody else's. */
+	if (strcmp(json_str_or(object, "kind", ""), "Namespace") == 0)
+		return;
+	t->op = op;
+	t->path = path_of(object);
+	t->label = path_label(object);
+	t->group = json_int_or(entry, "group", 0);
+	b->n++;
+}
+
+/* A plan that was made again after a restart has the newest versions; a path of one that the cluster
+ * does not serve would look as if the object were gone. */
+static void on_groups(struct capi_op *op, void *arg, const struct kube_reply *r)
+{
+	struct rollback *b = op_state(op);
+	const json_t *objects = json_object_get(b->plan, "objects");
+	AUTO_JSON json_t *served = NULL;
+	size_t n = json_array_size(objects);
+
+	(void)arg;
+	if (r->status != 200) {
+		op_fail(op, &r->err);
+		return;
+	}
+	served = served_of(r->body);
+	downgrade_plan(b->plan, served);
+	b->targets = calloc(n ? n : 1, sizeof(*b->targets));
+	assert(b->targets);
+	while (n-- > 0)
+		add_target(op, json_array_get(objects, n));
+	next_group(op);
+}
+
 static void on_taken(struct capi_op *op, const json_t *cluster)
 {
 	(void)cluster;
-	next_group(op);
+	op_call(op, "GET", "/apis", NULL, NULL, 0, on_groups, NULL);
 }
 
 static const struct authority_change rollback_change = {
@@ -135,26 +176,9 @@ struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *
 		.state_size = sizeof(struct rollback),
 	};
 	struct capi_op *op = op_new(k, &type, cb);
-	const json_t *objects = json_object_get(plan, "objects");
 	struct rollback *b = op_state(op);
-	size_t n = json_array_size(objects);
 
 	b->input = json_deep_copy(input);
-	b->targets = calloc(n ? n : 1, sizeof(*b->targets));
-	assert(b->targets);
-	while (n-- > 0) {
-		const json_t *entry = json_array_get(objects, n);
-		const json_t *object = json_object_get(entry, "object");
-		struct target *t = &b->targets[b->n];
-
-		/* What else is in it may be somebody else's. */
-		if (strcmp(json_str_or(object, "kind", ""), "Namespace") == 0)
-			continue;
-		t->op = op;
-		t->path = path_of(object);
-		t->label = path_label(object);
-		t->group = json_int_or(entry, "group", 0);
-		b->n++;
-	}
+	b->plan = json_deep_copy(plan);
 	return op;
 }

@@ -594,6 +594,30 @@ START_TEST(what_serves_v1beta1_alone_is_committed_and_taken_back)
 }
 END_TEST
 
+/* After a restart there is no plan but the newest one. */
+START_TEST(what_serves_v1beta1_alone_is_rolled_back_by_a_plan_made_anew)
+{
+	AUTO_JSON json_t *three = rig_identity(3), *old = NULL;
+	struct capi_callbacks cb = rig_callbacks();
+	size_t i;
+	json_t *entry;
+
+	serve_old();
+	world_preflight(plan, keys);
+	old = json_deep_copy(json_object_get(rig.result, "plan"));
+	ck_assert_msg(rig_run(capi_write(fake_api_kube(rig.api), old, &cb)), "%s", rig.err.text);
+	ck_assert_msg(rig_run(capi_rollback(fake_api_kube(rig.api), plan, three, &cb)), "%s",
+		      rig.err.text);
+	json_array_foreach(json_object_get(old, "objects"), i, entry) {
+		const json_t *o = json_object_get(entry, "object");
+		AUTO_FREE char *path = path_of(o);
+
+		if (strcmp(json_str_or(o, "kind", ""), "Namespace") != 0)
+			ck_assert_msg(!fake_api_get(rig.api, path), "%s is still there", path);
+	}
+}
+END_TEST
+
 START_TEST(old_infrastructure_beside_new_core_is_written_as_each_serves)
 {
 	const json_t *o;
@@ -629,6 +653,7 @@ int main(void)
 	tcase_add_test(t, no_record_holds_a_secret);
 	tcase_add_test(t, a_cluster_that_serves_v1beta1_alone_gets_its_shapes);
 	tcase_add_test(t, what_serves_v1beta1_alone_is_committed_and_taken_back);
+	tcase_add_test(t, what_serves_v1beta1_alone_is_rolled_back_by_a_plan_made_anew);
 	tcase_add_test(t, old_infrastructure_beside_new_core_is_written_as_each_serves);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
