@@ -5,12 +5,14 @@
     world = world_rig.World()
     world.start()                       # vcsim and node peer
 """
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
@@ -47,19 +49,40 @@ def enter(*names, mode="full"):
     if built.returncode or len(paths) != len(names):
         print("SKIP: a peer is missing, see above: tests/peers/build-peers", *names)
         sys.exit(77)
-    state = os.path.join(CACHE, "worlds", str(os.getpid()))
-    sweep(os.path.dirname(state))
-    os.makedirs(state, mode=0o700)
+    state = new_state(os.path.join(CACHE, "worlds"))
     env = dict(os.environ, PCG_WORLD_STATE=state, PCG_WORLD_PEERS=json.dumps(dict(zip(names, paths))),
                PCG_WORLD_MODE=mode, PYTHONDONTWRITEBYTECODE="1")
     os.execve(os.path.join(HERE, "world"), ["world", sys.executable, *sys.argv], env)
 
 
+def new_state(worlds):
+    """A folder that is this test's as long as a process of it lives; pids say nothing where namespaces share a cache."""
+    os.makedirs(worlds, exist_ok=True)
+    with open(os.path.join(worlds, ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sweep(worlds)
+        state = tempfile.mkdtemp(prefix="world-", dir=worlds)
+        held = os.open(state, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    os.set_inheritable(held, True)  # through the execs; what the test starts does not get it
+    return state
+
+
 def sweep(worlds):
     """Disks of worlds whose test was killed."""
-    for name in os.listdir(worlds) if os.path.isdir(worlds) else []:
-        if name.isdigit() and not os.path.exists("/proc/" + name):
-            shutil.rmtree(os.path.join(worlds, name), ignore_errors=True)
+    for name in os.listdir(worlds):
+        try:
+            folder = os.open(os.path.join(worlds, name), os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            if name.startswith("world-"):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(os.path.join(worlds, name), ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(folder)
 
 
 def peer(name):
