@@ -4,8 +4,8 @@
 
 /*
  * One session with a vCenter, shared by all threads. The login happens once (the others wait for
- * it), and again when the server says that the session is over; a refused password is remembered,
- * so that nobody tries it in a hurry. Every such login begins a new generation: what belonged to
+ * it), and again when the server says that the session is over; a refused password is remembered
+ * across workers, so that nobody tries it in a hurry. Every such login begins a new generation: what belonged to
  * the session (views, filters) went with it.
  *
  * Each login goes out under a user agent of its own, kept before it is sent. When its answer never
@@ -19,10 +19,12 @@
 
 #include <pthread.h>
 
+struct vs_rest;
+
 struct vs_session {
 	const struct pcg_services *svc;
 	struct pcg_host *host;
-	char *server;           /* host[:port] as the account says */
+	char *server;           /* host[:port], as vs_endpoint() gives it */
 	char *url, *user, *password;
 	bool keep;              /* the cookie is kept as a secret; else only what ends the session after a kill */
 	char secret[64];        /* name of that */
@@ -37,11 +39,17 @@ struct vs_session {
 	char agent[80];         /* of the session, "" before the first */
 	json_t *lost;           /* agents of logins whose end is not known */
 	struct vs_ref session_manager, collector, search, views, root, tasks;
+	struct vs_ref authorization, fields; /* AuthorizationManager, CustomFieldsManager */
 	char version[128];      /* of the product, "" when it is not known */
+	char release[32];       /* "8.0.3", "" when it is not known */
 	char thumbprint[65];    /* SHA-256 of the server's certificate when the host told it, hex */
-	uint64_t refused_until; /* monotonic */
-	unsigned refusals;
-	struct vs_err refusal;
+	bool replaced;          /* the kept session is one of former credentials: to be ended */
+	int64_t refused_until;  /* wall clock */
+	unsigned refusals;      /* in a row, of this password */
+	char refusal_fault[64];
+	char credential[17];    /* tells this password from another */
+
+	struct vs_rest *rest;   /* rest.h */
 };
 
 /* spec as in the account; strings are copied. -1 when it cannot be used, with why. */

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/session_impl.h"
+
+#include "plugins/vsphere/fault.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* One SOAP request over HTTP and what its answer says. */
+
+#define CALL_MS 60000u
+#define RESPONSE_MAX (32u << 20)
+
+static char *cookie_of(const struct pcg_http_response *resp)
+{
+	for (size_t i = 0; i < resp->n_headers; i++) {
+		const char *v = resp->headers[i].value;
+
+		if (strcasecmp(resp->headers[i].name, "set-cookie") == 0 && strncmp(v, "vmware_soap_session=", 20) == 0)
+			return strndup(v, strcspn(v, ";"));
+	}
+	return NULL;
+}
+
+static void fault_of(struct vs_err *err, const char *what, const struct xn *fault)
+{
+	const struct xn *detail = xn_child(fault, "detail"), *first = detail ? detail->child : NULL;
+	char type[64] = "";
+
+	if (first)
+		snprintf(type, sizeof(type), "%s", first->xsi ? first->xsi : first->name);
+	/* Without xsi:type the element is named after the type, with "Fault" behind it. */
+	if (first && !first->xsi && strlen(type) > 5 && strcmp(type + strlen(type) - 5, "Fault") == 0)
+		type[strlen(type) - 5] = 0;
+	vs_fault(err, what, type, xn_get(fault, "faultstring"));
+}
+
+static int read_reply(const char *what, const struct pcg_http_response *resp, struct xn **reply, struct vs_err *err)
+{
+	const struct xn *fault;
+	struct vs_err parse;
+
+	if (xn_parse(resp->body ? resp->body : "", resp->body_len, reply, &parse)) {
+		uint32_t class = resp->status == 401 || resp->status == 403 ? PCG_ERR_AUTH :
+				 resp->status == 404 ? PCG_ERR_PERMANENT : PCG_ERR_RETRY;
+
+		if (resp->status == 200)
+			vs_fail(err, PCG_ERR_RETRY, parse.remedy, "%s: %s", what, parse.text);
+		else
+			vs_fail(err, class, class == PCG_ERR_PERMANENT ?
+				"Check that vcenterServer of the cloud account names a vCenter." :
+				"Check the vCenter, and the proxy if there is one.",
+				"%s: the server answered HTTP status %u", what, resp->status);
+		return -1;
+	}
+	fault = xn_at(*reply, "Body", "Fault");
+	if (!fault && resp->status == 200)
+		return 0;
+	if (fault)
+		fault_of(err, what, fault);
+	else
+		vs_fail(err, PCG_ERR_RETRY, "Check the vCenter.", "%s: the server answered HTTP status %u", what, resp->status);
+	xn_free(*reply);
+	*reply = NULL;
+	return -1;
+}
+
+static void note_peer(struct vs_session *ss, const struct pcg_http_response *resp)
+{
+	if (!resp->peer_sha256)
+		return;
+	pthread_mutex_lock(&ss->lock);
+	snprintf(ss->thumbprint, sizeof(ss->thumbprint), "%s", resp->peer_sha256);
+	pthread_mutex_unlock(&ss->lock);
+}
+void vs_no_answer(struct vs_err *err, const char *what, const struct pcg_http_response *resp)
+{
+	vs_fail(err, resp->error_class, resp->remedy && *resp->remedy ? resp->remedy :
+		"Check vcenterServer of the cloud account, the network and the proxy.", "%s: %s", what,
+		resp->error ? resp->error : "no answer");
+}
+
+int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, const char *cookie, unsigned flags,
+		    uint32_t timeout_ms, struct xn **reply, char **cookie_out, struct vs_err *err)
+{
+	char agent[sizeof(ss->agent)], what[320];
+	struct pcg_http_header headers[5] = { { "content-type", "text/xml; charset=utf-8" },
+					      { "soapaction", "urn:vim25/6.7" },
+					      { "user-agent", agent },
+					      { "cookie", cookie }, { "connection", "close" } };
+	struct pcg_http_request req = {
+		.struct_size = sizeof(req), .timeout_ms = timeout_ms ? timeout_ms : CALL_MS, .method = "POST",
+		.url = ss->url, .headers = headers, .n_headers = cookie ? 4 : 3, .body = xmlBufferContent(s->buf),
+		.body_len = (size_t)xmlBufferLength(s->buf), .max_response = RESPONSE_MAX,
+		.flags = flags & VS_LONG ? PCG_HTTP_LONG_WAIT : 0,
+	};
+	struct pcg_http_response resp = { .struct_size = sizeof(resp) };
+	int r = -1;
+
+	*reply = NULL;
+	pthread_mutex_lock(&ss->lock);
+	snprintf(agent, sizeof(agent), "%s", *ss->agent ? ss->agent : "pcg");
+	pthread_mutex_unlock(&ss->lock);
+	if (flags & VS_CLOSE_AFTER) {
+		assert(!cookie);
+		headers[3] = headers[4];
+		req.n_headers = 4;
+	}
+	snprintf(what, sizeof(what), "%s at %s", s->method, ss->server);
+	if (ss->svc->http(ss->host, call, &req, &resp)) {
+		vs_fail(err, PCG_ERR_BUG, "", "%s: the host refused the request", what);
+	} else if (!resp.status) {
+		vs_no_answer(err, what, &resp);
+	} else {
+		note_peer(ss, &resp);
+		r = read_reply(what, &resp, reply, err);
+		if (!r && cookie_out)
+			*cookie_out = cookie_of(&resp);
+	}
+	ss->svc->http_free(ss->host, &resp);
+	return r;
+}
+
+const struct xn *vs_result(const struct xn *envelope)
+{
+	const struct xn *body = xn_child(envelope, "Body");
+
+	return body ? body->child : NULL;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/session_impl.h"
+
+#include "plugins/vsphere/fault.h"
+
+#include <assert.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * What outlives the worker: the session's cookie, the agents of logins whose end is not known, and
+ * refused passwords. vCenter locks an account after five wrong passwords within three minutes (the default of its
+ * lockout policy), so the same password is tried again after two minutes at the earliest, then ever later,
+ * whoever restarts in between. Another password is tried at once.
+ */
+
+#define SECRET_NAME "vsphere.session"
+#define SECRET_VALIDATION "vsphere.validation."
+#define REFUSED_FIRST_MS 120000
+#define REFUSED_MAX_MS 3600000
+#define DIGEST_ROUNDS 1000
+
+static const struct {
+	const char *name, *type;
+	size_t at;
+	bool fixed; /* the same on every vCenter */
+} content_refs[] = {
+	{ "sessionManager", "SessionManager", offsetof(struct vs_session, session_manager), false },
+	{ "propertyCollector", "PropertyCollector", offsetof(struct vs_session, collector), false },
+	{ "searchIndex", "SearchIndex", offsetof(struct vs_session, search), false },
+	{ "viewManager", "ViewManager", offsetof(struct vs_session, views), false },
+	{ "rootFolder", "Folder", offsetof(struct vs_session, root), false },
+	{ "taskManager", "TaskManager", offsetof(struct vs_session, tasks), false },
+	{ "authorizationManager", "AuthorizationManager", offsetof(struct vs_session, authorization), true },
+	{ "customFieldsManager", "CustomFieldsManager", offsetof(struct vs_session, fields), true },
+};
+
+#define N_CONTENT (sizeof(content_refs) / sizeof(content_refs[0]))
+
+static struct vs_ref *content_ref(struct vs_session *ss, size_t i)
+{
+	return (struct vs_ref *)(void *)((char *)ss + content_refs[i].at);
+}
+
+bool vs_content_read(struct vs_session *ss, const struct xn *content)
+{
+	const struct xn *about = xn_child(content, "about");
+	bool whole = true;
+
+	for (size_t i = 0; i < N_CONTENT; i++) {
+		struct vs_ref *ref = content_ref(ss, i);
+
+		if (xn_ref(xn_child(content, content_refs[i].name), ref))
+			continue;
+		whole = whole && content_refs[i].fixed;
+		snprintf(ref->type, sizeof(ref->type), "%s", content_refs[i].type);
+		snprintf(ref->value, sizeof(ref->value), "%s", content_refs[i].fixed ? content_refs[i].type : "");
+	}
+	snprintf(ss->version, sizeof(ss->version), "%s", xn_get(about, "fullName"));
+	snprintf(ss->release, sizeof(ss->release), "%s", xn_get(about, "version"));
+	return whole;
+}
+
+static void hex(char *out, const unsigned char *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+}
+
+/* Workers of validations share their secrets: the name tells the vCenter and the user to nobody who does not
+ * know them, and the value holds neither. */
+static void validation_secret(struct vs_session *ss)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned int len = 0;
+	char *text;
+	int n = asprintf(&text, "%s\n%s", ss->server, ss->user);
+
+	assert(n > 0 && EVP_Digest(text, (size_t)n, digest, &len, EVP_sha256(), NULL) == 1 && len >= 16);
+	free(text);
+	n = snprintf(ss->secret, sizeof(ss->secret), SECRET_VALIDATION);
+	hex(ss->secret + n, digest, 16);
+}
+
+/* Tells one password from another. Of a validation, whose secrets are not the account's alone, only two bytes: they
+ * fit one password of 65,536, so that they prove none. */
+static void credential(struct vs_session *ss)
+{
+	unsigned char digest[8];
+	char *salt;
+	int n = asprintf(&salt, "%s\n%s", ss->server, ss->user);
+
+	assert(n > 0 && PKCS5_PBKDF2_HMAC(ss->password, (int)strlen(ss->password), (unsigned char *)salt, n, DIGEST_ROUNDS,
+					  EVP_sha256(), sizeof(digest), digest) == 1);
+	free(salt);
+	hex(ss->credential, digest, ss->keep ? sizeof(digest) : 2);
+}
+
+void vs_kept_name(struct vs_session *ss)
+{
+	snprintf(ss->secret, sizeof(ss->secret), SECRET_NAME);
+	if (!ss->keep)
+		validation_secret(ss);
+	credential(ss);
+}
+
+static json_t *refusal_doc(const struct vs_session *ss)
+{
+	if (!ss->refusals)
+		return NULL;
+	return json_pack("{s:s, s:i, s:I, s:s}", "fault", ss->refusal_fault, "count", (int)ss->refusals, "until",
+			 (json_int_t)ss->refused_until, "credential", ss->credential);
+}
+
+void vs_content_keep(struct vs_session *ss)
+{
+	json_t *doc = json_object();
+	char *text;
+
+	json_object_set_new(doc, "refused", refusal_doc(ss));
+	if (json_array_size(ss->lost))
+		json_object_set(doc, "lost", ss->lost);
+	if (ss->keep && ss->cookie) {
+		json_t *session = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "server", ss->server, "user", ss->user,
+					    "cookie", ss->cookie, "credential", ss->credential, "version", ss->version,
+					    "release", ss->release, "agent", ss->agent);
+
+		json_object_update(doc, session);
+		json_decref(session);
+		for (size_t i = 0; i < N_CONTENT; i++)
+			json_object_set_new(doc, content_refs[i].name, json_string(content_ref(ss, i)->value));
+	}
+	text = json_object_size(doc) ? json_dumps(doc, JSON_COMPACT) : NULL;
+	json_decref(doc);
+	ss->svc->secret_put(ss->host, ss->secret, text);
+	vs_wipe(&text);
+}
+
+static bool same(const json_t *doc, const char *key, const char *mine)
+{
+	return strcmp(json_string_value(json_object_get(doc, key)) ?: "", mine) == 0;
+}
+
+/* A refusal counts for the password that was refused, and no longer than its wait: the clock may have been set. */
+static void refusal_restore(struct vs_session *ss, const json_t *refused)
+{
+	int64_t now = ss->svc->wall_ms(ss->host);
+
+	if (!refused || !same(refused, "credential", ss->credential))
+		return;
+	ss->refusals = (unsigned)json_integer_value(json_object_get(refused, "count"));
+	ss->refused_until = json_integer_value(json_object_get(refused, "until"));
+	snprintf(ss->refusal_fault, sizeof(ss->refusal_fault), "%s", json_string_value(json_object_get(refused, "fault")) ?: "");
+	if (ss->refused_until > now + REFUSED_MAX_MS)
+		ss->refused_until = now + REFUSED_MAX_MS;
+}
+
+static void session_restore(struct vs_session *ss, const json_t *doc, const char *cookie)
+{
+	bool whole = true;
+
+	snprintf(ss->agent, sizeof(ss->agent), "%s", json_string_value(json_object_get(doc, "agent")) ?: "");
+	snprintf(ss->version, sizeof(ss->version), "%s", json_string_value(json_object_get(doc, "version")) ?: "");
+	snprintf(ss->release, sizeof(ss->release), "%s", json_string_value(json_object_get(doc, "release")) ?: "");
+	for (size_t i = 0; i < N_CONTENT; i++) {
+		const char *v = json_string_value(json_object_get(doc, content_refs[i].name));
+
+		if (!v && content_refs[i].fixed) /* a gateway of before kept none */
+			v = content_refs[i].type;
+		whole = whole && v && *v;
+		snprintf(content_ref(ss, i)->type, sizeof(ss->root.type), "%s", content_refs[i].type);
+		snprintf(content_ref(ss, i)->value, sizeof(ss->root.value), "%s", v ? v : "");
+	}
+	if (whole)
+		ss->cookie = strdup(cookie);
+}
+
+void vs_content_restore(struct vs_session *ss)
+{
+	const char *text, *cookie;
+	json_t *doc;
+
+	if (ss->tried_kept)
+		return;
+	ss->tried_kept = true;
+	text = ss->svc->secret_get(ss->host, ss->secret);
+	doc = text ? json_loads(text, 0, NULL) : NULL;
+	cookie = json_string_value(json_object_get(doc, "cookie"));
+	refusal_restore(ss, json_object_get(doc, "refused"));
+	/* A cookie goes to nobody but the server that gave it, and what its logins left is there too. */
+	if (!cookie || same(doc, "server", ss->server)) {
+		if (json_is_array(json_object_get(doc, "lost")))
+			json_array_extend(ss->lost, json_object_get(doc, "lost"));
+	}
+	if (cookie && !same(doc, "server", ss->server)) {
+		ss->svc->log(ss->host, PCG_LOG_WARN, "vsphere_session_left",
+			     "{\"remedy\":\"Wait until the former vCenter ends the idle session, or end it there.\"}");
+	} else if (cookie && ss->keep) {
+		session_restore(ss, doc, cookie);
+		/* Of other credentials: those were replaced while no worker ran that would have logged out. */
+		ss->replaced = ss->cookie && (!same(doc, "user", ss->user) ||
+					      (json_object_get(doc, "credential") && !same(doc, "credential", ss->credential)));
+	}
+	json_decref(doc);
+}
+
+static void refusal_say(const struct vs_session *ss, int64_t left_ms, struct vs_err *err)
+{
+	char what[320];
+	size_t at;
+
+	snprintf(what, sizeof(what), "Login at %s", ss->server);
+	vs_fault(err, what, ss->refusal_fault, "");
+	err->class = PCG_ERR_AUTH;
+	at = strlen(err->text);
+	snprintf(err->text + at, sizeof(err->text) - at,
+		 "; the same password is not tried again for %lld s, so that vCenter does not lock the user",
+		 (long long)(left_ms + 999) / 1000);
+}
+
+bool vs_login_must_wait(struct vs_session *ss, struct vs_err *err)
+{
+	int64_t left;
+
+	pthread_mutex_lock(&ss->lock);
+	vs_content_restore(ss);
+	left = ss->refusals ? ss->refused_until - ss->svc->wall_ms(ss->host) : 0;
+	if (left > 0)
+		refusal_say(ss, left, err);
+	pthread_mutex_unlock(&ss->lock);
+	return left > 0;
+}
+
+void vs_login_refused(struct vs_session *ss, const struct vs_err *err)
+{
+	int64_t wait = (int64_t)REFUSED_FIRST_MS << (ss->refusals < 5 ? ss->refusals : 5);
+
+	pthread_mutex_lock(&ss->lock);
+	ss->refusals++;
+	snprintf(ss->refusal_fault, sizeof(ss->refusal_fault), "%s", strcmp(err->fault, "UNAUTHENTICATED") == 0 ? "InvalidLogin" :
+			 err->fault);
+	ss->refused_until = ss->svc->wall_ms(ss->host) + (wait < REFUSED_MAX_MS ? wait : REFUSED_MAX_MS);
+	vs_content_keep(ss);
+	pthread_mutex_unlock(&ss->lock);
+}
