@@ -60,21 +60,6 @@ void vs_account_validate(void *plugin, struct pcg_call *call, const char *text)
 	json_decref(doc);
 }
 
-void vs_pick_list(void *plugin, struct pcg_call *call, const char *text)
-{
-	struct vsphere *v = plugin;
-	json_t *doc = vs_doc(v, call, text), *items;
-	struct vs_err err;
-
-	if (!doc)
-		return;
-	if (placement_list(v, call, vs_str(doc, "kind"), vs_at(doc, "filter", "datacenter"), &items, &err))
-		vs_error(v, call, &err);
-	else
-		vs_done(v, call, json_pack("{s:o}", "items", items));
-	json_decref(doc);
-}
-
 /* A problem that all pools share is told once. */
 static void merge_problems(json_t *all, json_t *some)
 {

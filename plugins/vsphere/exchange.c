@@ -87,14 +87,14 @@ void vs_no_answer(struct vs_err *err, const char *what, const struct pcg_http_re
 int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, const char *cookie, unsigned flags,
 		    uint32_t timeout_ms, struct xn **reply, char **cookie_out, struct vs_err *err)
 {
-	char agent[sizeof(ss->agent)], what[320];
+	char agent[sizeof(ss->agent)], what[320], url[400];
 	struct pcg_http_header headers[5] = { { "content-type", "text/xml; charset=utf-8" },
-					      { "soapaction", "urn:vim25/6.7" },
+					      { "soapaction", s->service->action },
 					      { "user-agent", agent },
 					      { "cookie", cookie }, { "connection", "close" } };
 	struct pcg_http_request req = {
 		.struct_size = sizeof(req), .timeout_ms = timeout_ms ? timeout_ms : CALL_MS, .method = "POST",
-		.url = ss->url, .headers = headers, .n_headers = cookie ? 4 : 3, .body = xmlBufferContent(s->buf),
+		.url = url, .headers = headers, .n_headers = cookie ? 4 : 3, .body = xmlBufferContent(s->buf),
 		.body_len = (size_t)xmlBufferLength(s->buf), .max_response = RESPONSE_MAX,
 		.flags = flags & VS_LONG ? PCG_HTTP_LONG_WAIT : 0,
 	};
@@ -102,6 +102,7 @@ int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, co
 	int r = -1;
 
 	*reply = NULL;
+	snprintf(url, sizeof(url), "https://%s%s", ss->server, s->service->path);
 	pthread_mutex_lock(&ss->lock);
 	snprintf(agent, sizeof(agent), "%s", *ss->agent ? ss->agent : "pcg");
 	pthread_mutex_unlock(&ss->lock);

@@ -47,52 +47,79 @@ static int retrieve_page(struct vs_session *ss, struct pcg_call *call, struct so
 static void soap_again(struct soap *to, const struct soap *from)
 {
 	memset(to, 0, sizeof(*to));
+	to->service = from->service;
 	snprintf(to->method, sizeof(to->method), "%s", from->method);
 	to->buf = xmlBufferCreate();
 	assert(to->buf);
 	xmlBufferAdd(to->buf, xmlBufferContent(from->buf), xmlBufferLength(from->buf));
 }
 
-int vs_retrieve(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned generation,
-		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err)
+static void hand_out(const struct xn *reply, void (*cb)(void *arg, const struct xn *object), void *arg,
+		     char token[VS_TOKEN])
 {
-	char token[128] = "";
+	const struct xn *result = xn_child(vs_result(reply), "returnval");
+
+	for (const struct xn *o = xn_child(result, "objects"); o; o = xn_next(o, "objects"))
+		cb(arg, o);
+	snprintf(token, VS_TOKEN, "%s", xn_get(result, "token"));
+}
+
+int vs_retrieve_first(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned *generation,
+		      unsigned max_objects, void (*cb)(void *arg, const struct xn *object), void *arg, char token[VS_TOKEN],
+		      struct vs_err *err)
+{
 	struct xn *reply;
-	const struct xn *result;
 	struct soap again;
 	int r;
 
 	soap_open(s, "options");
-	soap_int(s, "maxObjects", PAGE_OBJECTS);
+	soap_int(s, "maxObjects", max_objects);
 	soap_close(s);
 	soap_finish(s);
 	soap_again(&again, s);
-	r = retrieve_page(ss, call, s, flags, generation, &reply, err);
+	r = retrieve_page(ss, call, s, flags, *generation, &reply, err);
 	if (r && strcmp(err->fault, "NotAuthenticated") == 0 && !(flags & VS_SESSION))
-		r = retrieve_page(ss, call, &again, flags, generation, &reply, err);
+		r = retrieve_page(ss, call, &again, flags, *generation, &reply, err);
 	else
 		soap_free(&again);
 	if (r)
 		return -1;
-	for (;;) {
-		result = xn_child(vs_result(reply), "returnval");
-		for (const struct xn *o = xn_child(result, "objects"); o; o = xn_next(o, "objects"))
-			cb(arg, o);
-		snprintf(token, sizeof(token), "%s", xn_get(result, "token"));
-		xn_free(reply);
-		if (!*token)
-			return 0;
-		/* The rest belongs to the session that was asked first. */
-		if (!(flags & VS_SESSION)) {
-			pthread_mutex_lock(&ss->lock);
-			generation = ss->generation;
-			pthread_mutex_unlock(&ss->lock);
-			flags |= VS_SESSION;
-		}
-		soap_begin(s, "ContinueRetrievePropertiesEx", &ss->collector);
-		soap_text(s, "token", token);
-		soap_finish(s);
-		if (retrieve_page(ss, call, s, flags, generation, &reply, err))
-			return -1;
+	/* The rest belongs to the session that was asked first. */
+	if (!(flags & VS_SESSION)) {
+		pthread_mutex_lock(&ss->lock);
+		*generation = ss->generation;
+		pthread_mutex_unlock(&ss->lock);
 	}
+	hand_out(reply, cb, arg, token);
+	xn_free(reply);
+	return 0;
+}
+
+int vs_retrieve_next(struct vs_session *ss, struct pcg_call *call, unsigned generation,
+		     void (*cb)(void *arg, const struct xn *object), void *arg, char token[VS_TOKEN], struct vs_err *err)
+{
+	struct xn *reply;
+	struct soap s;
+
+	soap_begin(&s, "ContinueRetrievePropertiesEx", &ss->collector);
+	soap_text(&s, "token", token);
+	soap_finish(&s);
+	if (retrieve_page(ss, call, &s, VS_SESSION, generation, &reply, err))
+		return -1;
+	hand_out(reply, cb, arg, token);
+	xn_free(reply);
+	return 0;
+}
+
+int vs_retrieve(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned generation,
+		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err)
+{
+	char token[VS_TOKEN];
+
+	if (vs_retrieve_first(ss, call, s, flags, &generation, PAGE_OBJECTS, cb, arg, token, err))
+		return -1;
+	while (*token)
+		if (vs_retrieve_next(ss, call, generation, cb, arg, token, err))
+			return -1;
+	return 0;
 }

@@ -73,8 +73,6 @@ int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struc
 	}
 	ss->server = strdup(server_name);
 	assert(ss->server);
-	if (asprintf(&ss->url, "https://%s/sdk", ss->server) < 0)
-		abort();
 	ss->lost = json_array();
 	ss->rest = vs_rest_new();
 	ss->user = strdup(user ? user : "");
@@ -90,7 +88,6 @@ void vs_session_fini(struct vs_session *ss)
 	vs_wipe(&ss->password);
 	vs_rest_free(ss->rest);
 	free(ss->server);
-	free(ss->url);
 	free(ss->user);
 	json_decref(ss->lost);
 	pthread_mutex_destroy(&ss->lock);
@@ -290,8 +287,7 @@ static bool lost_waits(const struct vs_session *ss)
 	return some;
 }
 
-/* The cookie of the session, a copy of the caller's; NULL with err. */
-static char *cookie_get(struct vs_session *ss, struct pcg_call *call, unsigned *generation, struct vs_err *err)
+char *vs_session_cookie(struct vs_session *ss, struct pcg_call *call, unsigned *generation, struct vs_err *err)
 {
 	char *copy = NULL;
 	int r = 0;
@@ -322,7 +318,7 @@ static char *cookie_get(struct vs_session *ss, struct pcg_call *call, unsigned *
 
 int vs_session_open(struct vs_session *ss, struct pcg_call *call, unsigned *generation, struct vs_err *err)
 {
-	char *cookie = cookie_get(ss, call, generation, err);
+	char *cookie = vs_session_cookie(ss, call, generation, err);
 
 	if (!cookie)
 		return -1;
@@ -356,7 +352,7 @@ int vs_call(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsign
 	*reply = NULL;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		unsigned current;
-		char *cookie = cookie_get(ss, call, &current, err);
+		char *cookie = vs_session_cookie(ss, call, &current, err);
 
 		if (!cookie)
 			break;

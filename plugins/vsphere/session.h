@@ -25,7 +25,7 @@ struct vs_session {
 	const struct pcg_services *svc;
 	struct pcg_host *host;
 	char *server;           /* host[:port], as vs_endpoint() gives it */
-	char *url, *user, *password;
+	char *user, *password;
 	bool keep;              /* the cookie is kept as a secret; else only what ends the session after a kill */
 	char secret[64];        /* name of that */
 
@@ -59,6 +59,9 @@ void vs_session_fini(struct vs_session *ss); /* no logout */
 /* Logs in unless that was done; fills the references. Returns the generation in *generation. */
 int vs_session_open(struct vs_session *ss, struct pcg_call *call, unsigned *generation, struct vs_err *err);
 void vs_session_close(struct vs_session *ss, struct pcg_call *call); /* logout, when there is a session */
+/* A call of another service of the vCenter that the session is good for: its cookie, the caller's to vs_wipe(); NULL with err.
+ * When that service says that the session is over, vs_session_over() (session_impl.h) and once more. */
+char *vs_session_cookie(struct vs_session *ss, struct pcg_call *call, unsigned *generation, struct vs_err *err);
 bool vs_session_current(struct vs_session *ss, unsigned generation);
 
 #define VS_LONG 1u       /* the one long wait */
@@ -76,6 +79,15 @@ const struct xn *vs_result(const struct xn *envelope); /* the element METHODResp
 /* Hands every <objects> of a RetrievePropertiesEx to cb, over all pages. s: begun, specSet written. */
 int vs_retrieve(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned generation,
 		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err);
+
+/* The same, page by page. first: *generation is that of the session that the rest belongs to. token is "" after the last
+ * page; a token that is not asked for any more is held by the server until the session ends. */
+#define VS_TOKEN 128
+int vs_retrieve_first(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned *generation,
+		      unsigned max_objects, void (*cb)(void *arg, const struct xn *object), void *arg, char token[VS_TOKEN],
+		      struct vs_err *err);
+int vs_retrieve_next(struct vs_session *ss, struct pcg_call *call, unsigned generation,
+		     void (*cb)(void *arg, const struct xn *object), void *arg, char token[VS_TOKEN], struct vs_err *err);
 
 /* A task method: s is finished and sent, *task is its task. */
 int vs_task(struct vs_session *ss, struct pcg_call *call, struct soap *s, struct vs_ref *task, struct vs_err *err);

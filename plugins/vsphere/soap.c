@@ -214,9 +214,30 @@ int xn_parse(const char *text, size_t len, struct xn **out, struct vs_err *err)
 	return 0;
 }
 
-void soap_begin(struct soap *s, const char *method, const struct vs_ref *this)
+const struct soap_service soap_vim = { "/sdk", "urn:vim25", "urn:vim25/6.7", false };
+const struct soap_service soap_pbm = { "/pbm", "urn:pbm", "urn:pbm/1.0", true };
+
+/* The cookie's value alone, without the quotes that vCenter puts around it. */
+static void cookie_header(struct soap *s, const char *cookie)
+{
+	const char *value = strchr(cookie, '=');
+	size_t n;
+
+	value = value ? value + 1 : cookie;
+	value += *value == '"';
+	n = strcspn(value, "\"");
+	xmlTextWriterStartElement(s->w, BAD_CAST "soapenv:Header");
+	xmlTextWriterStartElement(s->w, BAD_CAST "vcSessionCookie");
+	xmlTextWriterWriteFormatString(s->w, "%.*s", (int)n, value);
+	xmlTextWriterEndElement(s->w);
+	xmlTextWriterEndElement(s->w);
+}
+
+void soap_begin_at(struct soap *s, const struct soap_service *service, const char *cookie, const char *method,
+		   const struct vs_ref *this)
 {
 	memset(s, 0, sizeof(*s));
+	s->service = service;
 	snprintf(s->method, sizeof(s->method), "%s", method);
 	s->buf = xmlBufferCreate();
 	s->w = s->buf ? xmlNewTextWriterMemory(s->buf, 0) : NULL;
@@ -225,9 +246,16 @@ void soap_begin(struct soap *s, const char *method, const struct vs_ref *this)
 	xmlTextWriterStartElementNS(s->w, BAD_CAST "soapenv", BAD_CAST "Envelope", BAD_CAST NS_SOAP);
 	xmlTextWriterWriteAttribute(s->w, BAD_CAST "xmlns:xsd", BAD_CAST NS_XSD);
 	xmlTextWriterWriteAttribute(s->w, BAD_CAST "xmlns:xsi", BAD_CAST NS_XSI);
+	if (service->cookie_header)
+		cookie_header(s, cookie);
 	xmlTextWriterStartElement(s->w, BAD_CAST "soapenv:Body");
-	xmlTextWriterStartElementNS(s->w, NULL, BAD_CAST method, BAD_CAST "urn:vim25");
+	xmlTextWriterStartElementNS(s->w, NULL, BAD_CAST method, BAD_CAST service->namespace);
 	soap_ref(s, "_this", this);
+}
+
+void soap_begin(struct soap *s, const char *method, const struct vs_ref *this)
+{
+	soap_begin_at(s, &soap_vim, "", method, this);
 }
 
 void soap_finish(struct soap *s)

@@ -52,8 +52,20 @@ struct soap {
 	xmlBufferPtr buf;
 	xmlTextWriterPtr w;
 	char method[48];
+	const struct soap_service *service;
 };
 
+/* Which of the vCenter's SOAP services it goes to. A service other than that of machines (vim25) has no login of its own: it is
+ * given the cookie of the vim25 session in a header (vSphere Web Services SDK, "Storage policy: connecting"). */
+struct soap_service {
+	const char *path, *namespace, *action;
+	bool cookie_header;
+};
+extern const struct soap_service soap_vim, soap_pbm;
+
+/* soap_begin for another service than soap_vim; cookie is the session's, "vmware_soap_session=...". */
+void soap_begin_at(struct soap *s, const struct soap_service *service, const char *cookie, const char *method,
+		   const struct vs_ref *this);
 /* Begins <Body><METHOD><_this type=..>; soap_free wipes what was written. */
 void soap_begin(struct soap *s, const char *method, const struct vs_ref *this);
 void soap_finish(struct soap *s);

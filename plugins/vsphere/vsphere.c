@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/vsphere.h"
 
+#include "plugins/vsphere/picklist.h"
 #include "plugins/vsphere/placement.h"
 #include "plugins/vsphere/track.h"
 
@@ -111,6 +112,7 @@ static int32_t vs_start(struct pcg_host *host, const struct pcg_services *servic
 	v->placement = placement_new();
 	v->tracks = track_table_new();
 	v->inventory = inventory_new();
+	v->picks = picks_new();
 	*plugin = v;
 	return 0;
 }
@@ -125,6 +127,7 @@ static void vs_stop(void *plugin, uint32_t final)
 	placement_free(v->placement);
 	track_table_free(v->tracks);
 	inventory_free(v->inventory);
+	picks_free(v->picks);
 	json_decref(v->account);
 	free(v);
 }

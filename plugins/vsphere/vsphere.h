@@ -18,6 +18,7 @@
 struct placement;
 struct track_table;
 struct inventory;
+struct picks;
 
 struct vsphere {
 	struct pcg_host *host;
@@ -29,6 +30,7 @@ struct vsphere {
 	struct placement *placement;
 	struct track_table *tracks;
 	struct inventory *inventory;
+	struct picks *picks;
 };
 
 /* vsphere.c */

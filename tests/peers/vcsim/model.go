@@ -25,7 +25,7 @@ type modelFlag map[string]int
 func newModelFlag() modelFlag {
 	return modelFlag{
 		"datacenter": 1, "cluster": 1, "host": 3, "pool": 0, "vm": 0, "datastore": 1,
-		"portgroup": 1, "folder": 0, "standalone": 0,
+		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0,
 	}
 }
 
@@ -73,6 +73,8 @@ func (f modelFlag) model() *simulator.Model {
 	m.Datastore = f["datastore"]
 	m.Portgroup = f["portgroup"]
 	m.Folder = f["folder"]
+	m.Pod = f["pod"]
+	m.OpaqueNetwork = f["opaque"]
 	return m
 }
 
