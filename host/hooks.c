@@ -5,15 +5,13 @@
 #include "host/gateway.h"
 
 #include "core/log.h"
+#include "host/queries.h"
 #include "pcg/provider.h"
 
 #include <assert.h>
 #include <string.h>
 
-#define QUERY_ACCOUNT "query/"
 #define QUERIES_KEEPER "query" /* no account's uid */
-#define QUERY_MS 28000
-#define QUERIES_MAX 16 /* each has a worker of its own */
 
 static void on_stored(void *arg, int64_t cursor)
 {
@@ -29,123 +27,6 @@ static void on_batch(void *arg, const json_t *batch)
 	struct gateway *g = arg;
 
 	lifecycle_take(g->lifecycle, batch, on_stored, g);
-}
-
-/* A query works on an account of its own, since the one it is about may not exist yet. */
-struct query {
-	struct query *next;
-	struct gateway *g;
-	char *id, *account;
-};
-
-static void query_reply(const struct query *q, const struct provider_reply *r)
-{
-	json_t *o;
-
-	if (r->status == PCG_STEP_DONE)
-		o = json_pack("{s:s,s:O?}", "status", "done", "doc", r->doc);
-	else
-		o = json_pack("{s:s,s:o}", "status", "error", "error", json_from_error(&r->err));
-	if (q->g->link)
-		link_query_reply(q->g->link, q->id, o);
-	json_decref(o);
-}
-
-static void query_free(struct query *q)
-{
-	struct query **p = &q->g->queries;
-
-	while (*p != q)
-		p = &(*p)->next;
-	*p = q->next;
-	free(q->id);
-	free(q->account);
-	free(q);
-}
-
-void gateway_drop_queries(struct gateway *g)
-{
-	while (g->queries)
-		query_free(g->queries);
-}
-
-static void on_query_done(void *arg, const struct provider_reply *r)
-{
-	struct query *q = arg;
-
-	query_reply(q, r);
-	provider_account_remove(q->g->providers, q->account);
-	query_free(q);
-}
-
-static struct query *query_new(struct gateway *g, const char *id)
-{
-	struct query *q = calloc(1, sizeof(*q));
-
-	assert(q);
-	q->g = g;
-	q->id = strdup(id);
-	if (asprintf(&q->account, QUERY_ACCOUNT "%s", id) < 0)
-		abort();
-	q->next = g->queries;
-	g->queries = q;
-	return q;
-}
-
-static int query_check(const struct gateway *g, const json_t *query, struct pcg_error *err)
-{
-	const char *op = json_str_or(query, "op", "");
-	size_t n = 0;
-
-	for (const struct query *q = g->queries; q; q = q->next)
-		n++;
-	if (n > QUERIES_MAX)
-		return pcg_fail(err, PCG_CLASS_QUOTA, "try again in a few seconds",
-				"this gateway answers %d queries already", QUERIES_MAX);
-
-	if (strcmp(op, "account_validate") && strcmp(op, "pick_list"))
-		return pcg_fail(err, PCG_CLASS_PERMANENT, "upgrade the gateway",
-				"query %s is not known to this gateway", op);
-	if (!*json_str_or(query, "account.provider", ""))
-		return pcg_fail(err, PCG_CLASS_PERMANENT, "name the account's cloud type",
-				"query %s has no account with a provider", op);
-	return 0;
-}
-
-static bool query_known(const struct gateway *g, const char *id)
-{
-	for (const struct query *q = g->queries; q; q = q->next)
-		if (!strcmp(q->id, id))
-			return true;
-	return false;
-}
-
-static void on_query(void *arg, const json_t *query)
-{
-	struct gateway *g = arg;
-	struct provider_reply bad = { .status = PCG_STEP_ERROR };
-	struct query *q;
-	json_t *doc, *copy;
-
-	if (query_known(g, json_str_or(query, "id", ""))) /* it came twice, and is answered once */
-		return;
-	q = query_new(g, json_str_or(query, "id", ""));
-	if (query_check(g, query, &bad.err)) {
-		query_reply(q, &bad);
-		query_free(q);
-		return;
-	}
-	copy = json_deep_copy(json_object_get(query, "account"));
-	json_object_set_new(copy, "uid", json_string(q->account));
-	provider_account_set(g->providers, copy);
-	doc = json_is_object(json_object_get(query, "doc")) ?
-		      json_deep_copy(json_object_get(query, "doc")) :
-		      json_object();
-	json_object_set(doc, "account", json_object_get(copy, "spec"));
-	provider_call(g->providers, q->account, json_str_or(query, "op", ""), q->id, doc, QUERY_MS,
-		      on_query_done, q);
-	json_decref(doc);
-	json_decref(copy);
 }
 
 static json_t *on_reports(void *arg, size_t max)
@@ -196,7 +77,7 @@ static void on_state(void *arg, const json_t *state)
 
 void gateway_link_hooks(struct gateway *g, struct link_hooks *h)
 {
-	*h = (struct link_hooks){ .arg = g, .batch = on_batch, .query = on_query,
+	*h = (struct link_hooks){ .arg = g, .batch = on_batch, .query = gateway_on_query,
 				  .reports = on_reports, .refused = on_refused,
 				  .reported = on_reported,
 				  .certificate = on_certificate, .state = on_state };

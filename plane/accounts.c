@@ -3,8 +3,7 @@
 #include "plane/api.h"
 
 #include "core/id.h"
-#include "core/log.h"
-#include "net/pki.h"
+#include "plane/account_check.h"
 #include "plane/clusters.h"
 #include "plane/gateways.h"
 #include "plane/rows.h"
@@ -15,57 +14,7 @@
 
 /* Row "account": {uid, kind (cloud), overlord, generation, metadata, spec with its secrets blank}. */
 
-static const struct cloud {
-	const char *name;
-	const char *needed[5];
-	const char *secrets[4];
-} clouds[] = {
-	{ "vsphere", { "vcenterServer", "username", "password" }, { "password" } },
-	{ "maas", { "apiEndpoint", "apiKey" }, { "apiKey" } },
-	{ "openstack", { "identityEndpoint", "username", "password" }, { "password" } },
-	{ "sim", { "endpoint", "token" }, { "token" } },
-};
-
-static const struct cloud *find_cloud(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_LEN(clouds); i++)
-		if (strcmp(clouds[i].name, name) == 0)
-			return &clouds[i];
-	return NULL;
-}
-
-static int refuse_cloud(struct api_call *c, const char *name)
-{
-	return api_refuse(c, 404, "ResourceNotFound",
-			  "cloud type '%.32s' is none of vsphere, maas, openstack, sim", name);
-}
-
-static void check_spec(const struct cloud *cloud, const json_t *spec, const char *at, json_t *fields)
-{
-	struct pcg_error why;
-	const char *text;
-	char hex[65];
-	size_t n;
-
-	if (!json_is_object(spec)) {
-		api_field(fields, at, "is missing");
-		return;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(cloud->needed) && cloud->needed[i]; i++)
-		if (!json_str(spec, cloud->needed[i]) || !*json_str(spec, cloud->needed[i]))
-			api_field(fields, cloud->needed[i], "is missing");
-	text = json_str(spec, "vcenterServer");
-	if (text && strstr(text, "://"))
-		api_field(fields, "vcenterServer", "is a host name with an optional port, without https://");
-	text = json_str(spec, "caCert");
-	if (text && *text && strcmp(cloud->name, "openstack") && pki_bundle_check(text, &n, &why))
-		api_field(fields, "caCert", "%s", why.text);
-	text = json_str(spec, "thumbprint");
-	if (text && *text && pki_thumbprint_normal(text, hex, &why))
-		api_field(fields, "thumbprint", "%s", why.text);
-}
-
-static json_t *without_secrets(const struct cloud *cloud, const json_t *spec)
+static json_t *without_secrets(const struct account_cloud *cloud, const json_t *spec)
 {
 	json_t *out = json_deep_copy(spec);
 
@@ -104,7 +53,7 @@ static int load(struct api_call *c, json_t **doc, struct pcg_error *err)
 	return api_not_found(c, "cloud account", c->param[1]);
 }
 
-static int check_request(struct api_call *c, const struct cloud *cloud)
+static int check_request(struct api_call *c, const struct account_cloud *cloud)
 {
 	json_t *fields = json_array();
 	const char *name = json_str(c->body, "metadata.name");
@@ -114,7 +63,7 @@ static int check_request(struct api_call *c, const struct cloud *cloud)
 	if (!json_str(c->body, "metadata.annotations.overlordUid"))
 		api_field(fields, "metadata.annotations.overlordUid",
 			  "is missing: it names the gateway that reaches this infrastructure");
-	check_spec(cloud, json_object_get(c->body, "spec"), "spec", fields);
+	account_check_spec(cloud, json_object_get(c->body, "spec"), "spec", fields);
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "cloud account", fields);
 	json_decref(fields);
@@ -133,13 +82,13 @@ static int save(struct api_call *c, const json_t *doc, const json_t *secret_spec
 
 static int create(struct api_call *c, struct pcg_error *err)
 {
-	const struct cloud *cloud = find_cloud(c->param[0]);
+	const struct account_cloud *cloud = account_cloud(c->param[0]);
 	AUTO_JSON json_t *doc = NULL;
 	char uid[25], overlord[64];
 	int r;
 
 	if (!cloud)
-		return refuse_cloud(c, c->param[0]);
+		return account_refuse_cloud(c, c->param[0]);
 	r = check_request(c, cloud);
 	if (!r)
 		r = find_overlord(c, json_str_or(c->body, "metadata.annotations.overlordUid", ""), overlord, err);
@@ -156,7 +105,7 @@ static int create(struct api_call *c, struct pcg_error *err)
 }
 
 /* A secret that is sent empty stays what it was: that is what a read gave. */
-static void keep_secrets(const struct cloud *cloud, json_t *spec, const json_t *old)
+static void keep_secrets(const struct account_cloud *cloud, json_t *spec, const json_t *old)
 {
 	for (size_t i = 0; i < ARRAY_LEN(cloud->secrets) && cloud->secrets[i]; i++) {
 		const char *now = json_str(spec, cloud->secrets[i]), *was = json_str(old, cloud->secrets[i]);
@@ -188,14 +137,14 @@ static int leave_overlord(struct api_call *c, const json_t *doc, const char *nex
 
 static int update(struct api_call *c, struct pcg_error *err)
 {
-	const struct cloud *cloud = find_cloud(c->param[0]);
+	const struct account_cloud *cloud = account_cloud(c->param[0]);
 	AUTO_JSON json_t *doc = NULL;
 	json_t *old = NULL;
 	char overlord[64];
 	int r;
 
 	if (!cloud)
-		return refuse_cloud(c, c->param[0]);
+		return account_refuse_cloud(c, c->param[0]);
 	r = load(c, &doc, err);
 	if (r)
 		return r;
@@ -248,8 +197,8 @@ static int list(struct api_call *c, struct pcg_error *err)
 	size_t i;
 	int r;
 
-	if (!find_cloud(c->param[0]))
-		return refuse_cloud(c, c->param[0]);
+	if (!account_cloud(c->param[0]))
+		return account_refuse_cloud(c, c->param[0]);
 	r = rows_list(c->p, ROWS_ACCOUNT, NULL, &docs, err);
 	if (r)
 		return r;
@@ -302,111 +251,6 @@ static int delete(struct api_call *c, struct pcg_error *err)
 	return r ? r : api_no_content(c);
 }
 
-/* A validation that waits for the gateway. */
-struct validation {
-	struct http_exchange *x;
-	struct gateways_query *query;
-};
-
-static void validation_gone(void *arg, struct http_exchange *x)
-{
-	struct validation *v = arg;
-
-	gateways_query_cancel(v->query);
-	free(v);
-}
-
-static void answer_validation(struct http_exchange *x, const json_t *reply, const struct pcg_error *err)
-{
-	const json_t *problems = json_at(reply, "doc.problems"), *error = json_object_get(reply, "error");
-
-	if (!reply)
-		api_answer_error(x, 408, "GatewayTimeout", err->text, NULL);
-	else if (error || strcmp(json_str_or(reply, "status", ""), "done") != 0)
-		api_answer_error(x, 400, "CloudAccountInvalid", json_str_or(error, "text", "the gateway could not "
-											     "validate the account"),
-				 json_pack("{s:[{s:s,s:s,s:s}]}", "fields", "field", "account", "text",
-					   json_str_or(error, "text", ""), "remedy",
-					   json_str_or(error, "remedy", "")));
-	else if (json_array_size(problems))
-		api_answer_error(x, 400, "CloudAccountInvalid",
-				 json_str_or(json_array_get(problems, 0), "text", "the account is not valid"),
-				 json_pack("{s:O}", "fields", problems));
-	else
-		http_exchange_reply_json(x, 204, NULL);
-}
-
-static void validation_done(void *arg, const json_t *reply, const struct pcg_error *err)
-{
-	struct validation *v = arg;
-
-	http_exchange_on_gone(v->x, NULL, NULL);
-	answer_validation(v->x, reply, err);
-	free(v);
-}
-
-/* {accountUid} in place of {account} is one that the plane has: its secrets need not be sent again. */
-static int stored_account(struct api_call *c, struct pcg_error *err)
-{
-	const char *uid = json_str(c->body, "accountUid");
-	AUTO_JSON json_t *doc = NULL;
-	json_t *spec = NULL;
-	int r;
-
-	if (json_object_get(c->body, "account") || !uid)
-		return 0;
-	r = rows_get(c->p, ROWS_ACCOUNT, uid, &doc, err);
-	if (r > 0 && strcmp(json_str_or(doc, "kind", ""), c->param[0]) == 0)
-		r = rows_secret_get_json(c->p, uid, "spec", &spec, err);
-	if (r < 0)
-		return r;
-	if (!spec)
-		return api_not_found(c, "cloud account", uid);
-	json_object_set_new(c->body, "account", spec);
-	json_put_str(c->body, "name", json_str(doc, "metadata.name"));
-	return 0;
-}
-
-/* POST /v1/overlords/{cloud}/{overlord}/account/validate {account} */
-static int validate(struct api_call *c, struct pcg_error *err)
-{
-	const struct cloud *cloud = find_cloud(c->param[0]);
-	AUTO_JSON json_t *overlord = NULL;
-	json_t *fields, *account;
-	struct validation *v;
-	int r;
-
-	if (!cloud)
-		return refuse_cloud(c, c->param[0]);
-	r = stored_account(c, err);
-	if (r)
-		return r;
-	fields = json_array();
-	check_spec(cloud, json_object_get(c->body, "account"), "account", fields);
-	if (json_array_size(fields))
-		return api_refuse_fields(c, "cloud account", fields);
-	json_decref(fields);
-	r = rows_get(c->p, ROWS_OVERLORD, c->param[1], &overlord, err);
-	if (r <= 0)
-		return r ? r : api_not_found(c, "gateway", c->param[1]);
-	v = calloc(1, sizeof(*v));
-	assert(v);
-	v->x = c->x;
-	account = json_pack("{s:s,s:s,s:O}", "name", json_str_or(c->body, "name", ""), "provider",
-			    cloud->name, "spec", json_object_get(c->body, "account"));
-	r = gateways_query(c->p, c->param[1], "account_validate", account, NULL, validation_done, v,
-			   &v->query, err);
-	json_decref(account);
-	if (r) {
-		free(v);
-		return api_refuse(c, r == PCG_EQUOTA ? 429 : 400,
-				  r == PCG_EQUOTA ? "TooManyRequests" : "GatewayOffline", "%s; %s", err->text,
-				  err->remedy);
-	}
-	http_exchange_on_gone(c->x, validation_gone, v);
-	return API_LATER;
-}
-
 const struct api_route api_account_routes[] = {
 	{ "GET", "/v1/cloudaccounts/summary", summary, 0 },
 	{ "GET", "/v1/cloudaccounts/{}", list, 0 },
@@ -414,6 +258,6 @@ const struct api_route api_account_routes[] = {
 	{ "GET", "/v1/cloudaccounts/{}/{}", get, 0 },
 	{ "PUT", "/v1/cloudaccounts/{}/{}", update, API_CHANGES | API_BODY },
 	{ "DELETE", "/v1/cloudaccounts/{}/{}", delete, API_CHANGES },
-	{ "POST", "/v1/overlords/{}/{}/account/validate", validate, API_BODY },
+	{ "POST", "/v1/overlords/{}/{}/account/validate", account_validate, API_BODY },
 	{ NULL, NULL, NULL, 0 },
 };

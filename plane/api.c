@@ -213,7 +213,8 @@ static bool match(const char *pattern, const char *path, struct api_call *c)
 
 static const struct api_route *find_route(struct api_call *c, bool *path_known)
 {
-	static const struct api_route *const tables[] = { api_tenant_routes,     api_overlord_routes,
+	static const struct api_route *const tables[] = { api_tenant_routes,     api_choice_routes,
+							  api_overlord_routes,
 							  api_account_routes,    api_profile_routes,
 							  api_cloudconfig_routes, api_feature_routes,
 							  api_cluster_routes,     api_found_routes };

@@ -14,6 +14,8 @@
 
 enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_NOT_FOUND = 3, CTL_UNREACHABLE = 4 };
 
+#define CTL_FILTERS 8
+
 struct ctl {
 	const char *state_dir, *url_option;
 	bool json;
@@ -22,6 +24,9 @@ struct ctl {
 	const char *overlord, *cloud, *name, *until, *account;
 	bool force, abandon, no_validate;
 	int64_t timeout_s;
+	const char *ca_file;       /* PEM, for an account's caCert */
+	const char *filters[CTL_FILTERS]; /* NAME=VALUE */
+	size_t n_filters;
 	/* the connection */
 	uv_loop_t loop;
 	struct http_client *http;
@@ -48,10 +53,13 @@ int ctl_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 
 /* c->file ("-": standard input), JSON or YAML, one object. */
 int ctl_read_file(struct ctl *c, json_t **out);
 /* Puts the secret that the account's spec lacks into it: from --password-file, or asked for without echo. */
+int ctl_read_ca(struct ctl *c, json_t *spec); /* --ca-file, when it was given, as caCert */
 int ctl_read_secret(struct ctl *c, const char *what, json_t *spec);
 
 /* columns: names, NULL-terminated; paths: where in an item, NULL-terminated. */
 void ctl_table(const json_t *items, const char *const *columns, const char *const *paths);
+/* The same without the names of the columns, for what comes in pages. */
+void ctl_table_rows(const json_t *items, const char *const *columns, const char *const *paths, bool header);
 void ctl_print_json(const json_t *j);
 /* {"items":[...]} or a table. */
 int ctl_print_list(struct ctl *c, const json_t *items, const char *const *columns, const char *const *paths);
@@ -62,6 +70,7 @@ int ctl_account_add(struct ctl *c, const char *arg);
 int ctl_account_validate(struct ctl *c, const char *arg);
 /* By uid or name; a new reference. */
 int ctl_find_account(struct ctl *c, const char *arg, json_t **found);
+int ctl_account_choices(struct ctl *c, const char *arg);
 int ctl_account_list(struct ctl *c, const char *arg);
 int ctl_profile_add(struct ctl *c, const char *arg);
 int ctl_profile_list(struct ctl *c, const char *arg);

@@ -270,6 +270,22 @@ int ctl_read_secret(struct ctl *c, const char *what, json_t *spec)
 	return r;
 }
 
+int ctl_read_ca(struct ctl *c, json_t *spec)
+{
+	struct buf pem;
+	int r = CTL_DONE;
+
+	if (!c->ca_file)
+		return CTL_DONE;
+	buf_init(&pem, FILE_LIMIT);
+	if (strcmp(c->ca_file, "-") == 0 ? read_fd(0, &pem) : read_path(c->ca_file, &pem))
+		r = ctl_fail(CTL_FAILED, "reading %s: %s", c->ca_file, strerror(errno));
+	else
+		json_object_set_new(spec, "caCert", json_stringn(pem.data, pem.len));
+	buf_free(&pem);
+	return r;
+}
+
 void ctl_print_json(const json_t *j)
 {
 	AUTO_FREE char *text = json_text(j);
@@ -307,6 +323,11 @@ static void print_cell(const char *text, size_t width, bool last)
 
 void ctl_table(const json_t *items, const char *const *columns, const char *const *paths)
 {
+	ctl_table_rows(items, columns, paths, true);
+}
+
+void ctl_table_rows(const json_t *items, const char *const *columns, const char *const *paths, bool header)
+{
 	size_t width[16] = { 0 }, n = 0, i;
 	char text[256];
 	json_t *item;
@@ -319,7 +340,7 @@ void ctl_table(const json_t *items, const char *const *columns, const char *cons
 			if (strlen(text) > width[k])
 				width[k] = strlen(text);
 		}
-	for (size_t k = 0; k < n; k++)
+	for (size_t k = 0; header && k < n; k++)
 		print_cell(columns[k], width[k], k + 1 == n);
 	json_array_foreach((json_t *)items, i, item)
 		for (size_t k = 0; k < n; k++) {

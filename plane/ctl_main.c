@@ -18,8 +18,10 @@ static const char help[] =
 	"  gateway list\n"
 	"  pair [--overlord UID] [--name NAME]       a pairing code, on standard output; --overlord: for a gateway\n"
 	"                                            that is there already, whose old certificate is then refused\n"
-	"  account add -f FILE [--cloud TYPE] [--overlord UID] [--password-file FILE] [--no-validate]\n"
+	"  account add -f FILE [--cloud TYPE] [--overlord UID] [--password-file FILE] [--ca-file FILE] [--no-validate]\n"
 	"  account validate NAME|UID, or -f FILE as for add\n"
+	"  account choices [KIND] [--account NAME|UID] [--filter NAME=VALUE]...   what there is to choose from, asked of\n"
+	"                                            the infrastructure; without KIND: which kinds there are\n"
 	"  account list\n"
 	"  profile add -f FILE\n"
 	"  profile list\n"
@@ -40,6 +42,7 @@ static const char help[] =
 	"                         profile's uid may be names; cloudType in it names the cloud\n"
 	"  --password-file FILE   password, token or key of an account; -: standard input. Without it, and without one in\n"
 	"                         the file, it is asked for at the terminal\n"
+	"  --ca-file FILE         the CA that the account's endpoint is verified by, PEM: it becomes the account's caCert\n"
 	"  --output json          one object; lists are {\"items\":[...]}, watch is one object a line\n"
 	"  --state DIR            the plane's state folder (default: $PCG_PLANE_STATE, else the one that\n"
 	"                         pcg-plane takes by default)\n"
@@ -57,6 +60,7 @@ static const struct command {
 	{ "pair", NULL, false, false, ctl_pair },
 	{ "account", "add", false, false, ctl_account_add },
 	{ "account", "validate", false, true, ctl_account_validate },
+	{ "account", "choices", false, true, ctl_account_choices },
 	{ "account", "list", false, false, ctl_account_list },
 	{ "profile", "add", false, false, ctl_profile_add },
 	{ "profile", "list", false, false, ctl_profile_list },
@@ -70,7 +74,7 @@ static const struct command {
 	{ "cluster", "adopt", true, true, ctl_cluster_adopt },
 };
 
-enum { OPT_OVERLORD = 256, OPT_NAME, OPT_ACCOUNT, OPT_CLOUD, OPT_PASSWORD, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE, OPT_ABANDON,
+enum { OPT_OVERLORD = 256, OPT_NAME, OPT_ACCOUNT, OPT_CLOUD, OPT_PASSWORD, OPT_CA, OPT_FILTER, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE, OPT_ABANDON,
        OPT_OUTPUT, OPT_STATE, OPT_URL, OPT_HELP, OPT_VERSION };
 
 static const struct option options[] = {
@@ -80,6 +84,8 @@ static const struct option options[] = {
 	{ "account", 1, NULL, OPT_ACCOUNT },
 	{ "cloud", 1, NULL, OPT_CLOUD },
 	{ "password-file", 1, NULL, OPT_PASSWORD },
+	{ "ca-file", 1, NULL, OPT_CA },
+	{ "filter", 1, NULL, OPT_FILTER },
 	{ "no-validate", 0, NULL, OPT_NOVALIDATE },
 	{ "until", 1, NULL, OPT_UNTIL },
 	{ "timeout", 1, NULL, OPT_TIMEOUT },
@@ -110,6 +116,14 @@ static int take_output(struct ctl *c, const char *text)
 						       ctl_fail(CTL_USAGE, "--output %s: use json or table", text);
 }
 
+static int take_filter(struct ctl *c, const char *text)
+{
+	if (c->n_filters == CTL_FILTERS)
+		return ctl_fail(CTL_USAGE, "--filter is taken %d times at most", CTL_FILTERS);
+	c->filters[c->n_filters++] = text;
+	return CTL_DONE;
+}
+
 /* -1: go on. */
 static int take_option(struct ctl *c, int o)
 {
@@ -122,6 +136,8 @@ static int take_option(struct ctl *c, int o)
 	case OPT_ACCOUNT: c->account = optarg; break;
 	case OPT_CLOUD: c->cloud = optarg; break;
 	case OPT_PASSWORD: c->password_file = optarg; break;
+	case OPT_CA: c->ca_file = optarg; break;
+	case OPT_FILTER: r = take_filter(c, optarg); break;
 	case OPT_NOVALIDATE: c->no_validate = true; break;
 	case OPT_UNTIL: c->until = optarg; break;
 	case OPT_TIMEOUT: r = take_number(c, optarg); break;

@@ -135,7 +135,9 @@ static int read_account(struct ctl *c, json_t **doc, char cloud[32])
 	json_object_del(*doc, "kind");
 	if (!json_is_object(json_object_get(*doc, "spec")))
 		json_object_set_new(*doc, "spec", json_object());
-	r = ctl_read_secret(c, secret_member(cloud), json_object_get(*doc, "spec"));
+	r = ctl_read_ca(c, json_object_get(*doc, "spec"));
+	if (!r)
+		r = ctl_read_secret(c, secret_member(cloud), json_object_get(*doc, "spec"));
 	return r ? r : choose_overlord(c, *doc);
 }
 

@@ -471,6 +471,11 @@ json_t *lifecycle_counts(struct lifecycle *l)
 			 (json_int_t)json_array_size(l->reports));
 }
 
+bool lifecycle_has_account(const struct lifecycle *l, const char *uid)
+{
+	return json_object_get(l->accounts, uid) != NULL;
+}
+
 json_t *lifecycle_insecure_accounts(struct lifecycle *l)
 {
 	json_t *list = json_array(), *doc;

@@ -92,6 +92,7 @@ json_t *lifecycle_show(struct lifecycle *l, const char *uid_or_name);
 bool lifecycle_knows(struct lifecycle *l, const char *uid_or_name);
 json_t *lifecycle_counts(struct lifecycle *l); /* {"clusters","inFlight","phases":{..}} */
 json_t *lifecycle_insecure_accounts(struct lifecycle *l);
+bool lifecycle_has_account(const struct lifecycle *l, const char *uid);
 
 /* What a hand-over of this cluster writes, in which order, and how its checks come out; of a running one what
  * a take-back does. Nothing is changed. Secrets are masked. done: {"cluster","uid","phase","groups":[{"group",

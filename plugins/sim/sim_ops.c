@@ -91,29 +91,6 @@ void sim_account_validate(void *plugin, struct pcg_call *call, const char *text)
 	json_decref(doc);
 }
 
-void sim_pick_list(void *plugin, struct pcg_call *call, const char *text)
-{
-	struct sim *s = plugin;
-	json_t *doc = sim_doc(s, call, text);
-	const char *kind;
-	char why[256];
-
-	if (!doc)
-		return;
-	kind = sim_str(doc, "kind");
-	if (kind && strcmp(kind, "images") == 0) {
-		sim_done(s, call, json_pack("{s:[{s:s, s:s, s:s}]}", "items", "name", "simulated", "id", "simulated", "path",
-					    "simulated"));
-	} else if (kind && strcmp(kind, "sizes") == 0) {
-		sim_done(s, call, json_pack("{s:[{s:s, s:s, s:s}, {s:s, s:s, s:s}]}", "items", "name", "small", "id", "2-4096",
-					    "path", "small", "name", "large", "id", "8-16384", "path", "large"));
-	} else {
-		snprintf(why, sizeof(why), "the simulated cloud has no list of \"%s\"", kind ? kind : "");
-		s->svc->error(call, PCG_ERR_NOT_FOUND, why, "Ask for \"images\" or \"sizes\".");
-	}
-	json_decref(doc);
-}
-
 static void sim_cluster_check(struct sim *s, struct pcg_call *call, const json_t *doc)
 {
 	json_t *problems = json_array(), *reply, *pool;

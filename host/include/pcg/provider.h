@@ -200,7 +200,12 @@ struct pcg_provider {
 	/* {"account":spec} validated by really using it. done {"version":..,"warnings":[text]} or
 	 * {"problems":[{"field","text","remedy"}]}: everything wrong at once. error only when nothing could be tried. */
 	pcg_op account_validate;
-	/* {"kind","filter":{...}} -> done {"items":[{"name","id","path"}]} */
+	/* {"kind","filter":{NAME:text},"limit","continue"} -> done {"items":[{"name","id","path",...}],"continue"}: what
+	 * the infrastructure has of a kind, to choose from; a page of about limit (1 to 1000) items, "" in continue after the last.
+	 * continue is opaque, and asked with the kind and filter that it came for; the same page may be asked for again
+	 * when its reply was lost. A list that is not open any more: CONFLICT; one that there is not: NOT_FOUND, and the text says
+	 * which there are. Every kind takes the filter "name", a part of the name in any case. The kind "kinds" answers the
+	 * list of kinds, {"name","id","path","text","filters":[..]}. Memory does not grow with the number of objects. */
 	pcg_op pick_list;
 
 	/* {"cluster","mark","check":true|false}. check: everything the request names is looked up, nothing is made; done

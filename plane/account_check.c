@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "plane/account_check.h"
+
+#include "net/pki.h"
+#include "plane/gateways.h"
+#include "plane/rows.h"
+#include "plugins/vsphere/endpoint.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const struct account_cloud clouds[] = {
+	{ "vsphere", { "vcenterServer", "username", "password" }, { "password" } },
+	{ "maas", { "apiEndpoint", "apiKey" }, { "apiKey" } },
+	{ "openstack", { "identityEndpoint", "username", "password" }, { "password" } },
+	{ "sim", { "endpoint", "token" }, { "token" } },
+};
+
+const struct account_cloud *account_cloud(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(clouds); i++)
+		if (strcmp(clouds[i].name, name) == 0)
+			return &clouds[i];
+	return NULL;
+}
+
+int account_refuse_cloud(struct api_call *c, const char *name)
+{
+	return api_refuse(c, 404, "ResourceNotFound",
+			  "cloud type '%.32s' is none of vsphere, maas, openstack, sim", name);
+}
+
+void account_check_spec(const struct account_cloud *cloud, const json_t *spec, const char *at, json_t *fields)
+{
+	struct pcg_error why;
+	const char *text;
+	char hex[65], server[300], wrong[200];
+	size_t n;
+
+	if (!json_is_object(spec)) {
+		api_field(fields, at, "is missing");
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(cloud->needed) && cloud->needed[i]; i++)
+		if (!json_str(spec, cloud->needed[i]) || !*json_str(spec, cloud->needed[i]))
+			api_field(fields, cloud->needed[i], "is missing");
+	text = json_str(spec, "vcenterServer");
+	if (text && *text && strcmp(cloud->name, "vsphere") == 0 && vs_endpoint(text, server, sizeof(server), wrong, sizeof(wrong)))
+		api_field(fields, "vcenterServer", "\"%.100s\" %s", text, wrong);
+	text = json_str(spec, "caCert");
+	if (text && *text && strcmp(cloud->name, "openstack") && pki_bundle_check(text, &n, &why))
+		api_field(fields, "caCert", "%s", why.text);
+	text = json_str(spec, "thumbprint");
+	if (text && *text && pki_thumbprint_normal(text, hex, &why))
+		api_field(fields, "thumbprint", "%s", why.text);
+}
+
+/* A validation that waits for the gateway. */
+struct validation {
+	struct http_exchange *x;
+	struct gateways_query *query;
+};
+
+static void validation_gone(void *arg, struct http_exchange *x)
+{
+	struct validation *v = arg;
+
+	gateways_query_cancel(v->query);
+	free(v);
+}
+
+static void answer_validation(struct http_exchange *x, const json_t *reply, const struct pcg_error *err)
+{
+	const json_t *problems = json_at(reply, "doc.problems"), *error = json_object_get(reply, "error");
+
+	if (!reply)
+		api_answer_error(x, 408, "GatewayTimeout", err->text, NULL);
+	else if (error || strcmp(json_str_or(reply, "status", ""), "done") != 0)
+		api_answer_error(x, 400, "CloudAccountInvalid", json_str_or(error, "text", "the gateway could not "
+											     "validate the account"),
+				 json_pack("{s:[{s:s,s:s,s:s}]}", "fields", "field", "account", "text",
+					   json_str_or(error, "text", ""), "remedy",
+					   json_str_or(error, "remedy", "")));
+	else if (json_array_size(problems))
+		api_answer_error(x, 400, "CloudAccountInvalid",
+				 json_str_or(json_array_get(problems, 0), "text", "the account is not valid"),
+				 json_pack("{s:O}", "fields", problems));
+	else
+		http_exchange_reply_json(x, 204, NULL);
+}
+
+static void validation_done(void *arg, const json_t *reply, const struct pcg_error *err)
+{
+	struct validation *v = arg;
+
+	http_exchange_on_gone(v->x, NULL, NULL);
+	answer_validation(v->x, reply, err);
+	free(v);
+}
+
+/* {accountUid} in place of {account} is one that the plane has: its secrets need not be sent again. */
+static int stored_account(struct api_call *c, struct pcg_error *err)
+{
+	const char *uid = json_str(c->body, "accountUid");
+	AUTO_JSON json_t *doc = NULL;
+	json_t *spec = NULL;
+	int r;
+
+	if (json_object_get(c->body, "account") || !uid)
+		return 0;
+	r = rows_get(c->p, ROWS_ACCOUNT, uid, &doc, err);
+	if (r > 0 && strcmp(json_str_or(doc, "kind", ""), c->param[0]) == 0)
+		r = rows_secret_get_json(c->p, uid, "spec", &spec, err);
+	if (r < 0)
+		return r;
+	if (!spec)
+		return api_not_found(c, "cloud account", uid);
+	json_object_set_new(c->body, "account", spec);
+	json_put_str(c->body, "name", json_str(doc, "metadata.name"));
+	return 0;
+}
+
+/* POST /v1/overlords/{cloud}/{overlord}/account/validate {account} */
+int account_validate(struct api_call *c, struct pcg_error *err)
+{
+	const struct account_cloud *cloud = account_cloud(c->param[0]);
+	AUTO_JSON json_t *overlord = NULL;
+	json_t *fields, *account;
+	struct validation *v;
+	int r;
+
+	if (!cloud)
+		return account_refuse_cloud(c, c->param[0]);
+	r = stored_account(c, err);
+	if (r)
+		return r;
+	fields = json_array();
+	account_check_spec(cloud, json_object_get(c->body, "account"), "account", fields);
+	if (json_array_size(fields))
+		return api_refuse_fields(c, "cloud account", fields);
+	json_decref(fields);
+	r = rows_get(c->p, ROWS_OVERLORD, c->param[1], &overlord, err);
+	if (r <= 0)
+		return r ? r : api_not_found(c, "gateway", c->param[1]);
+	v = calloc(1, sizeof(*v));
+	assert(v);
+	v->x = c->x;
+	account = json_pack("{s:s,s:s,s:O}", "name", json_str_or(c->body, "name", ""), "provider",
+			    cloud->name, "spec", json_object_get(c->body, "account"));
+	r = gateways_query(c->p, c->param[1], "account_validate", account, NULL, validation_done, v,
+			   &v->query, err);
+	json_decref(account);
+	if (r) {
+		free(v);
+		return api_refuse(c, r == PCG_EQUOTA ? 429 : 400,
+				  r == PCG_EQUOTA ? "TooManyRequests" : "GatewayOffline", "%s; %s", err->text,
+				  err->remedy);
+	}
+	http_exchange_on_gone(c->x, validation_gone, v);
+	return API_LATER;
+}
