@@ -13,6 +13,7 @@
 struct watch {
 	const struct ctl *ctl;
 	bool one;
+	json_t *whole; /* uid: the cluster as it was last told of whole */
 	char last[2048];
 	int64_t started_ms;
 };
@@ -60,6 +61,26 @@ static int show_note(struct watch *w, const json_t *c)
 	return ferror(stdout);
 }
 
+/* A note comes without what has not changed; a line of output is a whole cluster. */
+static void show_whole(struct watch *w, json_t *c)
+{
+	const char *uid = json_str_or(c, "uid", "");
+	json_t *was;
+
+	if (json_object_get(c, "conditions")) {
+		show_json_line(c);
+		was = json_copy(c);
+		json_object_del(was, "note");
+		json_object_set_new(w->whole, uid, was);
+	} else {
+		was = json_object_get(w->whole, uid);
+		json_object_update_missing(c, was);
+		show_json_line(c);
+	}
+	if (!strcmp(json_str_or(c, "phase", ""), "Deleted"))
+		json_object_del(w->whole, uid);
+}
+
 static int on_event(void *arg, json_t *c)
 {
 	struct watch *w = arg;
@@ -68,7 +89,7 @@ static int on_event(void *arg, json_t *c)
 	char line[2048];
 
 	if (w->ctl->json) {
-		show_json_line(c);
+		show_whole(w, c);
 		return ferror(stdout) || (w->one && !strcmp(phase, "Deleted"));
 	}
 	if (json_object_get(c, "note"))
@@ -90,8 +111,12 @@ int watch_clusters(const struct ctl *c, const char *cluster)
 {
 	struct watch w = { .ctl = c, .one = cluster != NULL, .started_ms = clock_mono_ms() };
 	json_t *req = json_pack("{s:s}", "op", "cluster.watch");
+	int r;
 
+	w.whole = json_object();
 	if (cluster)
 		json_object_set_new(req, "cluster", json_string(cluster));
-	return ctl_follow(c, req, on_event, &w);
+	r = ctl_follow(c, req, on_event, &w);
+	json_decref(w.whole);
+	return r;
 }

@@ -2,9 +2,10 @@
 /*
  * The Unix socket for pcgctl: frames of core/frame.h. One request {"op", ...} a connection at a
  * time; the answer is {"ok":true,"result":{}} or {"ok":false,"error":{class,text,remedy}}. A watch
- * answers {"ok":true,"event":{}} for each change until the client leaves. It shows and checks, and
- * has no verb that changes a cluster: Palette alone does. Who says nothing for ten seconds, or does
- * not read what it asked for, is let go, so that such a client keeps nobody out.
+ * answers {"ok":true,"event":{}} for each change until the client leaves: the cluster whole, or uid,
+ * name, phase and note of one of which all else is as it was. It shows and checks, and has no verb
+ * that changes a cluster: Palette alone does. Who says nothing for ten seconds, or does not read
+ * what it asked for, is let go, so that such a client keeps nobody out.
  */
 #include "config.h"
 
@@ -27,6 +28,8 @@
 #define REQUEST_MAX (64u << 10)
 #define CLIENTS_MAX 64
 #define QUEUE_MAX (8u << 20) /* of events that a watch has not read */
+#define OUT_MAX (FRAME_MAX + 4 + FLUSH_BYTES)
+#define FLUSH_BYTES (64u << 10)
 #define HISTORY_MAX 10000
 #define TICK_MS 1000
 #define SILENT_MS 10000
@@ -39,6 +42,7 @@ struct client {
 	struct frame_reader in;
 	char *watch; /* uid of a cluster, "" for all; NULL: not watching */
 	struct later *later; /* the request that is answered later */
+	struct buf out;      /* frames that go with the loop's next turn */
 	int64_t since_ms;    /* that it is silent, or does not read */
 	size_t unread;
 	bool closing;
@@ -49,6 +53,7 @@ struct control {
 	struct gateway *g;
 	uv_pipe_t pipe;
 	uv_timer_t tick;
+	uv_prepare_t turn; /* while there is something to write */
 	unsigned handles;
 	char *path;
 	struct client *clients;
@@ -90,6 +95,7 @@ static void client_closed(uv_handle_t *h)
 	if (cl->later)
 		cl->later->client = NULL;
 	frame_reader_free(&cl->in);
+	buf_free(&cl->out);
 	free(cl->watch);
 	free(cl);
 	c->n_clients--;
@@ -114,28 +120,55 @@ static void on_written(uv_write_t *req, int status)
 	free(o);
 }
 
-static int try_send(struct client *cl, const json_t *doc, struct pcg_error *err)
+static void client_flush(struct client *cl)
 {
-	struct out *o = calloc(1, sizeof(*o));
+	struct out *o;
 	uv_buf_t b;
-	int r;
 
+	if (!cl->out.len || cl->closing)
+		return;
+	o = calloc(1, sizeof(*o));
 	assert(o);
-	buf_init(&o->data, FRAME_MAX + 4);
+	o->data = cl->out;
 	o->req.data = o;
-	r = frame_write(&o->data, doc, err);
-	if (r) {
-		buf_free(&o->data);
-		free(o);
-		return r;
-	}
+	buf_init(&cl->out, OUT_MAX);
 	b = uv_buf_init(o->data.data, (unsigned)o->data.len);
 	if (uv_write(&o->req, (uv_stream_t *)&cl->pipe, &b, 1, on_written)) {
 		buf_free(&o->data);
 		free(o);
 		client_close(cl);
 	}
-	return 0;
+}
+
+static int try_send(struct client *cl, const json_t *doc, struct pcg_error *err)
+{
+	int r = frame_write(&cl->out, doc, err);
+
+	if (!r)
+		client_flush(cl);
+	return r;
+}
+
+static void on_turn(uv_prepare_t *turn)
+{
+	struct control *c = turn->data;
+
+	uv_prepare_stop(turn);
+	for (struct client *cl = c->clients; cl; cl = cl->next)
+		client_flush(cl);
+}
+
+/* Many clusters change many times within one turn of the loop: a write for each would wake the reader
+ * as often. */
+static int send_later(struct client *cl, const json_t *doc, struct pcg_error *err)
+{
+	int r = frame_write(&cl->out, doc, err);
+
+	if (cl->out.len > FLUSH_BYTES)
+		client_flush(cl);
+	else if (!r)
+		uv_prepare_start(&cl->control->turn, on_turn);
+	return r;
 }
 
 static void refuse(struct client *cl, const struct pcg_error *err)
@@ -149,12 +182,12 @@ static void refuse(struct client *cl, const struct pcg_error *err)
 	json_decref(o);
 }
 
-static void client_send(struct client *cl, const json_t *doc)
+static void client_send(struct client *cl, const json_t *doc, bool later)
 {
 	struct pcg_error err;
 
 	cl->since_ms = clock_mono_ms();
-	if (!cl->closing && try_send(cl, doc, &err)) {
+	if (!cl->closing && (later ? send_later : try_send)(cl, doc, &err)) {
 		pcg_fail_prefix(&err, "the answer");
 		refuse(cl, &err);
 	}
@@ -165,7 +198,7 @@ static void answer(struct client *cl, json_t *result)
 {
 	json_t *o = json_pack("{s:b,s:o}", "ok", 1, "result", result);
 
-	client_send(cl, o);
+	client_send(cl, o, false);
 	json_decref(o);
 }
 
@@ -282,7 +315,7 @@ static void send_event(struct client *cl, const json_t *view)
 	if (uv_stream_get_write_queue_size((uv_stream_t *)&cl->pipe) > QUEUE_MAX)
 		client_close(cl);
 	else
-		client_send(cl, o);
+		client_send(cl, o, true);
 	json_decref(o);
 }
 
@@ -490,6 +523,7 @@ static void on_connection(uv_stream_t *server, int status)
 	uv_pipe_init(&c->g->loop, &cl->pipe, 0);
 	cl->pipe.data = cl;
 	frame_reader_init(&cl->in, REQUEST_MAX);
+	buf_init(&cl->out, OUT_MAX);
 	cl->next = c->clients;
 	c->clients = cl;
 	c->n_clients++;
@@ -561,8 +595,9 @@ int control_open(struct gateway *g, const char *path, struct control **out, stru
 	uv_pipe_init(&g->loop, &c->pipe, 0);
 	uv_timer_init(&g->loop, &c->tick);
 	uv_unref((uv_handle_t *)&c->tick);
-	c->pipe.data = c->tick.data = c;
-	c->handles = 2;
+	uv_prepare_init(&g->loop, &c->turn);
+	c->pipe.data = c->tick.data = c->turn.data = c;
+	c->handles = 3;
 	r = uv_pipe_open(&c->pipe, fd);
 	if (!r)
 		r = uv_listen((uv_stream_t *)&c->pipe, 128, on_connection);
@@ -589,10 +624,13 @@ void control_close(struct control *c, void (*closed)(void *arg), void *arg)
 	c->closed_arg = arg;
 	c->closing = true;
 	unlink(c->path);
-	for (struct client *cl = c->clients; cl; cl = cl->next)
+	for (struct client *cl = c->clients; cl; cl = cl->next) {
+		client_flush(cl);
 		client_close(cl);
+	}
 	uv_close((uv_handle_t *)&c->pipe, handle_closed);
 	uv_close((uv_handle_t *)&c->tick, handle_closed);
+	uv_close((uv_handle_t *)&c->turn, handle_closed);
 }
 
 bool control_watched(const struct control *c)

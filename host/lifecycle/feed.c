@@ -7,6 +7,7 @@
 
 #include "host/lifecycle/cluster.h"
 
+#include "core/attr.h"
 #include "core/clock.h"
 #include "core/fault.h"
 #include "core/log.h"
@@ -168,12 +169,29 @@ void cluster_show(struct cluster *c, json_t *note)
 	json_decref(view);
 }
 
+/* Of dozens in a second nothing else changes: whoever watches has the rest already. */
+static bool changes_nothing(const char *event)
+{
+	return !strcmp(event, "object") || !strcmp(event, "check");
+}
+
 static void show_note(struct cluster *c, const char *event, const json_t *fields)
 {
-	json_t *note = json_copy((json_t *)fields);
+	const struct lifecycle_spec *spec = &c->l->spec;
+	AUTO_JSON json_t *view = NULL;
+	json_t *note;
 
+	if (!spec->watched(spec->arg))
+		return;
+	note = json_copy((json_t *)fields);
 	json_object_set_new(note, "event", json_string(event));
-	cluster_show(c, note);
+	if (!changes_nothing(event)) {
+		cluster_show(c, note);
+		return;
+	}
+	view = json_pack("{s:s,s:s,s:s,s:o}", "uid", c->uid, "name", c->name, "phase",
+			 lc_phase_name(c->lc.phase), "note", note);
+	spec->changed(spec->arg, view);
 }
 
 void cluster_note(struct cluster *c, const char *event, json_t *fields)
