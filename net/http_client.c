@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define ORPHAN_MS 1000
+#define GIVE_BACK_MS 1000 /* after a connection has ended */
 
 void http_global_init(void)
 {
@@ -123,6 +124,19 @@ static void pools_hold(struct http_client *c, uint64_t now)
 			call->pool->idle_since = now;
 }
 
+/* A connection with TLS holds 100 KiB. Not for each that ends in a burst: it is a walk over the heap,
+ * and what is given back is wanted again at once. */
+static uint64_t give_back_due(struct http_client *c, uint64_t now, uint64_t first)
+{
+	if (!c->give_back_at)
+		return first;
+	if (c->give_back_at > now)
+		return c->give_back_at < first ? c->give_back_at : first;
+	c->give_back_at = 0;
+	memory_give_back();
+	return first;
+}
+
 static void on_sweep(uv_timer_t *timer)
 {
 	struct http_client *c = timer->data;
@@ -132,9 +146,10 @@ static void on_sweep(uv_timer_t *timer)
 	queue = queue_expire(c, now);
 	pools_hold(c, now);
 	pools = pools_expire(c, now, &ended);
-	if (ended)
-		memory_give_back(); /* a connection with TLS holds 100 KiB */
+	if (ended && !c->give_back_at)
+		c->give_back_at = now + GIVE_BACK_MS;
 	first = queue < pools ? queue : pools;
+	first = give_back_due(c, now, first);
 	if (first != UINT64_MAX)
 		uv_timer_start(&c->sweep, on_sweep, first - now, 0);
 	if (!TAILQ_EMPTY(&c->failed))

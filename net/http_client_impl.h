@@ -130,6 +130,7 @@ struct http_client {
 	bool full;    /* a call had to wait for the client's total, not for its host */
 	bool pump_all; /* calls came or ended where nothing could be started */
 	unsigned cancelled; /* calls that the kick must remove */
+	uint64_t give_back_at; /* 0: nothing is to be given back */
 	unsigned handles;
 	bool closing;
 	uv_timer_t kick, sweep;
