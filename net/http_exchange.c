@@ -98,7 +98,7 @@ static bool request_fill(struct http_exchange *x)
 	x->req.body = x->parsed.body.data;
 	x->req.body_len = x->parsed.body.len;
 	x->req.peer_address = x->conn->peer;
-	x->req.client_cert_pem = x->conn->client_cert;
+	x->req.client = x->conn->client;
 	return http_parse_path(target, x->path, &query) && (!query || query_read(x, query));
 }
 

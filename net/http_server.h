@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/secret.h"
+#include "net/pki.h"
 
 #include <stdint.h>
 #include <uv.h>
@@ -41,7 +42,7 @@ struct http_server_request {
 	const char *body;             /* zero-terminated */
 	size_t body_len;
 	const char *peer_address;
-	const char *client_cert_pem;  /* verified leaf, or NULL */
+	const struct pki_subject *client; /* of the verified certificate that it showed, or NULL */
 };
 
 typedef void (*http_handler)(void *arg, struct http_exchange *x, const struct http_server_request *req);

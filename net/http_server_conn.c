@@ -41,7 +41,7 @@ static void on_closed(uv_handle_t *handle)
 	SSL_free(c->ssl);
 	http_parse_free(c->parse);
 	buf_free(&c->in);
-	free(c->client_cert);
+	pki_subject_free(c->client);
 	free(c);
 	http_server_handle_gone(s);
 }
@@ -266,7 +266,7 @@ static void tls_input(struct conn *c)
 		c->state = CONN_OPEN;
 		c->request_start = 0;
 		c->idle_start = uv_now(c->server->loop);
-		c->client_cert = http_server_tls_client_cert(c->ssl);
+		c->client = http_server_tls_client(c->ssl);
 	}
 	while (c->state == CONN_OPEN && (n = SSL_read(c->ssl, data, sizeof(data))) > 0)
 		conn_input(c, data, (size_t)n);

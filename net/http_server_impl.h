@@ -41,7 +41,7 @@ struct conn {
 	uint64_t linger_start;
 	uint64_t queued, sent, progress_at;
 	char peer[64];
-	char *client_cert;
+	struct pki_subject *client;
 	LIST_ENTRY(conn) link;
 };
 
@@ -80,7 +80,7 @@ struct http_server {
 /* http_server_tls.c */
 int http_server_tls_new(const struct http_server_tls *spec, SSL_CTX **out, struct pcg_error *err);
 SSL *http_server_tls_start(SSL_CTX *ctx, BIO **from_peer, BIO **to_peer);
-char *http_server_tls_client_cert(SSL *ssl); /* NULL: none */
+struct pki_subject *http_server_tls_client(SSL *ssl); /* NULL: none */
 
 /* http_server_conn.c */
 void conn_accept(struct http_server *s);

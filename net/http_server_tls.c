@@ -121,20 +121,9 @@ SSL *http_server_tls_start(SSL_CTX *ctx, BIO **from_peer, BIO **to_peer)
 	return ssl;
 }
 
-char *http_server_tls_client_cert(SSL *ssl)
+struct pki_subject *http_server_tls_client(SSL *ssl)
 {
-	X509 *cert = SSL_get1_peer_certificate(ssl);
-	BIO *bio;
-	char *pem = NULL;
+	X509 *cert = SSL_get0_peer_certificate(ssl);
 
-	if (!cert)
-		return NULL;
-	bio = BIO_new(BIO_s_mem());
-	if (SSL_get_verify_result(ssl) == X509_V_OK && bio && PEM_write_bio_X509(bio, cert)) {
-		pem = pki_bio_text(bio);
-		bio = NULL;
-	}
-	BIO_free(bio);
-	X509_free(cert);
-	return pem;
+	return cert && SSL_get_verify_result(ssl) == X509_V_OK ? pki_subject_of(cert) : NULL;
 }

@@ -52,12 +52,21 @@ struct pki_info {
 	bool is_ca;
 };
 int pki_cert_info(const char *cert_pem, struct pki_info *out, struct pcg_error *err);
+/* Whom a certificate was made for. */
+struct pki_subject {
+	char common_name[256];
+	char serial_hex[64];
+	char **organizations; /* NULL-terminated */
+};
+void pki_subject_free(struct pki_subject *s);
 /* 0 when cert's key is key_pem's. */
 int pki_match(const char *cert_pem, const struct secret *key_pem, struct pcg_error *err);
 /* 0 when leaf verifies against the CA at the given time. */
 int pki_verify(const char *cert_pem, const char *ca_cert_pem, int64_t at_ms, struct pcg_error *err);
 /* Checks that text is one or more PEM certificates; how many to *n. */
 int pki_bundle_check(const char *pem, size_t *n, struct pcg_error *err);
+/* Certificates of CAs are remembered by their text, as reading one takes longer than signing: lets go of them, at rest. */
+void pki_forget(void);
 /* "AA:BB:.." to lower-case hex without colons; 40 or 64 digits, else an error that says so. */
 int pki_thumbprint_normal(const char *text, char out[65], struct pcg_error *err);
 

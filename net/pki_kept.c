@@ -7,24 +7,49 @@
 #include <string.h>
 
 /* A cluster's CA signs several times, and verifies what it signed, within moments; OpenSSL takes
- * longer to read a certificate than to sign one. Nothing secret; any thread. */
-#define KEPT 32
+ * longer to read a certificate than to sign one. Three of each of hundreds of clusters that are built
+ * at the same time; forgotten at rest. Nothing secret; any thread. */
 
 static struct {
 	char *pem;
 	X509 *cert;
 	bool whole;
-} kept[KEPT];
-static unsigned kept_next;
+} kept[PKI_KEPT];
+static uint64_t kept_sums[PKI_KEPT]; /* of the texts, apart from them: these are what is searched */
+static unsigned kept_n, kept_next;
 static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* FNV-1a */
+static uint64_t sum_of(const char *pem)
+{
+	uint64_t sum = 14695981039346656037u;
+
+	for (; *pem; pem++)
+		sum = (sum ^ (unsigned char)*pem) * 1099511628211u;
+	return sum;
+}
 
 static size_t place_of(const char *pem)
 {
-	size_t i = 0;
+	uint64_t sum = sum_of(pem);
 
-	while (i < KEPT && (!kept[i].pem || strcmp(kept[i].pem, pem)))
-		i++;
-	return i;
+	for (size_t i = 0; i < kept_n; i++)
+		if (kept_sums[i] == sum && !strcmp(kept[i].pem, pem))
+			return i;
+	return PKI_KEPT;
+}
+
+void pki_forget(void)
+{
+	pthread_mutex_lock(&kept_lock);
+	for (size_t i = 0; i < kept_n; i++) {
+		free(kept[i].pem);
+		X509_free(kept[i].cert);
+		kept[i].pem = NULL;
+		kept[i].cert = NULL;
+	}
+	kept_n = kept_next = 0;
+	pthread_mutex_unlock(&kept_lock);
 }
 
 void pki_keep_ca(const char *pem, X509 *cert, bool whole)
@@ -40,10 +65,13 @@ void pki_keep_ca(const char *pem, X509 *cert, bool whole)
 		abort();
 	pthread_mutex_lock(&kept_lock);
 	i = place_of(pem);
-	if (i == KEPT) {
+	if (i == PKI_KEPT) {
 		i = kept_next;
-		kept_next = (kept_next + 1) % KEPT;
+		kept_next = (kept_next + 1) % PKI_KEPT;
+		if (kept_n < PKI_KEPT)
+			kept_n++;
 	}
+	kept_sums[i] = sum_of(pem);
 	free(kept[i].pem);
 	X509_free(kept[i].cert);
 	X509_up_ref(cert);
@@ -60,7 +88,7 @@ X509 *pki_kept_ca(const char *pem, bool whole)
 
 	pthread_mutex_lock(&kept_lock);
 	i = place_of(pem);
-	if (i < KEPT && (kept[i].whole || !whole)) {
+	if (i < PKI_KEPT && (kept[i].whole || !whole)) {
 		cert = kept[i].cert;
 		X509_up_ref(cert);
 	}

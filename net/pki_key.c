@@ -71,8 +71,11 @@ EVP_PKEY *pki_load_key(const struct secret *pem, const char *what, struct pcg_er
 		}
 		else if (!strcmp(name, PEM_STRING_RSA))
 			key = d2i_PrivateKey(EVP_PKEY_RSA, NULL, &p, len);
-		else if (!strcmp(name, PEM_STRING_ECPRIVATEKEY))
-			key = d2i_PrivateKey(EVP_PKEY_EC, NULL, &p, len);
+		else if (!strcmp(name, PEM_STRING_ECPRIVATEKEY)) {
+			key = pki_p256_from_traditional(der, (size_t)len);
+			if (!key)
+				key = d2i_PrivateKey(EVP_PKEY_EC, NULL, &p, len);
+		}
 		OPENSSL_clear_free(der, (size_t)len);
 		OPENSSL_free(name);
 		OPENSSL_free(header);
@@ -167,6 +170,8 @@ int pki_match(const char *cert_pem, const struct secret *key_pem, struct pcg_err
 	EVP_PKEY *key = cert ? pki_load_key(key_pem, "reading a private key", err) : NULL;
 	int r = 0;
 
+	if (cert)
+		pki_keep_ca(cert_pem, cert, true); /* of a pair that is used next, most likely */
 	if (!cert || !key)
 		r = pcg_error_code(err);
 	else if (!pki_same_key(cert, key))

@@ -9,8 +9,9 @@
 #include <string.h>
 
 /*
- * P-256 keys to and from PKCS#8 by the one fixed form that the curve has (RFC 5208, RFC 5915):
- * OpenSSL 3.0's general decoders and encoders take ten times the time of the cryptography.
+ * P-256 keys to and from PKCS#8, and from the traditional form, by the one fixed form of each that the
+ * curve has (RFC 5208, RFC 5915): OpenSSL 3.0's general decoders and encoders take ten times the time
+ * of the cryptography.
  */
 
 static const unsigned char head[] = {
@@ -19,6 +20,11 @@ static const unsigned char head[] = {
 	0x01, 0x01, 0x04, 0x20,
 };
 static const unsigned char middle[] = { 0xa1, 0x44, 0x03, 0x42, 0x00 };
+static const unsigned char old_head[] = { 0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20 };
+static const unsigned char old_middle[] = {
+	0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0xa1, 0x44, 0x03, 0x42,
+	0x00,
+};
 
 _Static_assert(sizeof(head) + 32 + sizeof(middle) + PKI_P256_POINT == PKI_P256_DER, "PKCS#8 of P-256");
 
@@ -50,20 +56,14 @@ bool pki_p256_to_der(EVP_PKEY *key, unsigned char der[PKI_P256_DER])
 	return ok;
 }
 
-EVP_PKEY *pki_p256_from_der(const unsigned char *der, size_t len)
+static EVP_PKEY *from_parts(const unsigned char *scalar, const unsigned char *point)
 {
-	const unsigned char *scalar = der + sizeof(head), *point = scalar + 32 + sizeof(middle);
-	OSSL_PARAM_BLD *bld;
+	OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
 	OSSL_PARAM *params = NULL;
 	EVP_PKEY_CTX *ctx = NULL;
 	EVP_PKEY *key = NULL;
-	BIGNUM *d;
+	BIGNUM *d = BN_secure_new();
 
-	if (len != PKI_P256_DER || memcmp(der, head, sizeof(head)) ||
-	    memcmp(scalar + 32, middle, sizeof(middle)))
-		return NULL;
-	d = BN_secure_new();
-	bld = OSSL_PARAM_BLD_new();
 	if (d && bld && BN_bin2bn(scalar, 32, d) &&
 	    OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, "prime256v1", 0) &&
 	    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, PKI_P256_POINT) &&
@@ -79,4 +79,26 @@ EVP_PKEY *pki_p256_from_der(const unsigned char *der, size_t len)
 	OSSL_PARAM_BLD_free(bld);
 	BN_clear_free(d);
 	return key;
+}
+
+/* der is first, scalar, between, point and nothing else; NULL: it is not. */
+static EVP_PKEY *from_form(const unsigned char *der, size_t len, const unsigned char *first,
+			   size_t first_len, const unsigned char *between, size_t between_len)
+{
+	const unsigned char *scalar = der + first_len, *point = scalar + 32 + between_len;
+
+	if (len != first_len + 32 + between_len + PKI_P256_POINT || memcmp(der, first, first_len) ||
+	    memcmp(scalar + 32, between, between_len))
+		return NULL;
+	return from_parts(scalar, point);
+}
+
+EVP_PKEY *pki_p256_from_der(const unsigned char *der, size_t len)
+{
+	return from_form(der, len, head, sizeof(head), middle, sizeof(middle));
+}
+
+EVP_PKEY *pki_p256_from_traditional(const unsigned char *der, size_t len)
+{
+	return from_form(der, len, old_head, sizeof(old_head), old_middle, sizeof(old_middle));
 }

@@ -35,6 +35,39 @@ static void serial_write(const X509 *cert, char out[64])
 	BN_free(n);
 }
 
+struct pki_subject *pki_subject_of(const X509 *cert)
+{
+	const X509_NAME *name = X509_get_subject_name(cert);
+	struct pki_subject *s = calloc(1, sizeof(*s));
+	size_t n = 0;
+
+	if (s)
+		s->organizations = calloc((size_t)X509_NAME_entry_count(name) + 1, sizeof(char *));
+	if (!s || !s->organizations)
+		abort();
+	X509_NAME_get_text_by_NID((X509_NAME *)(uintptr_t)name, NID_commonName, s->common_name,
+				  sizeof(s->common_name));
+	for (int i = -1; (i = X509_NAME_get_index_by_NID((X509_NAME *)(uintptr_t)name,
+							 NID_organizationName, i)) >= 0;) {
+		const ASN1_STRING *o = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, i));
+
+		s->organizations[n++] = strndup((const char *)ASN1_STRING_get0_data(o),
+						(size_t)ASN1_STRING_length(o));
+	}
+	serial_write(cert, s->serial_hex);
+	return s;
+}
+
+void pki_subject_free(struct pki_subject *s)
+{
+	if (!s)
+		return;
+	for (char **o = s->organizations; *o; o++)
+		free(*o);
+	free(s->organizations);
+	free(s);
+}
+
 static void name_write(const X509_NAME *name, char *out, size_t size)
 {
 	BIO *bio = BIO_new(BIO_s_mem());
@@ -50,12 +83,14 @@ static void name_write(const X509_NAME *name, char *out, size_t size)
 
 int pki_cert_info(const char *cert_pem, struct pki_info *out, struct pcg_error *err)
 {
-	X509 *cert = pki_load_cert(cert_pem, "reading a certificate", err);
+	X509 *cert = pki_kept_ca(cert_pem, false);
 	unsigned char md[EVP_MAX_MD_SIZE], *spki = NULL;
 	unsigned int len = 0;
 	int n;
 
 	memset(out, 0, sizeof(*out));
+	if (!cert)
+		cert = pki_load_cert(cert_pem, "reading a certificate", err);
 	if (!cert)
 		return pcg_error_code(err);
 	X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, out->subject_cn,

@@ -63,22 +63,18 @@ static int refuse_identity(struct http_exchange *x, const char *why)
 int gateway_identify(struct plane *p, struct http_exchange *x, const struct http_server_request *req,
 		     struct gateway_row *row, struct pcg_error *err)
 {
-	struct pki_info info;
 	int r;
 
-	if (!req->client_cert_pem)
+	if (!req->client)
 		return refuse_identity(x, "no client certificate was sent: pair this gateway");
-	r = pki_cert_info(req->client_cert_pem, &info, err);
-	if (r)
-		return refuse_identity(x, "the client certificate cannot be read: pair this gateway again");
-	r = gateway_row_get(p, info.subject_cn, row, err);
+	r = gateway_row_get(p, req->client->common_name, row, err);
 	if (r < 0)
 		return r;
 	if (r == 0)
 		return refuse_identity(x, "this plane does not know this gateway (any longer): pair it again");
-	if (strcmp(info.serial_hex, row->serial) == 0)
+	if (strcmp(req->client->serial_hex, row->serial) == 0)
 		return 1;
-	if (!row->next_serial[0] || strcmp(info.serial_hex, row->next_serial) != 0)
+	if (!row->next_serial[0] || strcmp(req->client->serial_hex, row->next_serial) != 0)
 		return refuse_identity(x, "this certificate was replaced: the gateway was paired again or "
 					  "removed; pair this one again if it shall take over");
 	r = db_exec(p->db, err, "UPDATE gateways SET serial=next_serial, next_serial=NULL WHERE uid=?",

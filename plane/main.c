@@ -202,6 +202,7 @@ static void on_rest(uv_timer_t *t)
 	struct plane *p = t->data;
 
 	db_rest(p->db);
+	pki_forget();
 	memory_give_back();
 }
 

@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "host/store/batch.h"
 #include "host/store/schema.h"
+#include "net/pki.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -279,6 +280,7 @@ static bool idle_locked(const struct store *s)
 static void rest(struct store *s)
 {
 	db_rest(s->db);
+	pki_forget();
 	memory_give_back();
 }
 

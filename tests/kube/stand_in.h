@@ -145,7 +145,7 @@ static inline void api_handle(void *arg, struct http_exchange *x,
 {
 	(void)arg;
 	json_array_append_new(api.log, json_sprintf("%s %s", req->method, req->raw_target));
-	ck_assert_ptr_nonnull(req->client_cert_pem);
+	ck_assert_ptr_nonnull(req->client);
 	if (api_scripted(x, req))
 		return;
 	if (strcmp(req->method, "PATCH") == 0) {

@@ -2,7 +2,7 @@
 #include "config.h"
 #include "core/clock.h"
 #include "core/json.h"
-#include "net/pki.h"
+#include "net/pki_impl.h"
 #include "tests/core/unit.h"
 
 #include <time.h>
@@ -278,32 +278,41 @@ END_TEST
 
 START_TEST(more_authorities_than_are_remembered)
 {
-	struct pki_cert_spec ca = {.common_name = "one", .is_ca = true, .not_before_ms = now - 1000,
-				   .not_after_ms = now + YEAR_MS};
+	enum { ALL = PKI_KEPT + 8, NEAR = 8 };
+	struct pki_cert_spec ca = {.is_ca = true, .not_before_ms = now - 1000, .not_after_ms = now + YEAR_MS};
 	struct pki_cert_spec leaf = {.common_name = "x", .client_auth = true, .not_before_ms = now - 1000,
 				     .not_after_ms = now + YEAR_MS};
-	struct secret *key[80];
+	struct secret *key[2];
 	struct pcg_error err;
-	char *pem[80], *cert;
+	char *pem[ALL], *cert, name[32];
 	size_t n;
 
-	for (int i = 0; i < 80; i++) {
+	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(pki_key_new(PKI_ECDSA_P256, &key[i], &err), 0);
-		ck_assert_int_eq(pki_self_signed(&ca, key[i], &pem[i], &err), 0);
+	ca.common_name = name;
+	for (int i = 0; i < ALL; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		ck_assert_int_eq(pki_self_signed(&ca, key[i % 2], &pem[i], &err), 0);
 	}
-	for (int round = 0; round < 2; round++)
-		for (int i = 0; i < 80; i++) {
-			ck_assert_int_eq(pki_sign(&leaf, ca_key, pem[i], key[i], &cert, &err), 0);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < ALL; i++) {
+			if (i >= NEAR && i < ALL - NEAR)
+				continue;
+			ck_assert_int_eq(pki_sign(&leaf, ca_key, pem[i], key[i % 2], &cert, &err), 0);
+			ck_assert_int_lt(pki_sign(&leaf, ca_key, pem[i], key[(i + 1) % 2], &(char *){NULL}, &err), 0);
 			ck_assert_int_eq(pki_bundle_check(pem[i], &n, &err), 0);
 			ck_assert_uint_eq(n, 1);
 			ck_assert_int_eq(pki_verify(cert, pem[i], now, &err), 0);
-			ck_assert_int_lt(pki_verify(cert, pem[(i + 1) % 80], now, &err), 0);
+			ck_assert_int_lt(pki_verify(cert, pem[(i + 1) % ALL], now, &err), 0);
 			free(cert);
 		}
-	for (int i = 0; i < 80; i++) {
-		secret_unref(key[i]);
-		free(pem[i]);
+		if (round == 1)
+			pki_forget();
 	}
+	for (int i = 0; i < ALL; i++)
+		free(pem[i]);
+	for (int i = 0; i < 2; i++)
+		secret_unref(key[i]);
 }
 END_TEST
 

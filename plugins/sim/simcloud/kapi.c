@@ -9,8 +9,6 @@
 #include "plugins/sim/simcloud/reply.h"
 
 #include <inttypes.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,46 +41,17 @@ void kapi_fail(struct kapi *k, struct http_exchange *x, int code, const char *re
 	kapi_reply(k, x, code, body);
 }
 
-/* Groups are the O entries, the user the CN, as kube-apiserver's x509 authenticator has it. */
-static json_t *kapi_subject(const char *pem)
-{
-	BIO *bio = BIO_new_mem_buf(pem, -1);
-	X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	json_t *groups = json_array(), *out = NULL;
-	char cn[256] = "";
-
-	if (cert) {
-		X509_NAME *subject = X509_get_subject_name(cert);
-
-		X509_NAME_get_text_by_NID(subject, NID_commonName, cn, sizeof(cn));
-		for (int at = -1; (at = X509_NAME_get_index_by_NID(subject, NID_organizationName, at)) >= 0;) {
-			ASN1_STRING *s = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
-
-			json_array_append_new(groups, json_stringn((const char *)ASN1_STRING_get0_data(s),
-								   (size_t)ASN1_STRING_length(s)));
-		}
-		out = json_pack("{s:s, s:s, s:O}", "pem", pem, "user", cn, "groups", groups);
-	}
-	X509_free(cert);
-	BIO_free(bio);
-	json_decref(groups);
-	return out;
-}
-
 static bool kapi_is_open(const char *path)
 {
 	return strcmp(path, "/readyz") == 0 || strcmp(path, "/livez") == 0 || strcmp(path, "/healthz") == 0 ||
 	       strcmp(path, "/version") == 0;
 }
 
-static bool kapi_is_admin(const json_t *subject)
+/* Groups are the O entries, the user the CN, as kube-apiserver's x509 authenticator has it. */
+static bool kapi_is_admin(const struct pki_subject *client)
 {
-	size_t i;
-	json_t *g;
-
-	json_array_foreach(json_object_get(subject, "groups"), i, g)
-		if (strcmp(json_string_value(g), "system:masters") == 0 ||
-		    strcmp(json_string_value(g), "kubeadm:cluster-admins") == 0)
+	for (char **group = client->organizations; *group; group++)
+		if (strcmp(*group, "system:masters") == 0 || strcmp(*group, "kubeadm:cluster-admins") == 0)
 			return true;
 	return false;
 }
@@ -94,23 +63,19 @@ static bool kapi_authorize(struct kapi *k, struct http_exchange *x, const struct
 
 	if (kapi_is_open(req->path))
 		return true;
-	if (!req->client_cert_pem && bearer) {
+	if (!req->client && bearer) {
 		kapi_fail(k, x, 401, "Unauthorized", NULL, NULL, "Unauthorized");
 		return false;
 	}
-	if (!req->client_cert_pem) {
+	if (!req->client) {
 		kapi_fail(k, x, 403, "Forbidden", NULL, NULL,
 			  "forbidden: User \"system:anonymous\" cannot access path \"%s\"", req->path);
 		return false;
 	}
-	if (!k->auth_cache || strcmp(json_str_or(k->auth_cache, "pem", ""), req->client_cert_pem) != 0) {
-		json_decref(k->auth_cache);
-		k->auth_cache = kapi_subject(req->client_cert_pem);
-	}
-	if (kapi_is_admin(k->auth_cache))
+	if (kapi_is_admin(req->client))
 		return true;
 	kapi_fail(k, x, 403, "Forbidden", NULL, NULL, "forbidden: User \"%s\" cannot access path \"%s\"",
-		  json_str_or(k->auth_cache, "user", ""), req->path);
+		  req->client->common_name, req->path);
 	return false;
 }
 

@@ -50,7 +50,6 @@ struct kapi {
 	char *host_name, *address, *machine_uid;
 	struct http_server *servers[2];
 	size_t n_servers;
-	json_t *auth_cache;        /* {"pem","user","groups"} of the last client */
 	uint64_t rv, delivered_rv;
 	struct kres **res;
 	size_t n_res;

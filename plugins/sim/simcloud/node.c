@@ -85,7 +85,6 @@ void node_free(struct kapi *k)
 		json_decref(k->events[i].before);
 	}
 	kres_free_all(k);
-	json_decref(k->auth_cache);
 	json_decref(k->due);
 	json_decref(k->config);
 	free(k->id);
