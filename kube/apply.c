@@ -133,7 +133,10 @@ static uint32_t time_left(const struct apply *a)
 static void on_path(void *arg, char *path, const struct pcg_error *err)
 {
 	struct lane *l = arg;
+	const struct kube_apply_spec *spec = &l->a->spec;
 	struct kube *k = l->a->op.k;
+	const char *text = NULL;
+	size_t text_len = 0;
 	struct buf b;
 
 	l->step = NULL;
@@ -146,6 +149,8 @@ static void on_path(void *arg, char *path, const struct pcg_error *err)
 	free(path);
 	kube_query_add(&b, "fieldManager", k->field_manager);
 	kube_query_add(&b, "force", "true");
+	if (spec->text)
+		text = spec->text(spec->arg, l->object, &text_len);
 	/* The object that comes back is not read. */
 	l->step = kube_request_start(k,
 				     &(struct kube_request_spec){
@@ -153,6 +158,8 @@ static void on_path(void *arg, char *path, const struct pcg_error *err)
 					     .path = b.data,
 					     .content_type = "application/apply-patch+yaml",
 					     .body = l->object,
+					     .text = text,
+					     .text_len = text_len,
 					     .timeout_ms = time_left(l->a),
 					     .raw = true,
 					     .metadata = true,

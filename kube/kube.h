@@ -66,6 +66,8 @@ struct kube_apply_spec {
 	const char *default_namespace; /* NULL: "default" */
 	uint32_t timeout_ms;
 	void (*progress)(void *arg, const json_t *object, bool created);
+	/* May be NULL: what an object is as JSON, where somebody has it; NULL: nobody. */
+	const char *(*text)(void *arg, const json_t *object, size_t *len);
 	void (*done)(void *arg, const struct pcg_error *err);  /* err NULL: all applied */
 	void *arg;
 };

@@ -306,6 +306,17 @@ static void on_applied(struct capi_op *op, const struct pcg_error *err)
 		op_batch(op, json_array_size(in->waits), begin_wait, end_wait, in);
 }
 
+/* What many clusters are given is made into text once. */
+static const char *text_of(struct capi_op *op, const json_t *object, size_t *len)
+{
+	const struct stages *s = &((struct install *)op_state(op))->stages;
+	const char *text = NULL;
+
+	for (size_t i = 0; i < s->n_held && !text; i++)
+		text = manifest_text(s->held[i], object, len);
+	return text;
+}
+
 static void next_stage(struct capi_op *op)
 {
 	struct install *in = op_state(op);
@@ -316,7 +327,7 @@ static void next_stage(struct capi_op *op)
 	}
 	op_progress(op, "installing", json_str(current(in), "name"));
 	FAULT_POINT("capi.before_install_stage");
-	op_apply(op, json_object_get(current(in), "objects"), APPLY_MS, on_applied);
+	op_apply(op, json_object_get(current(in), "objects"), APPLY_MS, text_of, on_applied);
 }
 
 static void on_services(struct capi_op *op, void *arg, const struct kube_reply *r)

@@ -3,6 +3,7 @@
 #include "host/capi/manifest.h"
 
 #include "core/attr.h"
+#include "core/secret.h"
 #include "core/yaml.h"
 
 #include <assert.h>
@@ -23,6 +24,10 @@ struct manifest {
 	unsigned char hash[HASH];
 	size_t refs; /* under the lock */
 	json_t *objects;
+	struct text {
+		char *data;
+		size_t len;
+	} *texts; /* of each of objects */
 };
 
 static LIST_HEAD(, manifest) live = LIST_HEAD_INITIALIZER(live);
@@ -53,8 +58,35 @@ static struct manifest *find_locked(const unsigned char hash[HASH])
 
 static void manifest_free(struct manifest *m)
 {
+	for (size_t i = 0; i < json_array_size(m->objects); i++) {
+		secret_wipe(m->texts[i].data, m->texts[i].len);
+		free(m->texts[i].data);
+	}
+	free(m->texts);
 	json_wipe(m->objects);
 	free(m);
+}
+
+static struct manifest *manifest_new(const unsigned char hash[HASH], json_t *objects)
+{
+	struct manifest *m = calloc(1, sizeof(*m));
+	json_t *o;
+	size_t i;
+
+	assert(m);
+	memcpy(m->hash, hash, HASH);
+	m->refs = 1;
+	m->objects = objects;
+	m->texts = calloc(json_array_size(objects) + 1, sizeof(*m->texts));
+	assert(m->texts);
+	json_array_foreach(objects, i, o) {
+		AUTO_FREE char *room = json_text_secret(o, &m->texts[i].len);
+
+		m->texts[i].data = strdup(room);
+		assert(m->texts[i].data);
+		secret_wipe(room, m->texts[i].len);
+	}
+	return m;
 }
 
 /* Somebody else may have read the same meanwhile: then theirs is the one. */
@@ -91,12 +123,7 @@ int manifest_get(const char *kind, const char *text, size_t len, const char *wha
 			return r;
 		if (prepare)
 			prepare(objects, arg);
-		m = calloc(1, sizeof(*m));
-		assert(m);
-		memcpy(m->hash, hash, HASH);
-		m->refs = 1;
-		m->objects = objects;
-		m = share(m);
+		m = share(manifest_new(hash, objects));
 	}
 	*out = m;
 	return 0;
@@ -120,4 +147,17 @@ void manifest_put(struct manifest *m)
 const json_t *manifest_objects(const struct manifest *m)
 {
 	return m->objects;
+}
+
+const char *manifest_text(const struct manifest *m, const json_t *object, size_t *len)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(m->objects, i, o)
+		if (o == object) {
+			*len = m->texts[i].len;
+			return m->texts[i].data;
+		}
+	return NULL;
 }

@@ -21,5 +21,7 @@ int manifest_get(const char *kind, const char *text, size_t len, const char *wha
 void manifest_put(struct manifest *m); /* NULL is fine */
 /* An array that nobody may change; what was taken from it goes before manifest_put. */
 const json_t *manifest_objects(const struct manifest *m);
+/* Of an element of that array as JSON, made once; NULL: it is none. */
+const char *manifest_text(const struct manifest *m, const json_t *object, size_t *len);
 
 #endif

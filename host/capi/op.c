@@ -23,6 +23,7 @@ struct task {
 	bool has_timer;
 	op_reply reply;
 	void (*applied)(struct capi_op *op, const struct pcg_error *err);
+	const char *(*text)(struct capi_op *op, const json_t *object, size_t *len);
 	void (*elapsed)(struct capi_op *op, void *arg);
 	void *arg;
 	/* what op_call may send again */
@@ -403,13 +404,22 @@ static void on_apply_progress(void *arg, const json_t *object, bool created)
 	buf_free(&label);
 }
 
+static const char *apply_text(void *arg, const json_t *object, size_t *len)
+{
+	struct task *t = arg;
+
+	return t->text(t->op, object, len);
+}
+
 void op_apply(struct capi_op *op, const json_t *objects, uint32_t timeout_ms,
+	      const char *(*text)(struct capi_op *op, const json_t *object, size_t *len),
 	      void (*done)(struct capi_op *op, const struct pcg_error *err))
 {
 	struct kube_apply_spec spec = {
 		.objects = objects,
 		.timeout_ms = timeout_ms,
 		.progress = on_apply_progress,
+		.text = text ? apply_text : NULL,
 		.done = on_applied,
 	};
 	struct task *t;
@@ -419,6 +429,7 @@ void op_apply(struct capi_op *op, const json_t *objects, uint32_t timeout_ms,
 		return;
 	t = task_new(op, NULL);
 	t->applied = done;
+	t->text = text;
 	spec.arg = t;
 	t->kube_op = kube_apply(op->kube, &spec);
 }

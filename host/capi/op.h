@@ -49,8 +49,9 @@ void op_list(struct capi_op *op, const char *path, const char *label_selector, o
 	     void *arg);
 void op_wait_available(struct capi_op *op, const json_t *object, uint32_t timeout_ms, op_reply cb,
 		       void *arg);
-/* objects, arguments and order as kube_apply; done gets NULL or what could not be applied. */
+/* objects, text, arguments and order as kube_apply; done gets NULL or what could not be applied. */
 void op_apply(struct capi_op *op, const json_t *objects, uint32_t timeout_ms,
+	      const char *(*text)(struct capi_op *op, const json_t *object, size_t *len),
 	      void (*done)(struct capi_op *op, const struct pcg_error *err));
 void op_after(struct capi_op *op, uint32_t ms, void (*fn)(struct capi_op *op, void *arg),
 	      void *arg);

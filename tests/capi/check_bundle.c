@@ -154,6 +154,7 @@ START_TEST(only_what_is_the_same_is_shared)
 	static const char text[] = "kind: A\n";
 	struct manifest *m[6];
 	struct pcg_error err;
+	size_t len;
 
 	for (size_t i = 0; i < 4; i++)
 		ck_assert_int_eq(bundle_load(dir, &options[i], &bundle_parts[4], &m[i], NULL, &err),
@@ -166,6 +167,9 @@ START_TEST(only_what_is_the_same_is_shared)
 	ck_assert_int_eq(manifest_get("x", text, strlen(text), "t", NULL, NULL, &m[4], &err), 0);
 	ck_assert_int_eq(manifest_get("y", text, strlen(text), "t", NULL, NULL, &m[5], &err), 0);
 	ck_assert_ptr_ne(m[4], m[5]);
+	ck_assert_str_eq(manifest_text(m[4], json_array_get(manifest_objects(m[4]), 0), &len), "{\"kind\":\"A\"}");
+	ck_assert_uint_eq(len, strlen("{\"kind\":\"A\"}"));
+	ck_assert_ptr_null(manifest_text(m[4], json_array_get(manifest_objects(m[5]), 0), &len));
 	for (size_t i = 0; i < ARRAY_LEN(m); i++)
 		manifest_put(m[i]);
 	ck_assert_int_lt(manifest_get("x", "}", 1, "t.yaml", NULL, NULL, &m[0], &err), 0);

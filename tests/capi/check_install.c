@@ -209,6 +209,41 @@ START_TEST(cancelled_at_any_time_it_never_calls_back)
 }
 END_TEST
 
+static const char *text_at_hand(void *arg, const json_t *object, size_t *len)
+{
+	const char *text = arg;
+
+	*len = strlen(text);
+	return strcmp(json_str_or(object, "metadata.name", ""), "a") == 0 ? text : NULL;
+}
+
+static void on_applied(void *arg, const struct pcg_error *err)
+{
+	ck_assert_msg(!err, "%s", err ? err->text : "");
+	rig.done++;
+}
+
+/* Of what many clusters are given; the object itself says only where it goes. */
+START_TEST(a_text_that_is_at_hand_is_what_is_sent)
+{
+	static char text[] = "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"},"
+			     "\"data\":{\"from\":\"text\"}}";
+	AUTO_JSON json_t *list = json_pack("[{s:s,s:s,s:{s:s}},{s:s,s:s,s:{s:s},s:{s:s}}]", "apiVersion", "v1",
+					   "kind", "ConfigMap", "metadata", "name", "a", "apiVersion", "v1", "kind",
+					   "ConfigMap", "metadata", "name", "b", "data", "from", "object");
+	struct kube_apply_spec spec = {.objects = list, .text = text_at_hand, .done = on_applied, .arg = text};
+
+	rig.done = 0;
+	kube_apply(fake_api_kube(rig.api), &spec);
+	while (!rig.done)
+		uv_run(&rig.loop, UV_RUN_ONCE);
+	ck_assert_str_eq(json_str_or(fake_api_get(rig.api, "/api/v1/namespaces/default/configmaps/a"),
+				     "data.from", ""), "text");
+	ck_assert_str_eq(json_str_or(fake_api_get(rig.api, "/api/v1/namespaces/default/configmaps/b"),
+				     "data.from", ""), "object");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("capi install");
@@ -225,6 +260,7 @@ int main(void)
 	tcase_add_test(t, images_come_from_the_sites_own_repository);
 	tcase_add_test(t, installing_again_arrives_at_the_same);
 	tcase_add_test(t, nothing_is_sent_when_a_file_is_wrong);
+	tcase_add_test(t, a_text_that_is_at_hand_is_what_is_sent);
 	tcase_add_test(t, cancelled_at_any_time_it_never_calls_back);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
