@@ -102,14 +102,26 @@ json_t *kapi_view(const struct kreq *q, json_t *obj)
 	return copy;
 }
 
+static bool kapi_accepts(struct kreq *q, const char *kind)
+{
+	const char *at = http_exchange_header(q->x, "accept");
+	size_t n = strlen(kind);
+
+	while (at && (at = strstr(at, kind)) && !strchr(";,", at[n]))
+		at += n;
+	return at != NULL;
+}
+
+static json_t *kapi_partial(json_t *obj)
+{
+	return json_pack("{s:s, s:s, s:O}", "kind", "PartialObjectMetadata", "apiVersion", "meta.k8s.io/v1", "metadata",
+			 json_object_get(obj, "metadata"));
+}
+
 void kapi_answer(struct kreq *q, int status, json_t *obj)
 {
-	const char *accept = http_exchange_header(q->x, "accept");
-
-	if (accept && strstr(accept, "as=PartialObjectMetadata"))
-		kapi_reply(q->k, q->x, status,
-			   json_pack("{s:s, s:s, s:O}", "kind", "PartialObjectMetadata", "apiVersion", "meta.k8s.io/v1",
-				     "metadata", json_object_get(obj, "metadata")));
+	if (kapi_accepts(q, "as=PartialObjectMetadata"))
+		kapi_reply(q->k, q->x, status, kapi_partial(obj));
 	else
 		kapi_reply(q->k, q->x, status, kapi_view(q, obj));
 }
@@ -125,7 +137,7 @@ struct kapi_page {
 	const char *after; /* the continue token: the last key that was given */
 };
 
-static json_t *kapi_list_items(struct kreq *q, struct kapi_page *p, const char **next)
+static json_t *kapi_list_items(struct kreq *q, struct kapi_page *p, bool partial, const char **next)
 {
 	const char *labels = http_exchange_query(q->x, "labelSelector");
 	const char *fields = http_exchange_query(q->x, "fieldSelector");
@@ -144,7 +156,7 @@ static json_t *kapi_list_items(struct kreq *q, struct kapi_page *p, const char *
 			*next = p->keys[i - 1];
 			break;
 		}
-		json_array_append_new(items, kapi_view(q, obj));
+		json_array_append_new(items, partial ? kapi_partial(obj) : kapi_view(q, obj));
 	}
 	return items;
 }
@@ -155,6 +167,7 @@ static void kapi_list(struct kreq *q)
 	struct kapi_page p = { .limit = limit ? strtoul(limit, NULL, 10) : 0,
 			       .after = http_exchange_query(q->x, "continue") };
 	AUTO_FREE char *api_version = kres_api_version(q->res, q->version);
+	bool partial = kapi_accepts(q, "as=PartialObjectMetadataList");
 	json_t *items, *body, *v;
 	char rv[24];
 
@@ -164,10 +177,11 @@ static void kapi_list(struct kreq *q)
 	json_object_foreach(q->res->objects, key, v)
 		p.keys[p.n++] = key;
 	qsort(p.keys, p.n, sizeof(char *), kapi_by_key);
-	items = kapi_list_items(q, &p, &next);
+	items = kapi_list_items(q, &p, partial, &next);
 	snprintf(rv, sizeof(rv), "%" PRIu64, q->k->rv);
-	body = json_pack("{s:s, s:s, s:{s:s}, s:o}", "kind", q->res->list_kind, "apiVersion", api_version, "metadata",
-			 "resourceVersion", rv, "items", items);
+	body = json_pack("{s:s, s:s, s:{s:s}, s:o}", "kind",
+			 partial ? "PartialObjectMetadataList" : q->res->list_kind, "apiVersion",
+			 partial ? "meta.k8s.io/v1" : api_version, "metadata", "resourceVersion", rv, "items", items);
 	if (next)
 		json_put_str(body, "metadata.continue", next);
 	free(p.keys);

@@ -117,9 +117,25 @@ void kstore_remove(struct kapi *k, struct kres *r, json_t *obj)
 	kcontrol_wake_gc(k);
 }
 
+/* What can be changed is copied: strings and numbers never are. */
 json_t *kstore_edit(const json_t *obj)
 {
-	return json_deep_copy(obj);
+	json_t *copy, *v;
+	const char *key;
+	size_t i;
+
+	if (json_is_object(obj)) {
+		copy = json_object();
+		json_object_foreach((json_t *)obj, key, v)
+			json_object_set_new_nocheck(copy, key, kstore_edit(v));
+	} else if (json_is_array(obj)) {
+		copy = json_array();
+		json_array_foreach(obj, i, v)
+			json_array_append_new(copy, kstore_edit(v));
+	} else {
+		copy = json_incref((json_t *)obj);
+	}
+	return copy;
 }
 
 static bool kstore_spec_differs(const json_t *a, const json_t *b)

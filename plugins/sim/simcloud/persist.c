@@ -17,18 +17,21 @@ struct persist {
 	struct db *db;
 	json_t *docs;    /* kind SEP id -> body, or null: removed */
 	json_t *objects; /* api SEP res SEP key -> body, or null */
+	char *text;      /* of the body that is being written */
+	size_t room;
 };
 
 static const char schema[] =
 	"CREATE TABLE doc(kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL,"
 	" PRIMARY KEY(kind, id)) WITHOUT ROWID;"
-	"CREATE TABLE object(api TEXT NOT NULL, res TEXT NOT NULL, key TEXT NOT NULL,"
-	" body TEXT NOT NULL, PRIMARY KEY(api, res, key)) WITHOUT ROWID;";
+	/* By rowid: objects that are made together stay on one page, and a change moves none. */
+	"CREATE TABLE object(id INTEGER PRIMARY KEY, api TEXT NOT NULL, res TEXT NOT NULL, key TEXT NOT NULL,"
+	" body TEXT NOT NULL, UNIQUE(api, res, key));";
 
 int persist_open(const char *dir, struct persist **out, struct pcg_error *err)
 {
 	AUTO_FREE char *path = NULL;
-	struct db_spec spec = { .kind = "pcg-simcloud", .application_id = 0x50534331, .version = 1,
+	struct db_spec spec = { .kind = "pcg-simcloud", .application_id = 0x50534331, .version = 2,
 				.schema = schema };
 	struct persist *p;
 	int r;
@@ -62,6 +65,7 @@ void persist_close(struct persist *p)
 	db_close(p->db);
 	json_decref(p->docs);
 	json_decref(p->objects);
+	free(p->text);
 	free(p);
 }
 
@@ -101,6 +105,21 @@ static void persist_must(int r, const struct pcg_error *err)
 	abort();
 }
 
+static const char *persist_text(struct persist *p, const json_t *body)
+{
+	size_t n = json_dumpb(body, p->text, p->room, JSON_COMPACT);
+
+	if (n >= p->room) {
+		p->room = 2 * n + 4096;
+		p->text = realloc(p->text, p->room);
+		assert(p->text);
+		n = json_dumpb(body, p->text, p->room, JSON_COMPACT);
+	}
+	assert(n > 0 && n < p->room);
+	p->text[n] = '\0';
+	return p->text;
+}
+
 static void persist_write_docs(struct persist *p)
 {
 	struct pcg_error err = { 0 };
@@ -109,7 +128,6 @@ static void persist_write_docs(struct persist *p)
 
 	json_object_foreach(p->docs, key, body) {
 		AUTO_FREE char *kind = strdup(key);
-		AUTO_FREE char *text = NULL;
 		char *id = strstr(kind, KEY_SEP);
 
 		*id++ = '\0';
@@ -118,9 +136,8 @@ static void persist_write_docs(struct persist *p)
 					     "ss", kind, id), &err);
 			continue;
 		}
-		text = json_dumps(body, JSON_COMPACT);
 		persist_must(db_exec(p->db, &err, "INSERT OR REPLACE INTO doc VALUES(?1,?2,?3)",
-				     "sss", kind, id, text), &err);
+				     "sss", kind, id, persist_text(p, body)), &err);
 	}
 }
 
@@ -132,7 +149,6 @@ static void persist_write_objects(struct persist *p)
 
 	json_object_foreach(p->objects, whole, body) {
 		AUTO_FREE char *api = strdup(whole);
-		AUTO_FREE char *text = NULL;
 		char *res = strstr(api, KEY_SEP), *key;
 
 		*res++ = '\0';
@@ -144,9 +160,10 @@ static void persist_write_objects(struct persist *p)
 					     "sss", api, res, key), &err);
 			continue;
 		}
-		text = json_dumps(body, JSON_COMPACT);
-		persist_must(db_exec(p->db, &err, "INSERT OR REPLACE INTO object VALUES(?1,?2,?3,?4)",
-				     "ssss", api, res, key, text), &err);
+		persist_must(db_exec(p->db, &err,
+				     "INSERT INTO object(api, res, key, body) VALUES(?1,?2,?3,?4)"
+				     " ON CONFLICT(api, res, key) DO UPDATE SET body=excluded.body",
+				     "ssss", api, res, key, persist_text(p, body)), &err);
 	}
 }
 
