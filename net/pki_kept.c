@@ -52,10 +52,22 @@ void pki_forget(void)
 	pthread_mutex_unlock(&kept_lock);
 }
 
+/* A text stands for one certificate: with more of them it is read anew. */
+static bool is_single(const char *pem)
+{
+	static const char begin[] = "-----BEGIN";
+	const char *first = strstr(pem, begin);
+
+	return first && !strstr(first + sizeof(begin), begin);
+}
+
 void pki_keep_ca(const char *pem, X509 *cert, bool whole)
 {
 	char *copy;
 	size_t i;
+
+	if (!is_single(pem))
+		return;
 
 	/* Works out what the certificate may be used for, which would else be done in each thread. */
 	if (X509_check_purpose(cert, -1, 0) != 1 || X509_check_ca(cert) != 1)

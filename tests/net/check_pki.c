@@ -316,6 +316,32 @@ START_TEST(more_authorities_than_are_remembered)
 }
 END_TEST
 
+/* Whoever used the first of several has not made them one. */
+START_TEST(a_text_of_several_certificates_stays_several)
+{
+	struct pki_cert_spec ca = {.common_name = "several", .is_ca = true, .not_before_ms = now - 1000,
+				   .not_after_ms = now + YEAR_MS};
+	struct pki_cert_spec leaf = {.common_name = "x", .client_auth = true, .not_before_ms = now - 1000,
+				     .not_after_ms = now + YEAR_MS};
+	struct secret *key;
+	struct pcg_error err;
+	char *pem, *two, *cert;
+	size_t n;
+
+	ck_assert_int_eq(pki_key_new(PKI_ECDSA_P256, &key, &err), 0);
+	ck_assert_int_eq(pki_self_signed(&ca, key, &pem, &err), 0);
+	ck_assert_int_gt(asprintf(&two, "%s%s", pem, ca_cert), 0);
+	ck_assert_int_eq(pki_match(two, key, &err), 0);
+	ck_assert_int_eq(pki_sign(&leaf, ca_key, two, key, &cert, &err), 0);
+	ck_assert_int_eq(pki_bundle_check(two, &n, &err), 0);
+	ck_assert_uint_eq(n, 2);
+	secret_unref(key);
+	free(cert);
+	free(two);
+	free(pem);
+}
+END_TEST
+
 START_TEST(verification_depends_on_authority_and_time)
 {
 	struct pki_cert_spec spec = leaf_spec(), other = { .common_name = "other", .is_ca = true };
@@ -422,6 +448,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, keys_are_written_as_kubeadm_writes_them);
 	tcase_add_test(tc, a_key_signs_in_either_form);
 	tcase_add_test(tc, more_authorities_than_are_remembered);
+	tcase_add_test(tc, a_text_of_several_certificates_stays_several);
 	tcase_add_test(tc, verification_depends_on_authority_and_time);
 	tcase_add_test(tc, wrong_input_is_refused_with_what_is_wanted);
 	tcase_add_test(tc, key_and_certificate_cost_a_fraction_of_a_millisecond);
