@@ -94,10 +94,8 @@ void vs_session_fini(struct vs_session *ss)
 	pthread_cond_destroy(&ss->changed);
 }
 
-static int read_content(struct vs_session *ss, struct pcg_call *call, struct vs_err *err)
+static int ask_content(struct vs_session *ss, struct pcg_call *call, struct xn **reply, struct vs_err *err)
 {
-	struct xn *reply;
-	const struct xn *content;
 	struct soap s;
 	int r;
 
@@ -105,8 +103,33 @@ static int read_content(struct vs_session *ss, struct pcg_call *call, struct vs_
 	soap_finish(&s);
 	/* libcurl sends a request again by itself when a connection that it used before ends without an answer. A login
 	 * that was carried out before that would leave a session which nobody knows of. */
-	r = vs_exchange(ss, call, &s, NULL, VS_CLOSE_AFTER, 0, &reply, NULL, err);
+	r = vs_exchange(ss, call, &s, NULL, VS_CLOSE_AFTER, 0, reply, NULL, err);
 	soap_free(&s);
+	return r;
+}
+
+int vs_session_certificate(struct vs_session *ss, struct pcg_call *call, struct vs_err *err)
+{
+	struct xn *reply = NULL;
+	bool seen;
+	int r;
+
+	pthread_mutex_lock(&ss->lock);
+	seen = *ss->thumbprint;
+	pthread_mutex_unlock(&ss->lock);
+	if (seen)
+		return 0;
+	r = ask_content(ss, call, &reply, err);
+	xn_free(reply);
+	return r;
+}
+
+static int read_content(struct vs_session *ss, struct pcg_call *call, struct vs_err *err)
+{
+	struct xn *reply;
+	const struct xn *content;
+	int r = ask_content(ss, call, &reply, err);
+
 	if (r)
 		return r;
 	content = xn_child(vs_result(reply), "returnval");

@@ -58,6 +58,8 @@ int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struc
 void vs_session_fini(struct vs_session *ss); /* no logout */
 /* Logs in unless that was done; fills the references. Returns the generation in *generation. */
 int vs_session_open(struct vs_session *ss, struct pcg_call *call, unsigned *generation, struct vs_err *err);
+/* The server has shown its certificate: by one request without a session, unless an earlier one has. */
+int vs_session_certificate(struct vs_session *ss, struct pcg_call *call, struct vs_err *err);
 void vs_session_close(struct vs_session *ss, struct pcg_call *call); /* logout, when there is a session */
 /* A call of another service of the vCenter that the session is good for: its cookie, the caller's to vs_wipe(); NULL with err.
  * When that service says that the session is over, vs_session_over() (session_impl.h) and once more. */

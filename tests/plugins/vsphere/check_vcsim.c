@@ -819,6 +819,40 @@ START_TEST(exports_what_the_controllers_adopt_and_reads_it_back)
 }
 END_TEST
 
+/* Killed while it hands a cluster over: the next worker goes on with the kept session, by which nobody has shown a
+ * certificate yet. */
+START_TEST(exports_the_thumbprint_in_a_worker_that_takes_up_a_session)
+{
+	json_t *cluster, *machine, *infra, *observed, *objects, *o;
+	size_t i, seen = 0;
+
+	make_machine(&cluster, &machine, &infra, &observed, CLUSTER_UID, "c1", machine_uid);
+	json_object_set(machine, "observed", observed);
+	rig_kill_workers(&rig);
+	for (int again = 0; again < 2; again++) {
+		json_t *doc = rig_doc(cluster, NULL, infra);
+
+		json_object_set_new(doc, "machines", json_pack("[O]", machine));
+		json_object_set_new(doc, "endpoint", json_pack("{s:s, s:i}", "host", "10.9.0.1", "port", 6443));
+		objects = json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects");
+		json_array_foreach(objects, i, o) {
+			if (strcmp(json_str(o, "object.kind"), "VSphereCluster") != 0)
+				continue;
+			check_thumbprint(json_str(o, "object.spec.thumbprint"));
+			seen++;
+		}
+	}
+	ck_assert_uint_eq(seen, 2);
+	/* One at the beginning, one by the second worker, and that only once. */
+	ck_assert_int_eq(rig_calls(&rig, "Login"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "RetrieveServiceContent"), 2);
+	json_decref(cluster);
+	json_decref(machine);
+	json_decref(infra);
+	json_decref(observed);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	static const struct worker_role roles[] = { { "account", account_worker_main } };
@@ -858,6 +892,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, looks_for_an_earlier_machine_only_when_there_may_be_one);
 	tcase_add_test(tc, tells_a_full_datastore_and_goes_on_when_there_is_room);
 	tcase_add_test(tc, exports_what_the_controllers_adopt_and_reads_it_back);
+	tcase_add_test(tc, exports_the_thumbprint_in_a_worker_that_takes_up_a_session);
 	suite_add_tcase(s, tc);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
