@@ -144,6 +144,7 @@ static void on_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	struct authority_attempt *a = arg;
 	const struct authority_change *change = a->change;
+	enum authority_verdict verdict;
 	struct authority now;
 	struct pcg_error err;
 
@@ -169,9 +170,11 @@ static void on_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 		return;
 	}
 	authority_read(r->body, &now);
+	verdict = change->decide(op, r->body, &now, &err);
+	/* Which epoch is wanted may have been decided just now. */
 	a->stands = strcmp(now.holder, change->holder) == 0 &&
 		    now.epoch == json_int_or(a->input, "epoch", 0);
-	switch (change->decide(op, r->body, &now, &err)) {
+	switch (verdict) {
 	case AUTHORITY_CHANGE:
 		send_patch(op, a, r->body);
 		return;

@@ -77,7 +77,8 @@ struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *
  * controllers have observed it, scales them to 0, waits until their pods are gone, reads the graph (its
  * machines alone when all had observed it: nothing else changes then).
  * input as capi_commit, with "afterEpoch" in place of "epoch" when it shall be higher than both that
- * and the cluster's (then a Cluster that is not there is result {"exists":false}), and
+ * and the cluster's, or what this gateway has taken since (then a Cluster that is not there is result
+ * {"exists":false}), and
  * "infrastructureNamespaces" [] of further controllers,
  * "observeTimeoutMs" (30 s; passed over when nobody observes). Result
  * {"objects":[..],"machines":[{"name","pool","role","providerID","addresses","uid"}],"epoch"}. */

@@ -46,17 +46,29 @@ static void free_take_back(void *state)
 	json_decref(t->input);
 }
 
-/* The cluster itself knows its epoch best: a store that was lost may be behind. What was found first
- * holds, so that whoever is faster afterwards is seen. */
-static void find_epoch(struct take_back *t, const struct authority *now)
+static bool is_ours(const struct take_back *t, const json_t *cluster)
 {
-	int64_t after = json_int_or(t->input, "afterEpoch", 0);
+	const char *owner = json_string_value(
+		json_object_get(json_at(cluster, "metadata.annotations"), CAPI_OWNER));
+
+	return owner && strcmp(owner, json_str(t->input, "gatewayUid")) == 0;
+}
+
+/* The cluster itself knows its epoch best: a store that was lost may be behind. What was found first
+ * holds, so that whoever is faster afterwards is seen. What this gateway had already taken back when it
+ * was ended stands: its controllers may be stopped, and a patch is then refused for want of their webhooks. */
+static void find_epoch(struct take_back *t, const json_t *cluster, const struct authority *now)
+{
+	int64_t after = json_int_or(t->input, "afterEpoch", 0), epoch;
 
 	if (!after || t->epoch_found)
 		return;
 	t->epoch_found = true;
-	json_object_set_new(t->input, "epoch",
-			    json_integer((now->epoch > after ? now->epoch : after) + 1));
+	if (strcmp(now->holder, "gateway") == 0 && now->epoch > after && is_ours(t, cluster))
+		epoch = now->epoch;
+	else
+		epoch = (now->epoch > after ? now->epoch : after) + 1;
+	json_object_set_new(t->input, "epoch", json_integer(epoch));
 }
 
 static enum authority_verdict decide_take_back(struct capi_op *op, const json_t *cluster,
@@ -64,13 +76,10 @@ static enum authority_verdict decide_take_back(struct capi_op *op, const json_t 
 {
 	struct take_back *t = op_state(op);
 	int64_t epoch;
-	const char *owner = json_string_value(
-		json_object_get(json_at(cluster, "metadata.annotations"), CAPI_OWNER));
-	bool ours = owner && strcmp(owner, json_str(t->input, "gatewayUid")) == 0;
 
-	find_epoch(t, now);
+	find_epoch(t, cluster, now);
 	epoch = json_int_or(t->input, "epoch", 0);
-	if (strcmp(now->holder, "gateway") == 0 && now->epoch == epoch && ours)
+	if (strcmp(now->holder, "gateway") == 0 && now->epoch == epoch && is_ours(t, cluster))
 		return now->paused ? AUTHORITY_DONE : AUTHORITY_CHANGE;
 	if (now->epoch >= epoch) {
 		pcg_fail(err, PCG_CLASS_CONFLICT, "nothing was changed; the newer authority stands",

@@ -348,6 +348,38 @@ START_TEST(epoch_is_higher_than_the_clusters_and_than_ours)
 }
 END_TEST
 
+static void change_cluster(const char *owner, bool paused)
+{
+	json_t *cluster = json_deep_copy(fake_api_get(rig.api, CAPI "clusters/c1"));
+
+	json_object_set_new(json_object_get(json_object_get(cluster, "metadata"), "annotations"),
+			    CAPI_OWNER, json_string(owner));
+	json_object_set_new(json_object_get(cluster, "spec"), "paused",
+			    paused ? json_true() : json_null());
+	fake_api_put(rig.api, CAPI "clusters/c1", cluster);
+}
+
+/* The gateway was killed after it had stopped the controllers, whose webhooks refuse every patch since. */
+START_TEST(what_it_took_back_before_it_was_killed_stands)
+{
+	AUTO_JSON json_t *in = rig_identity(1);
+	const char *gateway = json_str(in, "gatewayUid");
+
+	ck_assert_msg(take_back_after(2), "%s", rig.err.text);
+	fake_api_fail_cluster_patch(rig.api, 1, FAKE_ERROR);
+	ck_assert_msg(take_back_after(2), "%s", rig.err.text);
+	check_taken();
+	change_cluster(gateway, false);
+	ck_assert_msg(take_back_after(2), "%s", rig.err.text);
+	ck_assert(rig_progressed("found unpaused by somebody c1"));
+	ck_assert_int_eq(json_int_or(rig.result, "epoch", 0), 3);
+	fake_api_heal(rig.api);
+	change_cluster("another", true);
+	ck_assert_msg(take_back_after(2), "%s", rig.err.text);
+	ck_assert_int_eq(json_int_or(rig.result, "epoch", 0), 4);
+}
+END_TEST
+
 START_TEST(epoch_that_was_found_stays_when_another_is_faster)
 {
 	fake_api_overtake_cluster_patch(rig.api, 1, CAPI_EPOCH, "9");
@@ -451,6 +483,7 @@ int main(void)
 	tcase_add_test(t, unpaused_by_somebody_when_its_webhooks_are_stopped_it_is_taken_back_again);
 	tcase_add_test(t, older_epoch_takes_nothing);
 	tcase_add_test(t, epoch_is_higher_than_the_clusters_and_than_ours);
+	tcase_add_test(t, what_it_took_back_before_it_was_killed_stands);
 	tcase_add_test(t, epoch_that_was_found_stays_when_another_is_faster);
 	tcase_add_test(t, cluster_that_is_not_there_has_nothing_to_take_back);
 	tcase_add_test(t, pods_that_wear_the_label_are_looked_for_by_one_list);
