@@ -192,7 +192,7 @@ static void explain_refusal(struct kube_reply *reply)
 		 "set the clocks of this machine and of the cluster's nodes (NTP); it is tried again");
 }
 
-/* Warning: 299 - "text" */
+/* Warning: 299 - "text", which a webhook of the cluster may have put into any bytes */
 static void tell_warnings(const struct request *r, const struct http_response *resp)
 {
 	const struct kube *k = r->op.k;
@@ -200,6 +200,7 @@ static void tell_warnings(const struct request *r, const struct http_response *r
 
 	for (size_t i = 0; k->warned && i < resp->n_headers; i++) {
 		const char *from = resp->headers[i].value, *quote;
+		AUTO_FREE char *shown = NULL;
 		size_t n = 0;
 
 		if (strcmp(resp->headers[i].name, "warning") != 0 || strncmp(from, "299 ", 4) != 0)
@@ -208,11 +209,11 @@ static void tell_warnings(const struct request *r, const struct http_response *r
 		for (quote = quote ? quote + 1 : ""; *quote && *quote != '"'; quote++) {
 			if (*quote == '\\' && quote[1])
 				quote++;
-			if (n + 1 < sizeof(text))
+			if (n < sizeof(text))
 				text[n++] = *quote;
 		}
-		text[n] = '\0';
-		k->warned(k->warned_arg, r->what, text);
+		shown = utf8_repair(text, utf8_cut(text, n, sizeof(text) - 1));
+		k->warned(k->warned_arg, r->what, shown);
 	}
 }
 

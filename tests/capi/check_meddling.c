@@ -330,17 +330,19 @@ static int mint_client(void *arg, char **cert_pem, struct secret **key_pem, stru
 	return pki_sign(&spec, *key_pem, fake_api_ca(rig.api), fake_api_ca_key(rig.api), cert_pem, err);
 }
 
+#define TOLD_MAX 600
+
 static void on_warned(void *arg, const char *what, const char *text)
 {
 	ck_assert_ptr_nonnull(strstr(what, "https://"));
-	snprintf(arg, 200, "%s", text);
+	snprintf(arg, TOLD_MAX, "%s", text);
 }
 
 START_TEST(what_the_server_warns_of_is_told)
 {
 	struct capi_callbacks cb = rig_callbacks();
 	AUTO_JSON json_t *in = rig_identity(2);
-	char told[200] = "";
+	char told[TOLD_MAX] = "", longer[600] = "299 - \"";
 	struct kube_spec spec = {.http = rig.http,
 				 .server = fake_api_url(rig.api),
 				 .ca_pem = fake_api_ca(rig.api),
@@ -355,6 +357,17 @@ START_TEST(what_the_server_warns_of_is_told)
 	ck_assert_int_eq(kube_new(&spec, &other, &err), 0);
 	ck_assert_msg(rig_run(capi_commit(other, in, &cb)), "%s", rig.err.text);
 	ck_assert_str_eq(told, "v1beta1 is \"old\"");
+	/* Any webhook of the cluster may write there what is no UTF-8; and it is cut between characters. */
+	fake_api_warn(rig.api, "299 - \"caf\xc3\xa9 \xff\xc3\"");
+	cb = rig_callbacks();
+	ck_assert_msg(rig_run(capi_commit(other, in, &cb)), "%s", rig.err.text);
+	ck_assert_str_eq(told, "caf\xc3\xa9 \xef\xbf\xbd\xef\xbf\xbd");
+	memset(longer + 7, 'a', 510);
+	snprintf(longer + 517, sizeof(longer) - 517, "\xc3\xa9 and more\"");
+	fake_api_warn(rig.api, longer);
+	cb = rig_callbacks();
+	ck_assert_msg(rig_run(capi_commit(other, in, &cb)), "%s", rig.err.text);
+	ck_assert_uint_eq(strlen(told), 510);
 	kube_free(other);
 	rig_turn(5);
 }
