@@ -74,6 +74,7 @@ def ask(url, method="GET", body=None, token=None):
 
 class Rig:
     release_s = 300
+    take_back_s = 10
 
     def __init__(self, build, peers):
         self.build = os.path.realpath(build)
@@ -176,7 +177,7 @@ class Rig:
         return f'''
 state_dir = "{self.path('pcgd')}"; plugins_dir = "{self.path('plugins')}"; policy_dir = "{self.path('policy.d')}";
 bundle_dir = "{self.path('bundle')}"; log_level = "debug";
-limits = {{ take_back_s = 10; release_s = {self.release_s}; }};
+limits = {{ take_back_s = {self.take_back_s}; release_s = {self.release_s}; }};
 worker = {{ idle_s = {getattr(self, 'idle_s', 60)}; }};
 plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}"; }};'''
 

@@ -70,15 +70,20 @@ class Refused(Exception):
 class API:
     """A client of the API server; one connection for each call, which is slow and simple."""
 
-    def __init__(self, port, ca, token):
-        self.port, self.token = port, token
+    def __init__(self, port, ca, token=None, host="127.0.0.1", pair=None):
+        self.host, self.port = host, port
+        self.headers = {"Authorization": "Bearer " + token} if token else {}
         self.context = ssl.create_default_context(cafile=ca)
+        if pair:
+            self.context.load_cert_chain(*pair)
+
+    def connect(self, timeout=30):
+        return http.client.HTTPSConnection(self.host, self.port, context=self.context, timeout=timeout)
 
     def call(self, method, path, body=None, kind="application/json"):
-        conn = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context, timeout=30)
+        conn = self.connect()
         try:
-            conn.request(method, path, None if body is None else json.dumps(body),
-                         {"Authorization": "Bearer " + self.token, "Content-Type": kind})
+            conn.request(method, path, None if body is None else json.dumps(body), {**self.headers, "Content-Type": kind})
             reply = conn.getresponse()
             text = reply.read()
         except (OSError, http.client.HTTPException) as e:

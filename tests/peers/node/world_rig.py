@@ -5,6 +5,7 @@
     world = world_rig.World()
     world.start()                       # vcsim and node peer
 """
+import base64
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ GATEWAY = "10.77.0.1"
 MACHINES = "10.77.1.0/24"
 PASSWORD = "Seeded-Pass-4711"
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
-LIGHT_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+LIGHT_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-vip")
 
 
 class Failed(Exception):
@@ -31,7 +32,7 @@ class Failed(Exception):
 
 
 def versioned(name):
-    return name + "-1.36.3" if name.startswith("kube") else name
+    return name + "-1.36.3" if name.startswith("kube") and name != "kube-vip" else name
 
 
 def enter(*names, mode="full"):
@@ -120,6 +121,10 @@ class World:
     def read(self, *names):
         with open(self.path(*names), errors="replace") as file:
             return file.read()
+
+    def base64(self, *names):
+        with open(self.path(*names), "rb") as file:
+            return base64.b64encode(file.read()).decode()
 
     def certificates(self):
         """One authority, and a certificate for the address that everything listens on."""

@@ -767,17 +767,23 @@ static void check_thumbprint(const char *exported)
 	ck_assert_str_eq(exported, json_str(rig.ready, "thumbprintSHA256"));
 }
 
+static json_t *exported(json_t *cluster, json_t *machine, json_t *infra)
+{
+	json_t *doc = rig_doc(cluster, NULL, infra);
+
+	json_object_set_new(doc, "machines", json_pack("[O]", machine));
+	json_object_set_new(doc, "endpoint", json_pack("{s:s, s:i}", "host", "10.9.0.1", "port", 6443));
+	return json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects");
+}
+
 START_TEST(exports_what_the_controllers_adopt_and_reads_it_back)
 {
-	json_t *cluster, *machine, *infra, *observed, *doc, *objects, *o, *machines;
+	json_t *cluster, *machine, *infra, *observed, *objects, *o, *machines;
 	size_t i, seen = 0;
 
 	make_machine(&cluster, &machine, &infra, &observed, CLUSTER_UID, "c1", machine_uid);
 	json_object_set(machine, "observed", observed);
-	doc = rig_doc(cluster, NULL, infra);
-	json_object_set_new(doc, "machines", json_pack("[O]", machine));
-	json_object_set_new(doc, "endpoint", json_pack("{s:s, s:i}", "host", "10.9.0.1", "port", 6443));
-	objects = json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects");
+	objects = exported(cluster, machine, infra);
 	json_array_foreach(objects, i, o) {
 		const char *kind = json_str(o, "object.kind");
 
@@ -823,33 +829,23 @@ END_TEST
  * certificate yet. */
 START_TEST(exports_the_thumbprint_in_a_worker_that_takes_up_a_session)
 {
-	json_t *cluster, *machine, *infra, *observed, *objects, *o;
+	AUTO_JSON json_t *cluster = NULL, *machine = NULL, *infra = NULL, *observed = NULL;
+	json_t *objects, *o;
 	size_t i, seen = 0;
 
 	make_machine(&cluster, &machine, &infra, &observed, CLUSTER_UID, "c1", machine_uid);
 	json_object_set(machine, "observed", observed);
 	rig_kill_workers(&rig);
 	for (int again = 0; again < 2; again++) {
-		json_t *doc = rig_doc(cluster, NULL, infra);
-
-		json_object_set_new(doc, "machines", json_pack("[O]", machine));
-		json_object_set_new(doc, "endpoint", json_pack("{s:s, s:i}", "host", "10.9.0.1", "port", 6443));
-		objects = json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects");
-		json_array_foreach(objects, i, o) {
-			if (strcmp(json_str(o, "object.kind"), "VSphereCluster") != 0)
-				continue;
-			check_thumbprint(json_str(o, "object.spec.thumbprint"));
-			seen++;
-		}
+		objects = exported(cluster, machine, infra);
+		json_array_foreach(objects, i, o)
+			if (strcmp(json_str(o, "object.kind"), "VSphereCluster") == 0 && ++seen)
+				check_thumbprint(json_str(o, "object.spec.thumbprint"));
 	}
 	ck_assert_uint_eq(seen, 2);
 	/* One at the beginning, one by the second worker, and that only once. */
 	ck_assert_int_eq(rig_calls(&rig, "Login"), 1);
 	ck_assert_int_eq(rig_calls(&rig, "RetrieveServiceContent"), 2);
-	json_decref(cluster);
-	json_decref(machine);
-	json_decref(infra);
-	json_decref(observed);
 }
 END_TEST
 
