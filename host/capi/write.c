@@ -15,10 +15,9 @@
 #include "host/capi/compare.h"
 #include "host/capi/path.h"
 #include "host/capi/remove.h"
+#include "host/capi/serving_ca.h"
 #include "host/capi/shapes.h"
-#include "core/base64.h"
 #include "core/fault.h"
-#include "net/pki.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -643,52 +642,6 @@ static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_rep
 		next_group(op);
 }
 
-/* Controllers make a certificate authority anew without a word when they find none, or trust a
- * wrong one: joins would then fail long after the hand-over. So what is written must be what
- * serves. */
-static int check_authority(struct capi_op *op, struct pcg_error *err)
-{
-	struct write *w = op_state(op);
-	const json_t *cluster = cluster_of(w);
-	char name[300];
-	struct item *secret;
-	const char *data;
-	struct pki_info written, serving;
-	AUTO_FREE char *pem = NULL;
-	size_t len;
-	int r;
-
-	if (!cluster)
-		return pcg_fail(err, PCG_CLASS_BUG, "", "a plan without a Cluster");
-	snprintf(name, sizeof(name), "%s-ca", json_str(cluster, "metadata.name"));
-	secret = find(w, "Secret", name);
-	data = secret ? json_string_value(
-				json_object_get(json_object_get(secret->object, "data"), "tls.crt"))
-		      : NULL;
-	pem = data ? (char *)base64_decode(data, strlen(data), &len) : NULL;
-	if (!pem)
-		return pcg_fail(err, PCG_CLASS_BUG, "", "a plan without the Secret %s", name);
-	pem = realloc(pem, len + 1);
-	assert(pem);
-	pem[len] = '\0';
-	if (strcmp(pem, kube_ca_pem(op_kube(op))) == 0)
-		return 0;
-	r = pki_cert_info(pem, &written, err);
-	if (r)
-		return pcg_fail_prefix(err, "Secret %s", name);
-	r = pki_cert_info(kube_ca_pem(op_kube(op)), &serving, err);
-	if (r)
-		return pcg_fail_prefix(err, "the CA that the API was verified against");
-	if (strcmp(written.sha256, serving.sha256) != 0)
-		return pcg_fail(err, PCG_CLASS_PERMANENT,
-				"nothing was written; the keys of this cluster must be the ones it "
-				"was built with",
-				"Secret %s would hold another CA (%s) than the one that serves the "
-				"API (%s)",
-				name, written.sha256, serving.sha256);
-	return 0;
-}
-
 static void start_write(struct capi_op *op)
 {
 	struct write *w = op_state(op);
@@ -712,7 +665,7 @@ static void start_write(struct capi_op *op)
 		it->collection = path_of_collection(it->object);
 		it->label = path_label(it->object);
 	}
-	if (check_authority(op, &err)) {
+	if (serving_ca_check(w->plan, kube_ca_pem(op_kube(op)), &err)) {
 		op_fail(op, &err);
 		return;
 	}
