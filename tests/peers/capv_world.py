@@ -447,8 +447,10 @@ class Graph:
                 continue
             self.make("Secret", "c1-" + name, type="cluster.x-k8s.io/secret",
                       stringData={"tls.crt": self.w.read(crt), "tls.key": self.w.read(key)})
+            if name + " label" in leave_out:
+                self.api.patch("Secret", self.ns, "c1-" + name, {"metadata": {"labels": None}})
 
-    def cluster(self, paused):
+    def cluster(self, paused, leave_out=()):
         spec = {"controlPlaneEndpoint": self.endpoint,
                 "clusterNetwork": {"pods": {"cidrBlocks": ["192.168.0.0/16"]},
                                    "services": {"cidrBlocks": ["10.96.0.0/24"]}, "serviceDomain": "cluster.local"},
@@ -457,13 +459,15 @@ class Graph:
                 "infrastructureRef": {"apiGroup": INFRA, "kind": "VSphereCluster", "name": "c1"}}
         if paused:
             spec["paused"] = True
+        if "endpoint" in leave_out:
+            del spec["controlPlaneEndpoint"]
         self.make("Cluster", "c1", spec)
         spec = {"server": f"{self.w.vc['host']}:{self.w.vc['port']}", "controlPlaneEndpoint": self.endpoint,
                 "identityRef": {"kind": "Secret", "name": "c1"}}
         if self.thumbprint:
             spec["thumbprint"] = self.thumbprint
         self.make("VSphereCluster", "c1", spec)
-        for name in ("c1-cp", "c1-md"):
+        for name in ("c1-cp", "c1-md") if "template" not in leave_out else ("c1-md",):
             self.make("VSphereMachineTemplate", name, {"template": {"spec": self.clone_spec()}})
         self.make("KubeadmControlPlane", "c1-cp", {
             "replicas": 1, "version": VERSION, "kubeadmConfigSpec": self.KUBEADM,
@@ -489,12 +493,12 @@ class Graph:
         control_plane = {"cluster.x-k8s.io/control-plane": "", "cluster.x-k8s.io/control-plane-name": "c1-cp"}
         labels = change.get("labels", control_plane)
         self.secrets(leave_out)
-        self.cluster(True)
+        self.cluster(True, leave_out)
         provider = {} if "providerID" in leave_out else {"providerID": "vsphere://" + uuid}
+        config = {"configRef": {"apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfig", "name": name}}
         self.make("Machine", name, {
             "clusterName": "c1", "version": VERSION, **provider,
-            "bootstrap": {"configRef": {"apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfig",
-                                        "name": name}, "dataSecretName": name},
+            "bootstrap": {**({} if "configRef" in leave_out else config), "dataSecretName": name},
             "infrastructureRef": {"apiGroup": INFRA, "kind": "VSphereMachine", "name": name}}, labels)
         self.make("KubeadmConfig", name, {**{k: v for k, v in self.KUBEADM.items() if k != "joinConfiguration"},
                                           **change.get("config", {})}, labels)
