@@ -196,6 +196,7 @@ struct http_call *http_call_new(struct http_client *c, const struct http_request
 	call->own_connection = req->own_connection;
 	call->host_connections = req->host_connections ? req->host_connections : c->limits.max_host;
 	call->on_data = req->on_data;
+	call->on_sent = req->on_sent;
 	buf_init_secret(&call->body, req->body_len + 1);
 	buf_init_secret(&call->in, (size_t)call->max_response);
 	buf_init_secret(&call->in_headers, HTTP_HEADERS_MAX);
@@ -302,6 +303,26 @@ static void method_set(struct http_call *call, CURL *e)
 	}
 }
 
+/* libcurl tells what it has handed to the system, headers first. */
+static int on_trace(CURL *e, curl_infotype type, char *data, size_t len, void *arg)
+{
+	struct http_call *call = arg;
+
+	if (type == CURLINFO_HEADER_OUT)
+		call->headers_sent = true;
+	else if (type == CURLINFO_DATA_OUT)
+		call->body_sent += len;
+	else
+		return 0;
+	if (call->on_sent && call->headers_sent && call->body_sent >= call->body.len) {
+		void (*on_sent)(void *arg) = call->on_sent;
+
+		call->on_sent = NULL;
+		on_sent(call->arg);
+	}
+	return 0;
+}
+
 void http_call_start(struct http_call *call)
 {
 	struct http_client *c = call->client;
@@ -326,6 +347,11 @@ void http_call_start(struct http_call *call)
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(e, CURLOPT_HEADERDATA, call);
+	if (call->on_sent) {
+		curl_easy_setopt(e, CURLOPT_DEBUGFUNCTION, on_trace);
+		curl_easy_setopt(e, CURLOPT_DEBUGDATA, call);
+		curl_easy_setopt(e, CURLOPT_VERBOSE, 1L);
+	}
 	if (!call->own_connection) {
 		call->host->active++;
 		c->active++;

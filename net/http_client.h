@@ -66,6 +66,9 @@ struct http_request {
 	uint32_t host_connections;         /* 0: the client's max_host; else this host gets no more for such calls */
 	/* When set, body bytes go here as they come (watch, long poll) and the response has none. Return nonzero to end. */
 	int (*on_data)(void *arg, const char *data, size_t len);
+	/* May be NULL: the whole request is with the system, and no answer was read. From inside libcurl: no call of this
+	 * header is allowed in it. Costs a trace of the connection. */
+	void (*on_sent)(void *arg);
 };
 
 struct http_response {

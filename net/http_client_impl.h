@@ -94,6 +94,9 @@ struct http_call {
 	bool own_connection;
 	uint32_t host_connections;
 	int (*on_data)(void *arg, const char *data, size_t len);
+	void (*on_sent)(void *arg);
+	bool headers_sent;
+	size_t body_sent;
 
 	bool cancelled; /* inside a callback of libcurl: removed by the kick */
 	bool ended;     /* on_data has had enough */

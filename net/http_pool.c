@@ -424,6 +424,7 @@ void http_pool_release(struct http_slot *s, bool close)
 	curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, NULL);
 	curl_easy_setopt(s->easy, CURLOPT_CONNECT_TO, NULL);
 	curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, NULL);
+	curl_easy_setopt(s->easy, CURLOPT_VERBOSE, 0L);
 	s->call = NULL;
 	/* A slot stays while its connections may live: they point to it. */
 	LIST_INSERT_HEAD(&p->free_slots, s, link);

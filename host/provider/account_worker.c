@@ -98,6 +98,8 @@ static void send_ready(struct pcg_host *h)
 	assert(doc);
 	account_send(h, doc);
 	json_decref(doc);
+	if (h->trial)
+		trial_loaded(h);
 }
 
 static void send_refused(struct pcg_host *h, const struct pcg_error *err)
@@ -467,6 +469,8 @@ static int host_load(struct pcg_host *h, json_t *hello, struct pcg_error *err)
 		return r;
 	h->max_threads = h->plugin.table.max_parallel + 2; /* watch and, at the end, stop */
 	connections = read_account(h, hello);
+	if (json_is_object(json_at(hello, "trial")))
+		h->trial = trial_new(json_at(hello, "trial"));
 	/* The long wait has one of them to itself. */
 	if (has_watch(&h->plugin.table) && connections > 1)
 		connections--;

@@ -11,13 +11,15 @@
  * {"t":"ack","id","result"}, {"t":"stop","final"}. To the host: {"t":"ready","name","version","abi",
  * "maxParallel","watch","missing"}, {"t":"refused","error"}, {"t":"reply","id","status","afterMs","doc",
  * "checkpoint","error"}, {"t":"secret_put","id","name","value"}, {"t":"checkpoint","id","call","doc"},
- * {"t":"hint","subject"}, {"t":"peer","sha1","sha256"} (a certificate that was not seen before), {"t":"stopped"}.
+ * {"t":"hint","subject"}, {"t":"peer","sha1","sha256"} (a certificate that was not seen before), {"t":"stopped"}, and under trial
+ * {"t":"trial",...} (trial.h).
  */
 
 #include "core/frame.h"
 #include "host/provider/ops.h"
 #include "host/provider/plugin_load.h"
 #include "host/provider/redact.h"
+#include "host/provider/trial.h"
 #include "net/http_client.h"
 
 #include <pthread.h>
@@ -45,7 +47,7 @@ struct pcg_call {
 struct http_job {
 	struct http_job *next;
 	struct pcg_call *call;         /* NULL: a thread of the plugin's own */
-	bool in_stop;
+	bool in_stop, dies_when_sent;
 	const struct http_request *req;
 	struct http_call *live;
 	void *live_arg;
@@ -82,6 +84,7 @@ struct pcg_host {
 	struct proxy_set *proxy;
 	struct http_job *jobs_new, *jobs_live;
 	struct http_result *results;
+	struct trial *trial;           /* NULL in a gateway */
 	char peer_told[65];            /* SHA-256 of the certificate that the host knows of */
 
 	struct pcg_call *queue, **queue_end, *running;

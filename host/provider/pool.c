@@ -201,6 +201,15 @@ void provider_pool_set_max_connections(struct provider_pool *p, uint32_t max)
 			pool_worker_retire(a->current, false);
 }
 
+void provider_pool_set_trial(struct provider_pool *p, const json_t *trial)
+{
+	json_decref(p->trial);
+	p->trial = json_deep_copy(trial);
+	for (struct account *a = p->accounts; a; a = a->next)
+		if (a->current)
+			pool_worker_retire(a->current, false);
+}
+
 size_t provider_workers(const struct provider_pool *p)
 {
 	return p->n_workers;
@@ -258,6 +267,7 @@ static void on_closed(uv_handle_t *handle)
 	}
 	plugin_folder_free(p->plugins);
 	proxy_set_unref(p->proxy);
+	json_decref(p->trial);
 	free(p->exe);
 	free(p->plugins_dir);
 	free(p->gateway_uid);

@@ -120,6 +120,7 @@ struct provider_pool {
 	char *exe, *plugins_dir, *gateway_uid;
 	uint32_t idle_ms, max_connections;
 	struct proxy_set *proxy;
+	json_t *trial;                 /* NULL in a gateway */
 	struct provider_hooks hooks;
 	struct account *accounts;
 	struct plugin_file *plugins;

@@ -169,6 +169,14 @@ static void on_peer(struct pool_worker *w, const json_t *frame)
 		hooks->peer(hooks->arg, w->account->uid, sha1, sha256);
 }
 
+static void on_trial(struct pool_worker *w, const json_t *frame)
+{
+	const struct provider_hooks *hooks = &w->pool->hooks;
+
+	if (hooks->trial)
+		hooks->trial(hooks->arg, w->account->uid, frame);
+}
+
 static void on_frame(void *arg, struct worker *process, json_t *frame)
 {
 	struct pool_worker *w = arg;
@@ -191,6 +199,8 @@ static void on_frame(void *arg, struct worker *process, json_t *frame)
 		on_ready(w, frame);
 	else if (strcmp(t, "refused") == 0)
 		on_refused(w, frame);
+	else if (strcmp(t, "trial") == 0)
+		on_trial(w, frame);
 	else if (strcmp(t, "stopped") == 0)
 		worker_end(process, END_GRACE_MS);
 	else
@@ -257,8 +267,11 @@ static void on_end(void *arg, struct worker *process, const char *reason)
 	if (crashed) {
 		log_warn("provider_worker_died", LS("account", a->uid), LS("provider", w->plugin->name),
 			 LS("reason", reason));
-		if (a->doc && !p->closing && !worker_killed_outside(process))
+		if (a->doc && !p->closing && !worker_killed_outside(process)) {
 			note_crash(a, w->plugin->name, reason);
+			if (p->hooks.died)
+				p->hooks.died(p->hooks.arg, a->uid, reason);
+		}
 	} else {
 		log_info("provider_worker_ended", LS("account", a->uid), LS("reason", reason));
 	}
@@ -290,6 +303,8 @@ static json_t *hello_doc(struct account *a, struct plugin_file *f, json_t *secre
 		json_object_set_new(hello, "proxy", proxy);
 	json_put(hello, "limits.connections", json_integer(a->pool->max_connections));
 	json_put_str(hello, "gatewayUid", a->pool->gateway_uid);
+	if (a->pool->trial)
+		json_object_set(hello, "trial", a->pool->trial);
 	return hello;
 }
 

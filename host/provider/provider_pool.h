@@ -32,6 +32,10 @@ struct provider_hooks {
 	void (*hint)(void *arg, const char *account, const char *subject);
 	/* The endpoint of an account showed this certificate, accepted or not: thumbprints, lower-case hex. May be NULL. */
 	void (*peer)(void *arg, const char *account, const char *sha1, const char *sha256);
+	/* May be NULL: a worker ended that was not told to, other than by a SIGKILL from outside. */
+	void (*died)(void *arg, const char *account, const char *reason);
+	/* What a worker under trial tells (host/provider/trial.h). NULL in a gateway. */
+	void (*trial)(void *arg, const char *account, const json_t *told);
 };
 void provider_ack(void *ack, int result);
 
@@ -60,6 +64,10 @@ void provider_pool_close(struct provider_pool *p, void (*closed)(void *arg), voi
 void provider_pool_set_proxy(struct provider_pool *p, struct proxy_set *proxy); /* workers are replaced when they are idle between calls */
 
 void provider_pool_set_max_connections(struct provider_pool *p, uint32_t max); /* likewise */
+
+/* Workers that start from now on are under trial (host/provider/trial.h); those that run are replaced. Copied; NULL: no trial.
+ * Not for a gateway. */
+void provider_pool_set_trial(struct provider_pool *p, const json_t *trial);
 
 /* {"uid","name","provider","generation","spec":{...}} copied. A changed spec means a new worker; running calls finish or are asked again. */
 void provider_account_set(struct provider_pool *p, const json_t *account);

@@ -132,6 +132,11 @@ static void on_response(void *arg, const struct http_response *resp)
 	free(s);
 }
 
+static void on_sent(void *arg)
+{
+	trial_die(((struct submitted *)arg)->host);
+}
+
 static bool job_cancelled(const struct pcg_host *h, const struct http_job *job)
 {
 	return job->call ? job->call->cancelled : h->stopping && !job->in_stop;
@@ -140,13 +145,16 @@ static bool job_cancelled(const struct pcg_host *h, const struct http_job *job)
 static void submit(struct pcg_host *h, struct http_job *job)
 {
 	struct submitted *s = malloc(sizeof(*s));
+	struct http_request req = *job->req;
 
 	assert(s);
 	s->host = h;
 	s->job = job;
 	job->next = h->jobs_live;
 	h->jobs_live = job;
-	job->live = http_submit(h->http, job->req, on_response, s);
+	if (job->dies_when_sent)
+		req.on_sent = on_sent;
+	job->live = http_submit(h->http, &req, on_response, s);
 	job->live_arg = s;
 }
 
@@ -204,7 +212,9 @@ static struct http_result *run(struct pcg_host *h, struct pcg_call *call, const 
 			       bool in_stop)
 {
 	struct http_job job = { .call = call, .req = req, .in_stop = in_stop };
+	enum trial_when dies = h->trial ? trial_request(h, call, req) : TRIAL_NEVER;
 
+	job.dies_when_sent = dies == TRIAL_SENT;
 	account_cond_init(&job.cond);
 	pthread_mutex_lock(&h->lock);
 	job.next = h->jobs_new;
@@ -215,6 +225,8 @@ static struct http_result *run(struct pcg_host *h, struct pcg_call *call, const 
 	pthread_mutex_unlock(&h->lock);
 	pthread_cond_destroy(&job.cond);
 	FAULT_POINT("worker.after_http_reply");
+	if (dies == TRIAL_ANSWERED)
+		trial_die(h);
 	return job.result;
 }
 

@@ -54,6 +54,8 @@ static char *redacted(struct pcg_host *h, const char *text)
 	pthread_mutex_lock(&h->lock);
 	copy = redact_text(h->redact, text);
 	pthread_mutex_unlock(&h->lock);
+	if (h->trial && text && strcmp(copy, text) != 0)
+		trial_secret(h, copy);
 	return copy;
 }
 
@@ -84,8 +86,11 @@ static void svc_log(struct pcg_host *h, uint32_t level, const char *event, const
 		kv[n + 1] = (struct log_kv){ name, texts[n], (int64_t)json_number_value(value) };
 		n++;
 	}
-	log_write(levels[level < ARRAY_LEN(levels) ? level : 1],
-		  event_name_good(event) ? event : "plugin_event", kv);
+	if (h->trial)
+		trial_log(h, level, event, fields);
+	else
+		log_write(levels[level < ARRAY_LEN(levels) ? level : 1],
+			  event_name_good(event) ? event : "plugin_event", kv);
 	while (n--)
 		free(texts[n]);
 }
