@@ -21,6 +21,9 @@ enum ctl_exit {
 struct ctl {
 	const char *socket;
 	bool json;
+	/* of plugin verify; NULL: not given */
+	const char *with, *only, *kubeconfig;
+	bool list, schema;
 };
 
 /* One question, one answer (new reference). Negative: err, with *exit_status to end with. */
@@ -46,6 +49,8 @@ int show_plugins(const json_t *p);
 int show_policies(const json_t *p);
 
 int bundle_print(const struct ctl *c, const char *dir);
+/* The conformance suite for providers (docs/plugin-verify.md). */
+int plugin_verify(const struct ctl *c, const char *file);
 int watch_clusters(const struct ctl *c, const char *cluster);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "host/policy/policy.h"
+#include "host/provider/provider_pool.h"
 #include "host/worker/worker.h"
 
 #include <errno.h>
@@ -83,6 +84,7 @@ static const struct command commands[] = {
 	{ { "audit", NULL }, "audit", show_audit, NULL, NULL, "infrastructure against store; changes nothing" },
 	{ { "plugin", "list" }, "plugin.list", show_plugins, NULL, NULL, "providers and their workers" },
 	{ { "plugin", "rescan" }, "plugin.rescan", show_plugins, NULL, NULL, "takes up new and changed plugins" },
+	{ { "plugin", "verify" }, NULL, NULL, plugin_verify, "[FILE]", "tries a plugin without a gateway, by --with DOCS.json" },
 	{ { "bundle", "show" }, NULL, NULL, bundle_print, "DIR", "versions, images and variables of a bundle folder, and what is missing" },
 	{ { "policy", "list" }, "policy.list", show_policies, NULL, NULL, "policies in force" },
 	{ { "policy", "check" }, NULL, NULL, run_policy_check, "DIR", "reads a policy folder, says what is wrong" },
@@ -104,6 +106,12 @@ static void usage(FILE *out)
 	fprintf(out,
 		"\n  --socket PATH    the gateway's socket (default %s, or PCG_SOCKET)\n"
 		"  --output json    for programs: lists are {\"items\":[...]}, watch is one object a line\n"
+		"\nOf plugin verify:\n"
+		"  --with FILE      account, cluster and commands to work with (docs/plugin-verify.md)\n"
+		"  --only NAME,...  these checks alone\n"
+		"  --kubeconfig FILE  of an API server that tries what the plugin exports\n"
+		"  --list           names the checks\n"
+		"  --schema         prints the schema of answers\n"
 		"\nClusters are made and deleted in the plane (pcg-planectl); this shows and checks.\n"
 		"Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 unreachable, 5 audit found "
 		"something.\n",
@@ -167,6 +175,9 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, 's' }, { "output", required_argument, NULL, 'o' },
+		{ "with", required_argument, NULL, 'w' },   { "only", required_argument, NULL, 'O' },
+		{ "kubeconfig", required_argument, NULL, 'k' }, { "list", no_argument, NULL, 'l' },
+		{ "schema", no_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },	    { "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -179,7 +190,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	log_init("pcgctl", LOG_L_WARN);
 	if (argc == 3 && !strcmp(argv[1], "--worker")) {
-		static const struct worker_role roles[] = { { "policy", policy_worker_main } };
+		static const struct worker_role roles[] = { { "policy", policy_worker_main },
+							      { "account", account_worker_main } };
 
 		return worker_child_main(argv[2], roles, ARRAY_LEN(roles));
 	}
@@ -192,6 +204,21 @@ int main(int argc, char **argv)
 			if (strcmp(optarg, "json") && strcmp(optarg, "table"))
 				return wrong_usage("--output is table or json");
 			c.json = !strcmp(optarg, "json");
+			break;
+		case 'w':
+			c.with = optarg;
+			break;
+		case 'O':
+			c.only = optarg;
+			break;
+		case 'k':
+			c.kubeconfig = optarg;
+			break;
+		case 'l':
+			c.list = true;
+			break;
+		case 'S':
+			c.schema = true;
 			break;
 		case 'h':
 			usage(stdout);
@@ -211,6 +238,8 @@ int main(int argc, char **argv)
 	if (!k)
 		return wrong_usage("no such command");
 	arg = optind + used < argc ? argv[optind + used] : NULL;
+	if (k->run != plugin_verify && (c.with || c.only || c.kubeconfig || c.list || c.schema))
+		return wrong_usage("--with, --only, --kubeconfig, --list and --schema are of plugin verify alone");
 	if (argc > optind + used + 1 || (arg && !k->arg))
 		return wrong_usage("too many arguments");
 	if (!arg && k->arg && k->arg[0] != '[')

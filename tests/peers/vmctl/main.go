@@ -30,8 +30,8 @@ import (
 )
 
 const usage = `usage: vmctl --url URL --password-file FILE --ca FILE COMMAND ...
-  clone TEMPLATE FOLDER/NAME --pool PATH [--userdata FILE] [--metadata FILE]
-                          metadata may hold @MAC@, the machine's own address
+  clone TEMPLATE FOLDER/NAME --pool PATH [--userdata FILE] [--metadata FILE] [--option KEY=VALUE]...
+                          metadata may hold @MAC@, the machine's own address; options are extraConfig
   power-on PATH
   power-off PATH
   destroy PATH
@@ -133,6 +133,15 @@ func clone(ctx context.Context, finder *find.Finder, args []string) (*object.Vir
 	pool := flags.String("pool", "", "resource pool")
 	userdata := flags.String("userdata", "", "user data")
 	metadata := flags.String("metadata", "", "metadata")
+	var extra []types.BaseOptionValue
+	flags.Func("option", "extraConfig", func(option string) error {
+		key, value, is := strings.Cut(option, "=")
+		if !is {
+			return errors.New("not KEY=VALUE")
+		}
+		extra = append(extra, &types.OptionValue{Key: key, Value: value})
+		return nil
+	})
 	if len(args) < 2 {
 		return nil, errors.New(usage)
 	}
@@ -171,7 +180,6 @@ func clone(ctx context.Context, finder *find.Finder, args []string) (*object.Vir
 		return nil, err
 	}
 	mac := strings.Join(made.MAC[:min(len(made.MAC), 1)], "")
-	var extra []types.BaseOptionValue
 	for name, file := range map[string]string{"userdata": *userdata, "metadata": *metadata} {
 		options, err := guestinfo(name, file, mac)
 		if err != nil {
