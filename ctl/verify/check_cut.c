@@ -39,6 +39,7 @@ static int killed_everywhere(struct verify *v, const char *when, const char *wor
 		r = whole_life(v, l);
 		if (!v->killed)
 			break;
+		json_array_append_new(v->at, json_string(v->killed_at));
 	}
 	snprintf(v->did, sizeof(v->did), "%llu kills", (unsigned long long)tried + (r && v->killed));
 	if (!r && !tried)
@@ -108,6 +109,8 @@ static int cut(struct verify *v, struct life *l, struct machine *m, const char *
 	s.once = true;
 	s.timeout_ms = ms;
 	steps_run(v, &s, 1);
+	v->tried++;
+	v->was_cut += s.status == PCG_STEP_ERROR;
 	if (s.status == PCG_STEP_ERROR && s.err.class != PCG_CLASS_CANCELLED && s.err.class != PCG_CLASS_RETRY)
 		r = verify_fail(v, CLAUSE_SERVICES, "done, pending, or error cancelled or retry", "%s cut after %u ms: %s", op, ms,
 				step_status(&s));
@@ -122,6 +125,7 @@ int check_interrupt(struct verify *v)
 	static const uint32_t times[] = { 1, 2, 5, 10, 20, 50, 150 };
 	int r = 0;
 
+	v->tried = v->was_cut = 0;
 	for (size_t i = 0; i < ARRAY_LEN(times) && !r && !v->stopped; i++) {
 		struct life *l = life_new(v, 1);
 		struct machine *m = &l->machines[0];
@@ -133,6 +137,7 @@ int check_interrupt(struct verify *v)
 		    cut(v, l, m, "machine_delete", times[i]) || life_delete(v, l, m) || life_count(v, l, 0, "deleted") ||
 		    cut(v, l, NULL, "cluster_delete", times[i]) || life_end(v, l) ? -1 : 0;
 	}
+	snprintf(v->did, sizeof(v->did), "%u of %u calls cut", v->was_cut, v->tried);
 	return r;
 }
 

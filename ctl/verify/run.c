@@ -140,6 +140,7 @@ static json_t *run_check(struct verify *v, const struct verify_check *check)
 
 	v->check = check;
 	v->failures = json_array();
+	v->at = json_array();
 	v->skipped[0] = v->did[0] = 0;
 	v->context[0] = 0;
 	json_decref(provider_rescan(v->pool)); /* ends a quarantine */
@@ -155,6 +156,9 @@ static json_t *run_check(struct verify *v, const struct verify_check *check)
 	row = row_new(v, check->name, check->doc, skipped > 0, began);
 	if (*v->did)
 		json_object_set_new(row, "did", json_string(v->did));
+	if (json_array_size(v->at))
+		json_object_set(row, "at", v->at);
+	json_decref(TAKE(v->at));
 	if (skipped > 0)
 		json_object_set_new(row, "why", json_string(v->skipped));
 	return row;
@@ -185,6 +189,17 @@ static json_t *run_left(struct verify *v)
 	return row;
 }
 
+static void show_requests(const json_t *at)
+{
+	json_t *e;
+	size_t i;
+
+	printf("        at:        ");
+	json_array_foreach(at, i, e)
+		printf("%s%.60s", i ? ", " : "", show_text(json_string_value(e)));
+	putchar('\n');
+}
+
 static void show_row(const json_t *row)
 {
 	const char *state = json_str_or(row, "state", "");
@@ -194,6 +209,8 @@ static void show_row(const json_t *row)
 	printf("%-7s %-13s %6.1f s  %s%s%s\n", strcmp(state, "failed") == 0 ? "FAILED" : state, json_str_or(row, "check", ""),
 	       (double)json_int_or(row, "ms", 0) / 1000, json_str_or(row, "doc", ""), json_str(row, "did") ? ": " : "",
 	       json_str_or(row, "did", ""));
+	if (json_object_get(row, "at"))
+		show_requests(json_object_get(row, "at"));
 	if (json_str(row, "why"))
 		printf("        why:       %s\n", show_text(json_str(row, "why")));
 	json_array_foreach(json_object_get(row, "findings"), i, f) {

@@ -106,7 +106,9 @@ struct verify {
 	json_t *failures;            /* of this check: {"found","expected","clause"} */
 	json_t *documents, *leaks;   /* what the checks of those names tell: the same */
 	char skipped[512];
+	unsigned tried, was_cut;     /* of check_interrupt */
 	char did[64];                /* how often, of checks that repeat something; may be empty */
+	json_t *at;                  /* the requests at which a worker was killed */
 	unsigned deaths;
 	char death[512];
 	struct life *lives;
