@@ -14,7 +14,7 @@ static struct http_server *server;
 static struct http_client *client;
 static int n_requests, n_gone, max_open, now_open;
 static struct http_exchange *held[64];
-static int n_held;
+static int n_held, n_sent;
 static char url_base[64];
 
 static void gone(void *arg, struct http_exchange *x)
@@ -317,6 +317,42 @@ START_TEST(cancel_closes_the_connection_and_calls_nobody)
 	ck_assert_int_eq(a.status, 200);
 	ck_assert_int_eq(a.done, 1);
 	free(a.body);
+	http_tls_unref(t);
+}
+END_TEST
+
+static void note_sent(void *arg)
+{
+	ck_assert_int_eq(((struct rig_answer *)arg)->done, 0);
+	n_sent++;
+}
+
+/* Also with a body, and not for those who did not ask on the same connection. */
+START_TEST(a_request_that_is_sent_is_told_before_its_answer)
+{
+	struct http_tls_ctx *t = trust(ca.cert, NULL, NULL);
+	struct rig_answer a = { 0 }, b = { 0 }, c;
+	char hold[128], echo[128];
+	struct http_request held_req = { .method = "GET", .url = hold, .tls = t, .on_sent = note_sent };
+	struct http_request with_body = { .method = "PUT", .url = echo, .tls = t, .on_sent = note_sent,
+					  .body = "four", .body_len = 4 };
+
+	snprintf(hold, sizeof(hold), "%s/hold", url_base);
+	snprintf(echo, sizeof(echo), "%s/echo", url_base);
+	http_submit(client, &held_req, rig_done, &a);
+	RIG_UNTIL(n_held == 1);
+	ck_assert_int_eq(n_sent, 1);
+	ck_assert_int_eq(a.done, 0);
+	release_held();
+	RIG_UNTIL(a.done);
+	http_submit(client, &with_body, rig_done, &b);
+	RIG_UNTIL(b.done);
+	c = get("/echo", t);
+	ck_assert_int_eq(n_sent, 2);
+	ck_assert_uint_eq(b.len, 4);
+	free(a.body);
+	free(b.body);
+	free(c.body);
 	http_tls_unref(t);
 }
 END_TEST
@@ -695,6 +731,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, expired_certificate_is_refused_by_the_one_clock);
 	tcase_add_test(tc, client_certificate_reaches_the_server);
 	tcase_add_test(tc, cancel_closes_the_connection_and_calls_nobody);
+	tcase_add_test(tc, a_request_that_is_sent_is_told_before_its_answer);
 	tcase_add_test(tc, closing_ends_every_call_as_cancelled);
 	tcase_add_test(tc, host_limit_queues_and_own_connections_pass);
 	tcase_add_test(tc, time_limit_counts_for_waiting_and_running);

@@ -55,6 +55,11 @@ static void take_hint(void *arg, const char *account, const char *subject)
 	snprintf(r->hint, sizeof(r->hint), "%s", subject);
 }
 
+static void take_trial(void *arg, const char *account, const json_t *told)
+{
+	json_array_append_new(((struct rig *)arg)->told, json_deep_copy(told));
+}
+
 static void on_limit(uv_timer_t *timer)
 {
 	((struct rig *)timer->data)->timed_out = true;
@@ -68,6 +73,7 @@ void rig_open(struct rig *r, uint32_t idle_ms)
 	snprintf(r->dir, sizeof(r->dir), "%s/check_provider.XXXXXX", rig_base);
 	ck_assert_ptr_nonnull(mkdtemp(r->dir));
 	r->secrets = json_object();
+	r->told = json_array();
 	uv_loop_init(&r->loop);
 	uv_timer_init(&r->loop, &r->limit);
 	r->limit.data = r;
@@ -77,7 +83,7 @@ void rig_open(struct rig *r, uint32_t idle_ms)
 		.plugins_dir = r->dir,
 		.gateway_uid = "gateway-1",
 		.idle_ms = idle_ms,
-		.hooks = { r, keep_secret, give_secrets, keep_checkpoint, take_hint },
+		.hooks = { r, keep_secret, give_secrets, keep_checkpoint, take_hint, .trial = take_trial },
 	};
 	ck_assert_msg(provider_pool_new(&r->loop, &spec, &r->pool, &err) == 0, "%s", err.text);
 }
@@ -98,6 +104,7 @@ void rig_close(struct rig *r)
 	ck_assert_int_eq(uv_loop_close(&r->loop), 0);
 	json_decref(r->secrets);
 	json_decref(r->checkpoint);
+	json_decref(r->told);
 	snprintf(command, sizeof(command), "rm -rf %s", r->dir);
 	ck_assert_int_eq(system(command), 0);
 }

@@ -23,6 +23,7 @@ struct rig {
 	bool hold_acks;
 	void *held;
 	int hints, answers;
+	json_t *told;           /* by workers under trial, in order */
 	char hint[64];
 };
 
@@ -56,5 +57,6 @@ void got_free(struct got *g);
 
 TCase *death_cases(void);
 TCase *refusal_cases(void);
+TCase *trial_cases(void);
 
 #endif

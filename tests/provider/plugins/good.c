@@ -164,13 +164,18 @@ static void do_account(struct pcg_call *call, const char *doc)
 
 static void do_http(struct pcg_call *call, const char *doc)
 {
-	char url[512], reply[1024];
+	char url[512], reply[1024], method[16], body[512];
 	struct pcg_http_header headers[] = { { "x-test", "yes" } };
 	struct pcg_http_request req = { .struct_size = sizeof(req), .method = "POST",
 					.url = member(doc, "url", url, sizeof(url)), .headers = headers,
 					.n_headers = 1, .body = "ping", .body_len = 4 };
 	struct pcg_http_response resp = { .struct_size = sizeof(resp) };
 
+	if (member(doc, "method", method, sizeof(method))) {
+		req.method = method;
+		req.body = member(doc, "body", body, sizeof(body));
+		req.body_len = strlen(body);
+	}
 	if (services->http(the_host, call, &req, &resp)) {
 		services->error(call, PCG_ERR_BUG, "http refused the request", "");
 		return;
