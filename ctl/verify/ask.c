@@ -49,21 +49,6 @@ const char *step_status(const struct step *s)
 	return o;
 }
 
-static bool holds_secret(const struct verify *v, const char *text)
-{
-	const json_t *spec = json_at(v->docs, "account.spec");
-	const char *name;
-	json_t *value;
-
-	if (strstr(text, v->canary))
-		return true;
-	json_object_foreach((json_t *)spec, name, value)
-		if (json_is_string(value) && json_string_length(value) >= 4 && input_secret_member(v, name) &&
-		    strstr(text, json_string_value(value)))
-			return true;
-	return false;
-}
-
 static void look_for_secrets(struct verify *v, const struct step *s, const json_t *doc, const char *what)
 {
 	char *text;
@@ -72,7 +57,7 @@ static void look_for_secrets(struct verify *v, const struct step *s, const json_
 	if (!doc)
 		return;
 	text = json_text_secret(doc, &len);
-	if (holds_secret(v, text))
+	if (rig_holds_secret(v, text))
 		verify_note(v->leaks, "secrets are kept by secret_put alone; keys of the user data stay in it", "none",
 			    "the %s of %s holds a secret", what, s->op);
 	free(text);
@@ -92,7 +77,7 @@ static void look_at_error(struct verify *v, const struct step *s)
 	if (!passes && e->class != PCG_CLASS_BUG && !*e->remedy)
 		verify_note(v->documents, "PCG_STEP_ERROR: class, text and remedy say why", "a remedy",
 			    "error %s of %s (%s) has no remedy", pcg_class_name(e->class), s->op, e->text);
-	if (holds_secret(v, e->text) || holds_secret(v, e->remedy))
+	if (rig_holds_secret(v, e->text) || rig_holds_secret(v, e->remedy))
 		verify_note(v->leaks, "error: no secrets", "a text without it", "an error of %s holds a secret", s->op);
 }
 

@@ -101,11 +101,12 @@ int check_cancel(struct verify *v)
 /* Asked with a deadline that it cannot keep: an error that passes, or the work is done. */
 static int cut(struct verify *v, struct life *l, struct machine *m, const char *op, uint32_t ms)
 {
-	json_t **kept = strcmp(op, "machine_ensure") == 0 ? &m->ensured : &m->deleted;
+	json_t *none = NULL, **kept = strcmp(op, "machine_ensure") == 0 ? &m->ensured :
+				      strcmp(op, "machine_delete") == 0 ? &m->deleted : &none;
 	struct step s;
 	int r = 0;
 
-	step_init(&s, ACCOUNT, op, m ? m->uid : l->uid, life_doc(l, m, op), m ? TAKE(*kept) : NULL);
+	step_init(&s, ACCOUNT, op, m ? m->uid : l->uid, life_doc(l, m, op), TAKE(*kept));
 	s.once = true;
 	s.timeout_ms = ms;
 	steps_run(v, &s, 1);
@@ -114,10 +115,17 @@ static int cut(struct verify *v, struct life *l, struct machine *m, const char *
 	if (s.status == PCG_STEP_ERROR && s.err.class != PCG_CLASS_CANCELLED && s.err.class != PCG_CLASS_RETRY)
 		r = verify_fail(v, CLAUSE_SERVICES, "done, pending, or error cancelled or retry", "%s cut after %u ms: %s", op, ms,
 				step_status(&s));
-	if (m)
+	if (m && kept != &none)
 		*kept = TAKE(s.checkpoint);
 	step_free(&s);
 	return r;
+}
+
+static int cut_one(struct verify *v, struct life *l, struct machine *m, const char *op, uint64_t cap, uint32_t ms)
+{
+	if (!verify_has(v, cap))
+		return 0;
+	return cut(v, l, m, op, ms) || life_do(v, l, m, op);
 }
 
 int check_interrupt(struct verify *v)
@@ -134,6 +142,8 @@ int check_interrupt(struct verify *v)
 		l->maybe = m->maybe = true;
 		r = cut(v, l, NULL, "cluster_ensure", times[i]) || life_cluster(v, l) ||
 		    cut(v, l, m, "machine_ensure", times[i]) || life_machine(v, l, m) || life_count(v, l, 1, "machine_ensure done") ||
+		    cut_one(v, l, m, "machine_redact", PCG_CAP_REDACT, times[i]) ||
+		    cut_one(v, l, m, "machine_power_off", PCG_CAP_POWER_OFF, times[i]) ||
 		    cut(v, l, m, "machine_delete", times[i]) || life_delete(v, l, m) || life_count(v, l, 0, "deleted") ||
 		    cut(v, l, NULL, "cluster_delete", times[i]) || life_end(v, l) ? -1 : 0;
 	}

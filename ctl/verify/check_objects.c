@@ -208,12 +208,17 @@ static int import(struct verify *v, struct life *l, json_t *objects, bool adopt)
 int check_objects(struct verify *v)
 {
 	struct life *l = life_new(v, 2);
-	AUTO_JSON json_t *objects = NULL;
+	AUTO_JSON json_t *objects = NULL, *again = NULL;
 
 	if (life_make(v, l))
 		return -1;
 	objects = exported(v, l);
-	if (!objects || look_at_objects(v, l, objects) || import(v, l, as_read(l, objects, NULL), true))
+	if (!objects || look_at_objects(v, l, objects))
+		return -1;
+	again = exported(v, l);
+	if (!again || !json_equal(objects, again))
+		return verify_fail(v, CLAUSE_EXPORT, "the same objects", "export_objects asked again gives other objects");
+	if (import(v, l, as_read(l, objects, NULL), true))
 		return -1;
 	return life_remove(v, l) || life_count(v, l, 0, "deleted by what was imported");
 }

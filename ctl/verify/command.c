@@ -73,6 +73,8 @@ static int start(const struct verify *v, char **argv, pid_t *pid, int *out, stru
 		return pcg_fail_errno(err, errno, "making a pipe");
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
+	if (v->stderr_fd >= 0)
+		posix_spawn_file_actions_adddup2(&actions, v->stderr_fd, STDERR_FILENO);
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_addchdir_np(&actions, v->docs_dir);
 	posix_spawnattr_init(&attr);

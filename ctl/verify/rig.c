@@ -7,15 +7,18 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define END_MS 9000      /* a stop of 5 s, the pool's patience, and some */
 #define STOP_MS 5500
+#define SAID_MAX 65536
 #define IDLE_MS 3600000u /* workers end when this program says so */
 
 uint64_t verify_now(struct verify *v)
@@ -39,6 +42,59 @@ void verify_turn(struct verify *v, uint64_t ms)
 	uv_timer_start(&v->timer, on_timer, ms, 0);
 	uv_run(&v->loop, UV_RUN_ONCE);
 	uv_timer_stop(&v->timer);
+}
+
+bool rig_holds_secret(const struct verify *v, const char *text)
+{
+	const json_t *spec = json_at(v->docs, "account.spec");
+	const char *name;
+	json_t *value;
+
+	if (strstr(text, v->canary))
+		return true;
+	json_object_foreach((json_t *)spec, name, value)
+		if (json_is_string(value) && json_string_length(value) >= 4 && input_secret_member(v, name) &&
+		    strstr(text, json_string_value(value)))
+			return true;
+	return false;
+}
+
+/* Workers have this program's standard error, as they have the log of pcgd there. */
+static void catch_stderr(struct verify *v)
+{
+	v->stderr_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	v->said_fd = memfd_create("stderr", MFD_CLOEXEC);
+	if (v->stderr_fd >= 0 && v->said_fd >= 0)
+		dup2(v->said_fd, STDERR_FILENO);
+}
+
+static void free_stderr(struct verify *v)
+{
+	rig_said(v);
+	if (v->stderr_fd >= 0) {
+		dup2(v->stderr_fd, STDERR_FILENO);
+		close(v->stderr_fd);
+	}
+	if (v->said_fd >= 0)
+		close(v->said_fd);
+}
+
+void rig_said(struct verify *v)
+{
+	static char piece[SAID_MAX + 1];
+	ssize_t n;
+
+	if (v->said_fd < 0)
+		return;
+	while ((n = pread(v->said_fd, piece, SAID_MAX, v->said_read)) > 0) {
+		piece[n] = 0;
+		v->said_read += n;
+		if (rig_holds_secret(v, piece))
+			verify_note(v->leaks, "log: never give secrets (standard error of a worker is the log of pcgd)", "none",
+				    "a secret was written to standard error");
+		else if (write(v->stderr_fd, piece, (size_t)n) < 0)
+			return;
+	}
 }
 
 static void keep_secret(void *arg, const char *account, const char *name, struct secret *value, void *ack)
@@ -302,6 +358,7 @@ int rig_begin(struct verify *v, struct pcg_error *err)
 	set_account(v, ACCOUNT_CLOSED, "wrong.unreachable");
 	set_account(v, ACCOUNT_SILENT, "wrong.silent");
 	set_trial(v, 0, NULL);
+	catch_stderr(v);
 	return 0;
 }
 
@@ -333,6 +390,7 @@ void rig_end(struct verify *v)
 		while (!closed)
 			verify_turn(v, 1000);
 	}
+	free_stderr(v);
 	v->loop.data = v;
 	uv_walk(&v->loop, close_handle, NULL);
 	uv_run(&v->loop, UV_RUN_DEFAULT);

@@ -145,6 +145,7 @@ static json_t *run_check(struct verify *v, const struct verify_check *check)
 	v->context[0] = 0;
 	json_decref(provider_rescan(v->pool)); /* ends a quarantine */
 	skipped = verify_fresh(v, 0, NULL) || check_loaded(v) ? 0 : check->run(v);
+	rig_said(v);
 	v->context[0] = 0;
 	v->killed = false;
 	v->kill_n = 0;
@@ -308,7 +309,7 @@ static int list_checks(const struct ctl *c)
 
 static int verify(const struct ctl *c, const char *file)
 {
-	struct verify v = { .kubeconfig = c->kubeconfig, .closed_fd = -1, .documents = json_array(), .leaks = json_array(),
+	struct verify v = { .kubeconfig = c->kubeconfig, .closed_fd = -1, .said_fd = -1, .stderr_fd = -1, .documents = json_array(), .leaks = json_array(),
 			    .made = json_array() };
 	struct pcg_error err;
 	int status, r = input_read(&v, file, c->with, &err);

@@ -83,6 +83,8 @@ struct verify {
 	uv_signal_t signals[2];
 	uv_tcp_t silent;
 	int closed_fd;
+	int said_fd, stderr_fd;      /* what workers write to standard error goes there; the real one */
+	off_t said_read;
 	struct provider_pool *pool;
 	json_t *secrets;             /* {account: {name: value}} */
 	json_t *accounts;            /* documents */
@@ -146,6 +148,10 @@ int verify_fresh(struct verify *v, uint64_t kill_n, const char *when);
 void verify_turn(struct verify *v, uint64_t ms);
 uint64_t verify_now(struct verify *v);
 bool verify_has(const struct verify *v, uint64_t cap);
+/* Looks for secrets in what came on standard error since the last look, and passes it on. */
+void rig_said(struct verify *v);
+/* Whether text holds a secret of the account or the key of the user data. */
+bool rig_holds_secret(const struct verify *v, const char *text);
 /* A hint came for this subject. */
 void ask_hint(struct verify *v, const char *subject);
 
