@@ -217,7 +217,8 @@ static const struct api_route *find_route(struct api_call *c, bool *path_known)
 							  api_overlord_routes,
 							  api_account_routes,    api_profile_routes,
 							  api_cloudconfig_routes, api_feature_routes,
-							  api_cluster_routes,     api_found_routes };
+							  api_cluster_routes,     api_found_routes,
+							  api_pool_routes,        api_dns_routes };
 
 	*path_known = false;
 	for (size_t i = 0; i < ARRAY_LEN(tables); i++)

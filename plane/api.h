@@ -73,6 +73,6 @@ bool api_dns_label(const char *s, size_t max);
 
 extern const struct api_route api_tenant_routes[], api_overlord_routes[], api_account_routes[],
 	api_profile_routes[], api_cluster_routes[], api_feature_routes[], api_cloudconfig_routes[],
-	api_found_routes[], api_choice_routes[];
+	api_found_routes[], api_choice_routes[], api_pool_routes[], api_dns_routes[];
 
 #endif

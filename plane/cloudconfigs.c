@@ -32,19 +32,19 @@ static int get(struct api_call *c, struct pcg_error *err)
 	AUTO_JSON json_t *status = NULL;
 	AUTO_JSON json_t *account = NULL;
 	const json_t *config;
-	json_t *pools, *pool;
-	size_t i;
+	json_t *pools = NULL;
 	int r = load(c, &cluster, &status, err);
 
 	if (!r)
 		r = rows_get(c->p, ROWS_ACCOUNT, json_str_or(cluster, "account", ""), &account, err);
 	else
 		return r;
-	if (r < 0)
+	if (r >= 0)
+		r = cluster_view_pools(c->p, cluster, &pools, err);
+	if (r < 0) {
+		json_decref(pools);
 		return r;
-	pools = json_array();
-	json_array_foreach(json_at(cluster, "spec.machinepoolconfig"), i, pool)
-		json_array_append_new(pools, cluster_view_pool(pool));
+	}
 	config = json_at(cluster, "spec.cloudConfig");
 	return api_reply(c, 200,
 			 json_pack("{s:s,s:{s:s,s:s},s:{s:{s:s,s:s,s:s},s:o,s:o},s:{}}", "kind", c->param[0],
@@ -82,10 +82,25 @@ static int find_pool(const json_t *cluster, const char *name)
 	return -1;
 }
 
+/* A cluster that waits says itself what it waits for; one that runs would get machines without addresses. */
+static int refuse_shortage(struct api_call *c, const json_t *cluster, const json_t *status)
+{
+	json_t *problem;
+	size_t i;
+
+	json_array_foreach(json_object_get(cluster, "problems"), i, problem)
+		if (clusters_begun(status) && strcmp(json_str_or(problem, "field", ""), "addressPools") == 0)
+			return api_refuse(c, 409, "IPPoolExhausted", "%s: %s", json_str_or(problem, "text", ""),
+					  json_str_or(problem, "remedy", ""));
+	return 0;
+}
+
 /* What came is right by itself, and together with the other pools. */
-static int check_and_refresh(struct api_call *c, json_t *cluster, const json_t *pool, struct pcg_error *err)
+static int check_and_refresh(struct api_call *c, json_t *cluster, const json_t *status, const json_t *pool,
+			     struct pcg_error *err)
 {
 	json_t *fields = json_array();
+	int r;
 
 	if (pool)
 		cluster_request_check_pool(c->param[0], pool, "machinePool", fields);
@@ -93,7 +108,8 @@ static int check_and_refresh(struct api_call *c, json_t *cluster, const json_t *
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "machine pool", fields);
 	json_decref(fields);
-	return clusters_refresh(c->p, cluster, err);
+	r = clusters_refresh(c->p, cluster, err);
+	return r ? r : refuse_shortage(c, cluster, status);
 }
 
 static int put_pool(struct api_call *c, struct pcg_error *err)
@@ -112,7 +128,7 @@ static int put_pool(struct api_call *c, struct pcg_error *err)
 	if (!json_str(pool, "poolConfig.name"))
 		json_put_str(pool, "poolConfig.name", c->param[2]);
 	json_array_set_new(json_at(cluster, "spec.machinepoolconfig"), (size_t)at, pool);
-	r = check_and_refresh(c, cluster, pool, err);
+	r = check_and_refresh(c, cluster, status, pool, err);
 	return r ? r : api_no_content(c);
 }
 
@@ -127,7 +143,7 @@ static int post_pool(struct api_call *c, struct pcg_error *err)
 		return r;
 	pool = json_deep_copy(c->body);
 	json_array_append_new(json_at(cluster, "spec.machinepoolconfig"), pool);
-	r = check_and_refresh(c, cluster, pool, err);
+	r = check_and_refresh(c, cluster, status, pool, err);
 	return r ? r : api_created(c, json_str_or(pool, "poolConfig.name", ""));
 }
 
@@ -143,7 +159,7 @@ static int delete_pool(struct api_call *c, struct pcg_error *err)
 	if (at < 0)
 		return api_not_found(c, "machine pool", c->param[2]);
 	json_array_remove(json_at(cluster, "spec.machinepoolconfig"), (size_t)at);
-	r = check_and_refresh(c, cluster, NULL, err);
+	r = check_and_refresh(c, cluster, status, NULL, err);
 	return r ? r : api_no_content(c);
 }
 

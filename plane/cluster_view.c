@@ -171,13 +171,71 @@ int cluster_view(struct plane *p, const json_t *cluster, const json_t *status, j
 	return 0;
 }
 
+/* Going in a network names its IP pool by uid, coming out by reference. */
+static int reshape_network(struct plane *p, json_t *network, struct pcg_error *err)
+{
+	AUTO_JSON json_t *pool = NULL;
+	const char *uid;
+	int r;
+
+	if (!json_is_object(network))
+		return 0;
+	uid = json_str_or(network, "parentPoolUid", "");
+	r = *uid ? rows_get(p, ROWS_POOL, uid, &pool, err) : 0;
+	if (r < 0)
+		return r;
+	json_object_set_new(network, "parentPoolRef",
+			    json_pack("{s:s,s:s,s:s}", "kind", "ippool", "name", json_str_or(pool, "metadata.name", ""), "uid",
+				      uid));
+	if (r > 0)
+		json_object_set(network, "ipPool", json_at(pool, "spec.pool"));
+	json_object_del(network, "parentPoolUid");
+	return 0;
+}
+
+static int pool_view(struct plane *p, const json_t *pool, json_t **view, struct pcg_error *err)
+{
+	int r;
+	json_t *out = json_deep_copy(json_object_get(pool, "cloudConfig")), *placement;
+	size_t i;
+
+	if (!json_is_object(out)) {
+		json_decref(out);
+		out = json_object();
+	}
+	json_object_update(out, json_object_get(pool, "poolConfig"));
+	r = reshape_network(p, json_object_get(out, "network"), err);
+	json_array_foreach(json_object_get(out, "placements"), i, placement)
+		if (!r)
+			r = reshape_network(p, json_object_get(placement, "network"), err);
+	if (!r)
+		*view = json_incref(out);
+	json_decref(out);
+	return r;
+}
+
+int cluster_view_pools(struct plane *p, const json_t *cluster, json_t **pools, struct pcg_error *err)
+{
+	json_t *pool, *view;
+	size_t i;
+	int r = 0;
+
+	*pools = json_array();
+	json_array_foreach(json_at(cluster, "spec.machinepoolconfig"), i, pool) {
+		if (!r)
+			r = pool_view(p, pool, &view, err);
+		if (!r)
+			json_array_append_new(*pools, view);
+	}
+	return r;
+}
+
 int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *status, bool brief,
 			  json_t **out, struct pcg_error *err)
 {
 	AUTO_JSON json_t *account = NULL;
-	json_t *profiles = NULL, *state, *pools = json_array(), *pool;
+	json_t *profiles = NULL, *state = NULL, *pools = NULL;
 	bool kubeconfig = json_bool_or(status, "hasKubeConfig", false);
-	size_t i;
 	int r = rows_get(p, ROWS_ACCOUNT, json_str_or(cluster, "account", ""), &account, err);
 
 	if (r >= 0 && brief)
@@ -186,12 +244,14 @@ int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *
 		r = templates(p, cluster, &profiles, err);
 	if (r >= 0)
 		r = cluster_view_status(p, cluster, status, &state, err);
+	if (r >= 0)
+		r = cluster_view_pools(p, cluster, &pools, err);
 	if (r < 0) {
+		json_decref(profiles);
+		json_decref(state);
 		json_decref(pools);
 		return r;
 	}
-	json_array_foreach(json_at(cluster, "spec.machinepoolconfig"), i, pool)
-		json_array_append_new(pools, cluster_view_pool(pool));
 	json_object_set_new(state, "kubeMeta",
 			    json_pack("{s:b,s:b,s:b,s:s}", "hasKubeConfig", kubeconfig, "hasKubeConfigClient",
 				      kubeconfig, "hasManifest", 0, "kubernetesVersion",
@@ -203,35 +263,6 @@ int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *
 			 json_str_or(account, "metadata.name", ""), "clusterProfileTemplates", profiles, "status",
 			 state);
 	return 0;
-}
-
-/* Going in a network names its IP pool by uid, coming out by reference. */
-static void reshape_network(json_t *network)
-{
-	const char *uid;
-
-	if (!json_is_object(network))
-		return;
-	uid = json_str_or(network, "parentPoolUid", "");
-	json_object_set_new(network, "parentPoolRef",
-			    json_pack("{s:s,s:s,s:s}", "kind", "ippool", "name", "", "uid", uid));
-	json_object_del(network, "parentPoolUid");
-}
-
-json_t *cluster_view_pool(const json_t *pool)
-{
-	json_t *out = json_deep_copy(json_object_get(pool, "cloudConfig")), *placement;
-	size_t i;
-
-	if (!json_is_object(out)) {
-		json_decref(out);
-		out = json_object();
-	}
-	json_object_update(out, json_object_get(pool, "poolConfig"));
-	reshape_network(json_object_get(out, "network"));
-	json_array_foreach(json_object_get(out, "placements"), i, placement)
-		reshape_network(json_object_get(placement, "network"));
-	return out;
 }
 
 static const char *instance_state(const char *state)

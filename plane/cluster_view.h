@@ -14,7 +14,7 @@ int cluster_view_status(struct plane *p, const json_t *cluster, const json_t *st
 int cluster_view_overview(struct plane *p, const json_t *cluster, const json_t *status, bool brief,
 			  json_t **out, struct pcg_error *err);
 /* One pool of the request, poolConfig and cloudConfig in one object. New reference. */
-json_t *cluster_view_pool(const json_t *pool);
+int cluster_view_pools(struct plane *p, const json_t *cluster, json_t **pools, struct pcg_error *err);
 json_t *cluster_view_machine(const json_t *cluster, const json_t *machine);
 
 #endif

@@ -4,7 +4,9 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "plane/addresses.h"
 #include "plane/document.h"
+#include "plane/found.h"
 #include "plane/gateways.h"
 #include "plane/rows.h"
 
@@ -90,6 +92,8 @@ static int new_document(struct plane *p, const json_t *cluster, const json_t *ol
 		*doc = json_deep_copy(old);
 	else
 		r = document_build(p, cluster, doc, err);
+	if (!r && strcmp(desired, "present") == 0)
+		r = addresses_reserve(p, cluster, *doc, err);
 	if (!r)
 		json_put_str(*doc, "desired", desired);
 	return r;
@@ -127,8 +131,10 @@ static bool uses(const json_t *cluster, const char *kind, const char *uid)
 	json_t *profile;
 	size_t i;
 
-	if (strcmp(kind, ROWS_CERT) == 0 || strcmp(kind, ROWS_POOL) == 0)
+	if (strcmp(kind, ROWS_CERT) == 0)
 		return true;
+	if (strcmp(kind, ROWS_POOL) == 0)
+		return addresses_names_pool(cluster, uid);
 	if (strcmp(kind, ROWS_ACCOUNT) == 0)
 		return strcmp(json_str_or(cluster, "account", ""), uid) == 0;
 	if (strcmp(kind, ROWS_OVERLORD) == 0)
@@ -139,13 +145,12 @@ static bool uses(const json_t *cluster, const char *kind, const char *uid)
 	return false;
 }
 
-/* Nothing was made of its document yet, which may be what holds it up. */
-static bool not_begun(const json_t *status)
+bool clusters_begun(const json_t *status)
 {
 	const char *phase = json_str_or(status, "phase", "Pending");
 
-	return strcmp(phase, "Pending") == 0 ||
-	       (strcmp(phase, "Preparing") == 0 && !json_array_size(json_object_get(status, "machines")));
+	return strcmp(phase, "Pending") != 0 &&
+	       (strcmp(phase, "Preparing") != 0 || json_array_size(json_object_get(status, "machines")));
 }
 
 int clusters_refresh_users(struct plane *p, const char *kind, const char *uid, struct pcg_error *err)
@@ -163,7 +168,7 @@ int clusters_refresh_users(struct plane *p, const char *kind, const char *uid, s
 		if (json_object_get(cluster, "deletingSince") || !uses(cluster, kind, uid))
 			continue;
 		r = rows_get(p, ROWS_STATUS, json_str_or(cluster, "uid", ""), &status, err);
-		if (r >= 0 && not_begun(status))
+		if (r >= 0 && !clusters_begun(status))
 			r = clusters_refresh(p, cluster, err);
 	}
 	return r < 0 ? r : 0;
@@ -202,6 +207,31 @@ int clusters_event(struct plane *p, const json_t *cluster, const char *at, const
 	return rows_event_add(p, uid, event, err);
 }
 
+/* Clusters that wait for what it had get it in the same transaction. Machines that were left behind may still answer for
+ * their addresses: that is told, since nobody here will ever learn that they are gone. */
+static int give_back(struct plane *p, const json_t *cluster, bool left, struct pcg_error *err)
+{
+	const char *uid = json_str_or(cluster, "uid", "");
+	char now[CLOCK_RFC3339_SIZE];
+	AUTO_JSON json_t *pools = NULL;
+	json_t *pool;
+	size_t i;
+	int r = addresses_release(p, uid, &pools, err);
+
+	if (!r && json_array_size(pools))
+		r = found_keep_addresses(p, json_str_or(cluster, "overlord", ""), err);
+	if (!r && left && json_array_size(pools))
+		r = clusters_event(p, cluster, clock_rfc3339(clock_wall_ms(), now), "Warning", "AddressesReleased",
+				   "The cluster's static addresses are free again; machines that were left behind may still "
+				   "answer for them: remove these before another cluster gets their addresses",
+				   "plane", "", err);
+
+	json_array_foreach(pools, i, pool)
+		if (!r)
+			r = clusters_refresh_users(p, ROWS_POOL, json_string_value(pool), err);
+	return r;
+}
+
 int clusters_deleted(struct plane *p, json_t *cluster, json_t *status, const json_t *left,
 		     struct pcg_error *err)
 {
@@ -226,6 +256,8 @@ int clusters_deleted(struct plane *p, json_t *cluster, json_t *status, const jso
 		r = rows_secret_delete(p, uid, NULL, err);
 	if (!r)
 		r = gateways_forget(p, overlord, uid, err);
+	if (!r)
+		r = give_back(p, cluster, n != 0, err);
 	if (!r)
 		r = clusters_event(p, cluster, clock_rfc3339(clock_wall_ms(), now), n ? "Warning" : "Normal",
 				   "Deleted", text, "plane", "", err);

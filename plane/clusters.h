@@ -20,10 +20,12 @@ const char *clusters_state(const json_t *cluster, const json_t *status);
 /* Makes its document anew; when that differs from the last one it gets the next generation and goes to the
  * gateway. Inside a transaction. Stores the cluster too. */
 int clusters_refresh(struct plane *p, json_t *cluster, struct pcg_error *err);
+/* Whether something was made of its document: before that it may be what holds the cluster up. */
+bool clusters_begun(const json_t *status);
 /* clusters_refresh for every cluster whose building has not begun and that uses it: kind is ROWS_ACCOUNT, ROWS_PROFILE,
- * ROWS_CERT or ROWS_POOL (uid is ignored for the last two). */
+ * ROWS_POOL, ROWS_OVERLORD or ROWS_CERT (uid is ignored for the last). */
 int clusters_refresh_users(struct plane *p, const char *kind, const char *uid, struct pcg_error *err);
-/* How many clusters that are not Deleted use the account, profile or overlord. *name: one of them, 128 bytes. */
+/* How many clusters that are not Deleted use the account, profile, overlord or pool. *name: one of them, 128 bytes. */
 int clusters_users(struct plane *p, const char *kind, const char *uid, int64_t *n, char *name,
 		   struct pcg_error *err);
 /* The gateway is done with it (or nobody can be asked any more): a tombstone from now on. left may be NULL. */

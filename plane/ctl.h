@@ -64,6 +64,13 @@ void ctl_print_json(const json_t *j);
 /* {"items":[...]} or a table. */
 int ctl_print_list(struct ctl *c, const json_t *items, const char *const *columns, const char *const *paths);
 
+/* items of a list, a new reference. */
+int ctl_get_items(struct ctl *c, const char *path, json_t **items);
+/* POST, and what was made is told as "WHAT NAME created". */
+int ctl_post_new(struct ctl *c, const char *path, const char *what, const json_t *body);
+/* The gateway that --overlord names, else the only one. */
+int ctl_choose_overlord(struct ctl *c, char uid[64]);
+
 int ctl_gateway_list(struct ctl *c, const char *arg);
 int ctl_pair(struct ctl *c, const char *arg);
 int ctl_account_add(struct ctl *c, const char *arg);
@@ -82,5 +89,13 @@ int ctl_cluster_kubeconfig(struct ctl *c, const char *arg);
 int ctl_cluster_delete(struct ctl *c, const char *arg);
 int ctl_cluster_found(struct ctl *c, const char *arg);
 int ctl_cluster_adopt(struct ctl *c, const char *arg);
+int ctl_pool_list(struct ctl *c, const char *arg);
+int ctl_pool_add(struct ctl *c, const char *arg);
+int ctl_pool_update(struct ctl *c, const char *arg);
+int ctl_pool_remove(struct ctl *c, const char *arg);
+int ctl_pool_show(struct ctl *c, const char *arg);
+int ctl_dns_list(struct ctl *c, const char *arg);
+int ctl_dns_add(struct ctl *c, const char *arg);
+int ctl_dns_remove(struct ctl *c, const char *arg);
 
 #endif

@@ -37,6 +37,14 @@ static const char help[] =
 	"  cluster found                             clusters that only their gateway knows, since this plane's database\n"
 	"                                            is a backup that is older than they are\n"
 	"  cluster adopt UID [--account NAME|UID]    takes such a cluster back; --account: the one that it had is gone too\n"
+	"  pool list [--overlord UID]                IP pools of a gateway: how much is free\n"
+	"  pool add -f FILE [--overlord UID]\n"
+	"  pool update NAME|UID -f FILE [--overlord UID]   the whole pool as it shall be\n"
+	"  pool remove NAME|UID [--overlord UID]\n"
+	"  pool show NAME|UID [--overlord UID]       which cluster has which addresses\n"
+	"  dns list                                  DNS mappings: the domain of a network\n"
+	"  dns add -f FILE [--overlord UID]\n"
+	"  dns remove NAME|UID\n"
 	"\n"
 	"  -f, --file FILE        the body of the API's request, JSON or YAML; -: standard input. cloudAccountUid and a\n"
 	"                         profile's uid may be names; cloudType in it names the cloud\n"
@@ -72,6 +80,14 @@ static const struct command {
 	{ "cluster", "delete", true, true, ctl_cluster_delete },
 	{ "cluster", "found", false, false, ctl_cluster_found },
 	{ "cluster", "adopt", true, true, ctl_cluster_adopt },
+	{ "pool", "list", false, false, ctl_pool_list },
+	{ "pool", "add", false, false, ctl_pool_add },
+	{ "pool", "update", true, true, ctl_pool_update },
+	{ "pool", "remove", true, true, ctl_pool_remove },
+	{ "pool", "show", true, true, ctl_pool_show },
+	{ "dns", "list", false, false, ctl_dns_list },
+	{ "dns", "add", false, false, ctl_dns_add },
+	{ "dns", "remove", true, true, ctl_dns_remove },
 };
 
 enum { OPT_OVERLORD = 256, OPT_NAME, OPT_ACCOUNT, OPT_CLOUD, OPT_PASSWORD, OPT_CA, OPT_FILTER, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE, OPT_ABANDON,

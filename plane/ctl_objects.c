@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int get_items(struct ctl *c, const char *path, json_t **items)
+int ctl_get_items(struct ctl *c, const char *path, json_t **items)
 {
 	struct ctl_reply reply;
 	int r = ctl_call(c, "GET", path, NULL, 0, &reply);
@@ -36,7 +36,7 @@ int ctl_gateway_list(struct ctl *c, const char *arg)
 	AUTO_JSON json_t *flat = json_array();
 	json_t *g;
 	size_t i;
-	int r = get_items(c, "/v1/overlords", &items);
+	int r = ctl_get_items(c, "/v1/overlords", &items);
 
 	json_array_foreach(items, i, g)
 		json_array_append_new(flat, flat_gateway(g));
@@ -86,26 +86,40 @@ static const char *secret_member(const char *cloud)
 }
 
 /* With one gateway there is nothing to choose. */
-static int choose_overlord(struct ctl *c, json_t *doc)
+int ctl_choose_overlord(struct ctl *c, char uid[64])
 {
 	AUTO_JSON json_t *items = NULL;
-	const char *want = c->overlord ? c->overlord : json_str(doc, "metadata.annotations.overlordUid");
 	int r;
 
-	if (want && *want) {
-		json_put_str(doc, "metadata.annotations.overlordUid", want);
+	if (c->overlord && !plain(c->overlord))
+		return ctl_fail(CTL_USAGE, "'%s' is no gateway's uid", c->overlord);
+	if (c->overlord) {
+		snprintf(uid, 64, "%s", c->overlord);
 		return CTL_DONE;
 	}
-	r = get_items(c, "/v1/overlords", &items);
+	r = ctl_get_items(c, "/v1/overlords", &items);
 	if (r)
 		return r;
 	if (json_array_size(items) != 1)
 		return ctl_fail(CTL_FAILED,
 				"there are %zu gateways: say which one with --overlord UID (pcg-planectl gateway list)",
 				json_array_size(items));
-	json_put_str(doc, "metadata.annotations.overlordUid",
-		     json_str_or(json_array_get(items, 0), "metadata.uid", ""));
+	snprintf(uid, 64, "%s", json_str_or(json_array_get(items, 0), "metadata.uid", ""));
 	return CTL_DONE;
+}
+
+static int choose_overlord(struct ctl *c, json_t *doc)
+{
+	const char *given = json_str_or(doc, "metadata.annotations.overlordUid", "");
+	char uid[64];
+	int r;
+
+	if (!c->overlord && *given)
+		return CTL_DONE;
+	r = ctl_choose_overlord(c, uid);
+	if (!r)
+		json_put_str(doc, "metadata.annotations.overlordUid", uid);
+	return r;
 }
 
 /* The cloud type stands in --cloud, or in the file as cloudType or kind; it is no part of the API's body. */
@@ -164,7 +178,7 @@ static int print_created(struct ctl *c, const char *what, const char *name, cons
 	return CTL_DONE;
 }
 
-static int post_new(struct ctl *c, const char *path, const char *what, const json_t *body)
+int ctl_post_new(struct ctl *c, const char *path, const char *what, const json_t *body)
 {
 	struct ctl_reply reply;
 	int r = ctl_call(c, "POST", path, body, 0, &reply);
@@ -188,7 +202,7 @@ int ctl_account_add(struct ctl *c, const char *arg)
 	}
 	if (!r) {
 		snprintf(path, sizeof(path), "/v1/cloudaccounts/%s", cloud);
-		r = post_new(c, path, "account", doc);
+		r = ctl_post_new(c, path, "account", doc);
 	}
 	json_wipe(doc);
 	return r;
@@ -200,7 +214,7 @@ int ctl_find_account(struct ctl *c, const char *arg, json_t **found)
 	AUTO_JSON json_t *items = NULL;
 	json_t *a;
 	size_t i;
-	int r = get_items(c, "/v1/cloudaccounts/summary", &items);
+	int r = ctl_get_items(c, "/v1/cloudaccounts/summary", &items);
 
 	*found = NULL;
 	json_array_foreach(items, i, a)
@@ -258,7 +272,7 @@ int ctl_account_list(struct ctl *c, const char *arg)
 	AUTO_JSON json_t *flat = json_array();
 	json_t *a;
 	size_t i;
-	int r = get_items(c, "/v1/cloudaccounts/summary", &items);
+	int r = ctl_get_items(c, "/v1/cloudaccounts/summary", &items);
 
 	json_array_foreach(items, i, a)
 		json_array_append_new(flat,
@@ -298,7 +312,7 @@ int ctl_profile_list(struct ctl *c, const char *arg)
 	AUTO_JSON json_t *flat = json_array();
 	json_t *p;
 	size_t i;
-	int r = get_items(c, "/v1/dashboard/clusterprofiles/metadata", &items);
+	int r = ctl_get_items(c, "/v1/dashboard/clusterprofiles/metadata", &items);
 
 	json_array_foreach(items, i, p)
 		json_array_append_new(flat,
@@ -315,7 +329,7 @@ static int name_profiles(struct ctl *c, json_t *doc)
 	AUTO_JSON json_t *items = NULL;
 	json_t *given, *p;
 	size_t i, k;
-	int r = get_items(c, "/v1/dashboard/clusterprofiles/metadata", &items);
+	int r = ctl_get_items(c, "/v1/dashboard/clusterprofiles/metadata", &items);
 
 	json_array_foreach(json_at(doc, "spec.profiles"), i, given)
 		json_array_foreach(items, k, p)
@@ -347,5 +361,5 @@ int ctl_cluster_create(struct ctl *c, const char *arg)
 	snprintf(path, sizeof(path), "/v1/spectroclusters/%.32s", given);
 	json_object_del(doc, "cloudType");
 	json_object_del(doc, "kind");
-	return post_new(c, path, "cluster", doc);
+	return ctl_post_new(c, path, "cluster", doc);
 }

@@ -3,6 +3,8 @@
 #include "plane/document.h"
 
 #include "net/pki.h"
+#include "plane/addresses.h"
+#include "plane/dns_mappings.h"
 #include "plane/profiles.h"
 #include "plane/rows.h"
 
@@ -58,15 +60,27 @@ static int resolve_pool(struct plane *p, json_t *network, json_t *problems, stru
 	return 0;
 }
 
+static int place_networks(struct plane *p, json_t *where, json_t *problems, struct pcg_error *err)
+{
+	json_t *network;
+	size_t i;
+	int r = resolve_pool(p, json_object_get(where, "network"), problems, err);
+
+	json_array_foreach(json_object_get(where, "networks"), i, network)
+		if (!r)
+			r = resolve_pool(p, network, problems, err);
+	return r;
+}
+
 static int pool_networks(struct plane *p, json_t *cloud, json_t *problems, struct pcg_error *err)
 {
-	json_t *network = json_object_get(cloud, "network"), *placement;
+	json_t *placement;
 	size_t i;
-	int r = resolve_pool(p, network, problems, err);
+	int r = place_networks(p, cloud, problems, err);
 
 	json_array_foreach(json_object_get(cloud, "placements"), i, placement)
 		if (!r)
-			r = resolve_pool(p, json_object_get(placement, "network"), problems, err);
+			r = place_networks(p, placement, problems, err);
 	return r;
 }
 
@@ -175,6 +189,44 @@ static void need(const json_t *obj, const char *path, const char *field, json_t 
 				 field);
 }
 
+/* The network that the first control-plane machine is in. */
+static const char *control_plane_network(const json_t *spec)
+{
+	json_t *given;
+	size_t i;
+
+	json_array_foreach(json_at(spec, "machinepoolconfig"), i, given)
+		if (json_bool_or(given, "poolConfig.isControlPlane", false))
+			return json_str_or(given, "cloudConfig.placements.0.network.networkName",
+					   json_str_or(given, "cloudConfig.network.networkName", ""));
+	return "";
+}
+
+static void check_endpoint(const json_t *spec, const json_t *doc, json_t *problems)
+{
+	bool ddns = strcmp(json_str_or(spec, "cloudConfig.controlPlaneEndpoint.type", ""), "DDNS") == 0;
+	json_t *pool;
+	size_t i;
+
+	if (json_str(doc, "controlPlaneEndpoint.host"))
+		return;
+	json_array_foreach(json_object_get(doc, "pools"), i, pool)
+		if (!ddns && json_bool_or(pool, "controlPlane", false) &&
+		    *addresses_pool_of(json_object_get(pool, "cloudConfig")))
+			return; /* the first free address of that IP pool */
+	if (ddns)
+		document_problem(problems, "cloudConfig.controlPlaneEndpoint",
+				 "give ddnsSearchDomain, or map the network to one (pcg-planectl dns add)",
+				 "nothing says in which domain the cluster's API has its name: network %.64s of datacenter %.64s "
+				 "has no DNS mapping",
+				 control_plane_network(spec), json_str_or(spec, "cloudConfig.placement.datacenter", "?"));
+	else
+		document_problem(problems, "cloudConfig.controlPlaneEndpoint",
+				 "give a free address (type VIP), or a name (type DDNS or External), or an IP pool for the "
+				 "control plane's network",
+				 "nothing says at which address the cluster's API shall be");
+}
+
 static void check_vsphere(const json_t *spec, const json_t *doc, json_t *problems)
 {
 	json_t *pool;
@@ -200,25 +252,49 @@ static void check_vsphere(const json_t *spec, const json_t *doc, json_t *problem
 		if (!json_str(first, "datastore") && !json_str(first, "storagePolicyName"))
 			need(first, "datastore", "pools.placements.datastore", problems);
 	}
-	if (!json_str(spec, "cloudConfig.controlPlaneEndpoint.host") ||
-	    !*json_str(spec, "cloudConfig.controlPlaneEndpoint.host"))
-		document_problem(problems, "cloudConfig.controlPlaneEndpoint",
-				 "give a free address (type VIP), or a name (type DDNS or External)",
-				 "nothing says at which address the cluster's API shall be");
+	check_endpoint(spec, doc, problems);
 }
 
-static void add_endpoint(const json_t *spec, json_t *doc)
+/* The name that dynamic DNS gives the API: the cluster's, in the domain of the request, or in that which its network is
+ * mapped to. */
+static int ddns_name(struct plane *p, const json_t *cluster, char name[320], struct pcg_error *err)
 {
-	const json_t *e = json_at(spec, "cloudConfig.controlPlaneEndpoint");
-	const char *host = json_str(e, "host");
+	const json_t *spec = json_object_get(cluster, "spec"), *e = json_at(spec, "cloudConfig.controlPlaneEndpoint");
+	char domain[256];
+	int r = 0;
 
-	if (!host || !*host) {
+	name[0] = '\0';
+	if (strcmp(json_str_or(e, "type", ""), "DDNS") != 0 || *json_str_or(e, "host", ""))
+		return 0;
+	snprintf(domain, sizeof(domain), "%s", json_str_or(e, "ddnsSearchDomain", ""));
+	if (!*domain)
+		r = dns_mapping_domain(p, json_str_or(cluster, "overlord", ""),
+				       json_str_or(spec, "cloudConfig.placement.datacenter", ""),
+				       control_plane_network(spec), domain, err);
+	if (dns_name(domain))
+		snprintf(name, 320, "%.48s.%.255s", json_str_or(cluster, "name", ""), domain);
+	return r;
+}
+
+static int add_endpoint(struct plane *p, const json_t *cluster, json_t *doc, struct pcg_error *err)
+{
+	const json_t *e = json_at(cluster, "spec.cloudConfig.controlPlaneEndpoint");
+	const char *host = json_str_or(e, "host", "");
+	char name[320];
+	int r = ddns_name(p, cluster, name, err);
+
+	if (r)
+		return r;
+	if (*name)
+		host = name;
+	if (!*host) {
 		json_object_set_new(doc, "controlPlaneEndpoint", json_null());
-		return;
+		return 0;
 	}
 	json_object_set_new(doc, "controlPlaneEndpoint",
 			    json_pack("{s:s,s:s,s:I}", "type", json_str_or(e, "type", "VIP"), "host", host,
 				      "port", (json_int_t)json_int_or(e, "port", 6443)));
+	return 0;
 }
 
 int document_build(struct plane *p, const json_t *cluster, json_t **out, struct pcg_error *err)
@@ -248,7 +324,9 @@ int document_build(struct plane *p, const json_t *cluster, json_t **out, struct 
 	json_object_set_new(doc, "sshKeys", strings(json_at(spec, "cloudConfig.sshKeys")));
 	json_object_set_new(doc, "ntpServers", strings(json_at(spec, "cloudConfig.ntpServers")));
 	json_object_set_new(doc, "request", json_deep_copy(spec));
-	add_endpoint(spec, doc);
+	r = add_endpoint(p, cluster, doc, err);
+	if (r)
+		return r;
 	if (strcmp(cloud, "vsphere") == 0)
 		check_vsphere(spec, doc, problems);
 	*out = TAKE(doc);

@@ -5,6 +5,7 @@
 #include "core/clock.h"
 #include "core/id.h"
 #include "core/log.h"
+#include "plane/addresses.h"
 #include "plane/api.h"
 #include "plane/clusters.h"
 #include "plane/gateways_impl.h"
@@ -25,6 +26,7 @@ int found_take(struct plane *p, const char *gateway, const json_t *doc, struct p
 	const json_t *document = json_object_get(doc, "document"), *recovery = json_object_get(doc, "recovery");
 	const char *name = json_str_or(document, "name", "");
 	AUTO_JSON json_t *cluster = NULL, *status = NULL, *row = NULL, *kept = NULL, *old = NULL;
+	char taken[128];
 	int64_t n = 0;
 	int r;
 
@@ -51,9 +53,35 @@ int found_take(struct plane *p, const char *gateway, const json_t *doc, struct p
 	if (!r)
 		r = rows_secret_put_json(p, uid, "found", kept, err);
 	if (!r)
+		r = addresses_found(p, gateway, uid, document, taken, err);
+	if (!r && *taken)
+		log_warn("address_twice", LS("gateway", gateway), LS("cluster", uid), LS("name", name),
+			 LS("address", taken), LS("remedy", "delete one of the two clusters"));
+	if (!r)
 		log_warn("cluster_found", LS("gateway", gateway), LS("cluster", uid), LS("name", name),
 			 LS("remedy", "adopt it: pcg-planectl cluster adopt UID"));
 	return r;
+}
+
+int found_keep_addresses(struct plane *p, const char *gateway, struct pcg_error *err)
+{
+	AUTO_JSON json_t *rows = NULL;
+	char taken[128];
+	json_t *row;
+	size_t i;
+	int r = rows_list(p, ROWS_FOUND, gateway, &rows, err);
+
+	json_array_foreach(rows, i, row) {
+		const char *uid = json_str_or(row, "uid", "");
+		json_t *kept = NULL;
+
+		if (r >= 0)
+			r = rows_secret_get_json(p, uid, "found", &kept, err);
+		if (r > 0)
+			r = addresses_found(p, gateway, uid, json_object_get(kept, "document"), taken, err);
+		json_wipe(kept);
+	}
+	return r < 0 ? r : 0;
 }
 
 static json_t *public_found(const json_t *row)
@@ -175,6 +203,7 @@ static int adopt(struct api_call *c, struct pcg_error *err)
 	const char *uid = c->param[0];
 	AUTO_JSON json_t *row = NULL, *account = NULL, *overlord = NULL;
 	json_t *kept = NULL;
+	char taken[128];
 	int r = rows_get(c->p, ROWS_FOUND, uid, &row, err);
 
 	if (r == 1)
@@ -187,6 +216,11 @@ static int adopt(struct api_call *c, struct pcg_error *err)
 			api_refuse(c, 409, "GatewayUnknown", "the gateway that found it is not there any longer");
 	if (!r)
 		r = check_account(c, json_object_get(kept, "document"), &account, err);
+	if (!r)
+		r = addresses_found(c->p, json_str_or(row, "overlord", ""), uid, json_object_get(kept, "document"), taken,
+				    err);
+	if (!r && *taken)
+		r = api_refuse(c, 409, "AddressTaken", "the cluster has the address %s: delete that one first", taken);
 	if (!r)
 		r = put_adopted(c, row, json_object_get(kept, "document"), json_object_get(kept, "recovery"),
 				account, err);

@@ -9,5 +9,7 @@
 /* A report cluster.found, inside a transaction. PCG_ECONFLICT: refused. One about a cluster that is known changes
  * nothing. */
 int found_take(struct plane *p, const char *gateway, const json_t *doc, struct pcg_error *err);
+/* Addresses that another cluster had until now are those of who was found with them. */
+int found_keep_addresses(struct plane *p, const char *gateway, struct pcg_error *err);
 
 #endif

@@ -6,8 +6,10 @@
 #include "core/id.h"
 #include "core/log.h"
 #include "core/yaml.h"
-#include "plane/clusters.h"
+#include "plane/addresses.h"
+#include "plane/dns_mappings.h"
 #include "plane/gateways.h"
+#include "plane/ip_pools.h"
 #include "plane/rows.h"
 
 #include <stdio.h>
@@ -30,20 +32,26 @@ static int save(struct api_call *c, const json_t *doc, struct pcg_error *err)
 			json_str_or(doc, "metadata.name", ""), "", doc, err);
 }
 
-static json_t *public_overlord(struct plane *p, const json_t *doc)
+static int public_overlord(struct plane *p, const json_t *doc, json_t **public, struct pcg_error *err)
 {
 	const char *uid = json_str_or(doc, "uid", "");
+	json_t *pools = NULL;
+	int r = ip_pools_public(p, uid, true, &pools, err);
 	int64_t at = gateways_last_contact_ms(p, uid);
 	bool active = gateways_active(p, uid);
 	char beat[CLOCK_RFC3339_SIZE] = "";
 	json_t *out;
 
+	if (r) {
+		json_decref(pools);
+		return r;
+	}
 	if (at)
 		clock_rfc3339(at, beat);
 	out = json_pack(
-		"{s:s,s:O,s:{s:s,s:s,s:[],s:b,s:b,s:s,s:s},s:{s:s,s:b,s:b,s:[],s:{s:b,s:b},s:{s:s,s:s,s:s,s:[]}}}",
+		"{s:s,s:O,s:{s:s,s:s,s:o,s:b,s:b,s:s,s:s},s:{s:s,s:b,s:b,s:[],s:{s:b,s:b},s:{s:s,s:s,s:s,s:[]}}}",
 		"kind", json_str_or(doc, "kind", ""), "metadata", json_object_get(doc, "metadata"), "spec",
-		"cloudAccountUid", "", "ipAddress", "", "ipPools", "isSelfHosted",
+		"cloudAccountUid", "", "ipAddress", "", "ipPools", pools, "isSelfHosted",
 		json_bool_or(doc, "isSelfHosted", true), "isSystem", 0, "spectroClusterUid", "", "tenantUid",
 		p->tenant, "status", "state", active ? "Running" : at ? "Error" : "Pending", "isActive", active,
 		"isReady", active, "kubectlCommands", "notifications", "isAvailable", 0,
@@ -52,7 +60,8 @@ static json_t *public_overlord(struct plane *p, const json_t *doc)
 		active ? "Healthy" : "Unhealthy", "conditions");
 	if (json_object_get(doc, "gateway"))
 		json_put(out, "status.gateway", json_incref(json_object_get(doc, "gateway")));
-	return out;
+	*public = out;
+	return 0;
 }
 
 static int list(struct api_call *c, struct pcg_error *err)
@@ -66,18 +75,30 @@ static int list(struct api_call *c, struct pcg_error *err)
 	if (r)
 		return r;
 	items = json_array();
-	json_array_foreach(docs, i, doc)
-		if (!name || strcmp(json_str_or(doc, "metadata.name", ""), name) == 0)
-			json_array_append_new(items, public_overlord(c->p, doc));
-	return api_items(c, items);
+	json_array_foreach(docs, i, doc) {
+		json_t *one = NULL;
+
+		if (r || (name && strcmp(json_str_or(doc, "metadata.name", ""), name) != 0))
+			continue;
+		r = public_overlord(c->p, doc, &one, err);
+		if (!r)
+			json_array_append_new(items, one);
+	}
+	if (!r)
+		return api_items(c, items);
+	json_decref(items);
+	return r;
 }
 
 static int get(struct api_call *c, struct pcg_error *err)
 {
 	AUTO_JSON json_t *doc = NULL;
+	json_t *out = NULL;
 	int r = load(c, c->param[0], &doc, err);
 
-	return r ? r : api_reply(c, 200, public_overlord(c->p, doc));
+	if (!r)
+		r = public_overlord(c->p, doc, &out, err);
+	return r ? r : api_reply(c, 200, out);
 }
 
 static int message(struct api_call *c, const char *text)
@@ -94,6 +115,9 @@ static int delete(struct api_call *c, struct pcg_error *err)
 		r = gateways_revoke(c->p, c->param[0], err);
 	if (!r)
 		r = gateways_forget(c->p, c->param[0], NULL, err);
+	if (!r)
+		r = db_exec(c->p->db, err, "DELETE FROM objects WHERE kind IN ('" ROWS_POOL "', '" ROWS_DNSMAP "') AND parent=?",
+			    "s", c->param[0]);
 	if (r)
 		return r;
 	r = rows_delete(c->p, ROWS_OVERLORD, c->param[0], err);
@@ -155,6 +179,7 @@ static int migrate(struct api_call *c, struct pcg_error *err)
 	AUTO_JSON json_t *source = NULL;
 	AUTO_JSON json_t *target = NULL;
 	AUTO_JSON json_t *forward = json_pack("{s:s}", "target", to);
+	char why[256];
 	int r;
 
 	if (!*from || !*to || strcmp(from, to) == 0)
@@ -162,6 +187,14 @@ static int migrate(struct api_call *c, struct pcg_error *err)
 	r = load(c, from, &source, err);
 	if (!r)
 		r = load(c, to, &target, err);
+	if (!r)
+		r = ip_pools_collide(c->p, from, to, why, err);
+	if (r == 1 && !c->reply)
+		return api_refuse(c, 409, "IPPoolOverlap", "%s: change or remove one of the two, then migrate", why);
+	if (!r)
+		r = addresses_migrate(c->p, from, to, err);
+	if (!r)
+		r = dns_mappings_migrate(c->p, from, to, err);
 	if (!r)
 		r = move_rows(c->p, ROWS_ACCOUNT, "account", from, to, err);
 	if (!r)
@@ -258,111 +291,11 @@ static int pcg_register(struct api_call *c, struct pcg_error *err)
 	return r ? r : api_no_content(c);
 }
 
-/* IP pools. */
-
-static json_t *public_pool(const json_t *doc)
-{
-	return json_pack("{s:O,s:{s:O?,s:s,s:b},s:{s:b,s:[],s:[],s:[]}}", "metadata",
-			 json_object_get(doc, "metadata"), "spec", "pool", json_at(doc, "spec.pool"),
-			 "priavetGatewayUid", json_str_or(doc, "overlord", ""), "restrictToSingleCluster",
-			 json_bool_or(doc, "spec.restrictToSingleCluster", false), "status", "inUse", 0,
-			 "allottedIps", "availableIps", "associatedClusters");
-}
-
-static int pools(struct api_call *c, struct pcg_error *err)
-{
-	AUTO_JSON json_t *docs = NULL;
-	AUTO_JSON json_t *overlord = NULL;
-	json_t *items, *doc;
-	size_t i;
-	int r = load(c, c->param[1], &overlord, err);
-
-	if (!r)
-		r = rows_list(c->p, ROWS_POOL, c->param[1], &docs, err);
-	if (r)
-		return r;
-	items = json_array();
-	json_array_foreach(docs, i, doc)
-		json_array_append_new(items, public_pool(doc));
-	return api_items(c, items);
-}
-
-static int check_pool(struct api_call *c)
-{
-	const json_t *pool = json_at(c->body, "spec.pool");
-	json_t *fields = json_array();
-
-	if (!json_str(c->body, "metadata.name"))
-		api_field(fields, "metadata.name", "is missing");
-	if (!json_is_object(pool))
-		api_field(fields, "spec.pool", "is missing");
-	else if (!json_str(pool, "subnet") && (!json_str(pool, "start") || !json_str(pool, "end")))
-		api_field(fields, "spec.pool", "start and end, or subnet, are needed");
-	if (json_array_size(fields))
-		return api_refuse_fields(c, "IP pool", fields);
-	json_decref(fields);
-	return 0;
-}
-
-static int pool_save(struct api_call *c, const char *uid, json_t *metadata, struct pcg_error *err)
-{
-	AUTO_JSON json_t *doc = json_pack("{s:s,s:s,s:o,s:O}", "uid", uid, "overlord", c->param[1], "metadata",
-					  metadata, "spec", json_object_get(c->body, "spec"));
-	int r = rows_put(c->p, ROWS_POOL, uid, json_str_or(metadata, "name", ""), c->param[1], doc, err);
-
-	return r ? r : clusters_refresh_users(c->p, ROWS_POOL, uid, err);
-}
-
-static int pool_create(struct api_call *c, struct pcg_error *err)
-{
-	AUTO_JSON json_t *overlord = NULL;
-	char uid[25];
-	int r = load(c, c->param[1], &overlord, err);
-
-	if (!r)
-		r = check_pool(c);
-	if (r)
-		return r;
-	id_hex24(uid);
-	r = pool_save(c, uid, api_metadata(c, json_object_get(c->body, "metadata"), uid), err);
-	return r ? r : api_created(c, uid);
-}
-
-static int pool_update(struct api_call *c, struct pcg_error *err)
-{
-	AUTO_JSON json_t *doc = NULL;
-	json_t *metadata;
-	int r = rows_get(c->p, ROWS_POOL, c->param[2], &doc, err);
-
-	if (r <= 0)
-		return r ? r : api_not_found(c, "IP pool", c->param[2]);
-	r = check_pool(c);
-	if (r)
-		return r;
-	metadata = json_incref(json_object_get(doc, "metadata"));
-	api_metadata_update(metadata, json_object_get(c->body, "metadata"));
-	r = pool_save(c, c->param[2], metadata, err);
-	return r ? r : api_no_content(c);
-}
-
-static int pool_delete(struct api_call *c, struct pcg_error *err)
-{
-	int r = rows_delete(c->p, ROWS_POOL, c->param[2], err);
-
-	if (r < 0)
-		return r;
-	return r ? api_no_content(c) : api_not_found(c, "IP pool", c->param[2]);
-}
-
 const struct api_route api_overlord_routes[] = {
 	{ "GET", "/v1/overlords", list, 0 },
 	{ "GET", "/v1/overlords/pairing/code", pairing_code, API_CHANGES },
 	{ "POST", "/v1/overlords/migrate", migrate, API_CHANGES | API_BODY },
 	{ "GET", "/v1/overlords/{}/manifest", manifest, 0 },
-	{ "GET", "/v1/overlords/{}/{}/pools", pools, 0 },
-	{ "POST", "/v1/overlords/{}/{}/pools", pool_create, API_CHANGES | API_BODY },
-	{ "PUT", "/v1/overlords/{}/{}/pools/{}", pool_update, API_CHANGES | API_BODY },
-	{ "DELETE", "/v1/overlords/{}/{}/pools/{}", pool_delete, API_CHANGES },
 	{ "PUT", "/v1/overlords/{}/metadata", update_metadata, API_CHANGES | API_BODY },
 	{ "PUT", "/v1/overlords/{}/reset", reset, API_CHANGES },
 	{ "GET", "/v1/overlords/{}", get, 0 },

@@ -133,6 +133,17 @@ int rows_list(struct plane *p, const char *kind, const char *parent, json_t **do
 	return r ? r : many_docs(p, st, docs, err);
 }
 
+int rows_named(struct plane *p, const char *kind, const char *name, json_t **docs, struct pcg_error *err)
+{
+	sqlite3_stmt *st;
+	int r = db_prepare(p->db, "SELECT doc FROM objects WHERE kind=? AND name=? ORDER BY n", &st, err);
+
+	*docs = NULL;
+	if (!r)
+		r = db_bind(p->db, st, err, "ss", kind, name);
+	return r ? r : many_docs(p, st, docs, err);
+}
+
 int rows_count(struct plane *p, const char *kind, const char *parent, int64_t *n,
 	       struct pcg_error *err)
 {

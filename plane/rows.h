@@ -21,6 +21,8 @@
 #define ROWS_CERT "cert"               /* tenant; secret "key" */
 #define ROWS_POOL "pool"               /* overlord */
 #define ROWS_DNSMAP "dnsmap"           /* overlord */
+#define ROWS_ADDRESS "address"         /* cluster; name: its pool (addresses.h) */
+#define ROWS_ENDPOINT "endpoint"       /* -; uid: its cluster's */
 #define ROWS_APIKEY "apikey"           /* user; name is the key's hash */
 #define ROWS_TOKEN "token"             /* user; uid is the token's hash */
 #define ROWS_FOUND "found"             /* overlord; a cluster that only its gateway knows; secret "found" */
@@ -34,6 +36,8 @@ int rows_put(struct plane *p, const char *kind, const char *uid, const char *nam
 int rows_get(struct plane *p, const char *kind, const char *uid, json_t **doc, struct pcg_error *err);
 /* By name. */
 int rows_find(struct plane *p, const char *kind, const char *name, json_t **doc, struct pcg_error *err);
+/* All of that name. */
+int rows_named(struct plane *p, const char *kind, const char *name, json_t **docs, struct pcg_error *err);
 /* In the order in which they were made; parent NULL: all. *docs is a new array. */
 int rows_list(struct plane *p, const char *kind, const char *parent, json_t **docs,
 	      struct pcg_error *err);

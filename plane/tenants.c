@@ -366,72 +366,6 @@ static int ready(struct api_call *c, struct pcg_error *err)
 	return r ? r : ping(c, err);
 }
 
-static int dnsmaps(struct api_call *c, struct pcg_error *err)
-{
-	AUTO_JSON json_t *docs = NULL;
-	const char *filters = api_query(c, "filters"), *eq = filters ? strchr(filters, '=') : NULL;
-	int r = rows_list(c->p, ROWS_DNSMAP, eq ? eq + 1 : NULL, &docs, err);
-
-	return r ? r : api_items(c, TAKE(docs));
-}
-
-static int dnsmap_save(struct api_call *c, const char *uid, struct pcg_error *err)
-{
-	AUTO_JSON json_t *doc = NULL;
-	json_t *fields = json_array();
-
-	if (!json_str(c->body, "spec.datacenter") || !json_str(c->body, "spec.dnsName") ||
-	    !json_str(c->body, "spec.network") || !json_str(c->body, "spec.privateGatewayUid"))
-		api_field(fields, "spec", "datacenter, dnsName, network and privateGatewayUid are needed");
-	if (json_array_size(fields))
-		return api_refuse_fields(c, "DNS mapping", fields);
-	json_decref(fields);
-	doc = json_pack("{s:o,s:O}", "metadata", api_metadata(c, json_object_get(c->body, "metadata"), uid),
-			"spec", json_object_get(c->body, "spec"));
-	return rows_put(c->p, ROWS_DNSMAP, uid, "", json_str_or(c->body, "spec.privateGatewayUid", ""), doc,
-			err);
-}
-
-static int dnsmap_create(struct api_call *c, struct pcg_error *err)
-{
-	char uid[25];
-	int r;
-
-	id_hex24(uid);
-	r = dnsmap_save(c, uid, err);
-	return r ? r : api_created(c, uid);
-}
-
-static int dnsmap_get(struct api_call *c, struct pcg_error *err)
-{
-	json_t *doc;
-	int r = rows_get(c->p, ROWS_DNSMAP, c->param[0], &doc, err);
-
-	if (r < 0)
-		return r;
-	return r ? api_reply(c, 200, doc) : api_not_found(c, "DNS mapping", c->param[0]);
-}
-
-static int dnsmap_update(struct api_call *c, struct pcg_error *err)
-{
-	AUTO_JSON json_t *doc = NULL;
-	int r = rows_get(c->p, ROWS_DNSMAP, c->param[0], &doc, err);
-
-	if (r <= 0)
-		return r ? r : api_not_found(c, "DNS mapping", c->param[0]);
-	r = dnsmap_save(c, c->param[0], err);
-	return r ? r : api_no_content(c);
-}
-
-static int dnsmap_delete(struct api_call *c, struct pcg_error *err)
-{
-	int r = rows_delete(c->p, ROWS_DNSMAP, c->param[0], err);
-
-	if (r < 0)
-		return r;
-	return r ? api_no_content(c) : api_not_found(c, "DNS mapping", c->param[0]);
-}
-
 const struct api_route api_tenant_routes[] = {
 	{ "GET", "/v1/health/ping", ping, API_PUBLIC },
 	{ "GET", "/v1/health/ready", ready, API_PUBLIC },
@@ -454,10 +388,5 @@ const struct api_route api_tenant_routes[] = {
 	{ "GET", "/v1/system/config/proxy", proxy_get, 0 },
 	{ "PUT", "/v1/system/config/proxy", proxy_put, API_CHANGES | API_BODY },
 	{ "GET", "/v1/grpc/config", grpc_config, 0 },
-	{ "GET", "/v1/users/assets/vsphere/dnsMappings", dnsmaps, 0 },
-	{ "POST", "/v1/users/assets/vsphere/dnsMappings", dnsmap_create, API_CHANGES | API_BODY },
-	{ "GET", "/v1/users/assets/vsphere/dnsMappings/{}", dnsmap_get, 0 },
-	{ "PUT", "/v1/users/assets/vsphere/dnsMappings/{}", dnsmap_update, API_CHANGES | API_BODY },
-	{ "DELETE", "/v1/users/assets/vsphere/dnsMappings/{}", dnsmap_delete, API_CHANGES },
 	{ NULL, NULL, NULL, 0 },
 };
