@@ -20,9 +20,9 @@ static void print_table(const json_t *items)
 	json_array_foreach(items, i, o)
 		table_row(t, (const char *[]){ json_str_or(o, "component", ""),
 					       json_bool_or(o, "missing", false) ?
-						       "missing" :
+						       json_bool_or(o, "optional", false) ? "-" : "missing" :
 						       json_str_or(o, "version", ""),
-					       json_str_or(o, "file", "") });
+					       json_str_or(o, "note", json_str_or(o, "file", "")) });
 	table_print(t, stdout);
 	table_free(t);
 }

@@ -92,6 +92,18 @@ static void show_condition(const json_t *k)
 		printf("    next try:    %s\n", json_str(k, "nextTry"));
 }
 
+static void show_addresses(const json_t *pool)
+{
+	json_t *list = json_object_get(pool, "addresses"), *a;
+	size_t i, n = json_array_size(list);
+
+	printf("  addresses:   %zu of IP pool %s: ", n, show_text(json_str_or(pool, "name", "")));
+	json_array_foreach(list, i, a)
+		if (i < 8 || i + 1 == n)
+			printf("%s%s", i == 8 && n > 9 ? ", .. " : i ? ", " : "", show_text(json_string_value(a)));
+	putchar('\n');
+}
+
 int show_cluster(const json_t *c)
 {
 	static const char *const columns[] = { "MACHINE", "POOL", "ROLE", "STATE", "ADDRESS",
@@ -111,6 +123,8 @@ int show_cluster(const json_t *c)
 	if (json_str(c, "endpoint.host"))
 		printf("  endpoint:    https://%s:%lld\n", json_str(c, "endpoint.host"),
 		       (long long)json_int_or(c, "endpoint.port", 0));
+	json_array_foreach(json_object_get(c, "addressPools"), i, m)
+		show_addresses(m);
 	json_array_foreach(json_object_get(c, "conditions"), i, m)
 		show_condition(m);
 	json_array_foreach(json_object_get(c, "left"), i, m)

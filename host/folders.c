@@ -64,7 +64,7 @@ static void check_bundles(const struct conf *c, const struct plugin_file *plugin
 	for (const struct plugin_file *p = plugins; p; p = p->next) {
 		struct pcg_error err;
 
-		if (capi_bundle_check(dir, p->name, &err)) {
+		if (capi_bundle_check(dir, p->name, false, &err)) {
 			conf_where(c, "bundle_dir", &missing);
 			buf_addf(&missing, "no cluster of type %s can be made: %s; %s\n", p->name, err.text,
 				 err.remedy);

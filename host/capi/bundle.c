@@ -32,6 +32,8 @@ const struct bundle_part bundle_parts[BUNDLE_PARTS] = {
 	{"infrastructure-", "infrastructure-components.yaml",
 	 "infrastructure-components.yaml of a release of that Cluster API infrastructure provider",
 	 true},
+	{"ipam-in-cluster", "ipam-components.yaml",
+	 "ipam-components.yaml of a release of the Cluster API IPAM provider in-cluster", false, true},
 };
 
 /* ---- versions ---- */
@@ -163,7 +165,7 @@ int bundle_find(const char *dir, const char *provider, const struct bundle_part 
 	return 0;
 }
 
-int capi_bundle_check(const char *dir, const char *provider, struct pcg_error *err)
+int capi_bundle_check(const char *dir, const char *provider, bool addresses, struct pcg_error *err)
 {
 	char list[900] = "", remedy[500] = "";
 	size_t used = 0, told = 0;
@@ -174,6 +176,8 @@ int capi_bundle_check(const char *dir, const char *provider, struct pcg_error *e
 		AUTO_FREE char *path = NULL;
 		AUTO_FREE char *version = NULL;
 
+		if (bundle_parts[i].addresses && !addresses)
+			continue;
 		if (bundle_find(dir, provider, &bundle_parts[i], &path, &version, &one) == 0)
 			continue;
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
@@ -429,6 +433,20 @@ static json_t *shown_part(const char *dir, const char *provider, const struct bu
 	return out;
 }
 
+/* One that not every cluster needs: that it is not there is no fault of the folder. */
+static json_t *optional_part(const char *dir, const struct bundle_part *part)
+{
+	json_t *out = shown_part(dir, "", part);
+
+	json_object_set_new(out, "optional", json_true());
+	if (json_bool_or(out, "missing", false)) {
+		json_object_set_new(out, "note", json_string("clusters with static addresses need it"));
+		json_object_del(out, "cause");
+		json_object_del(out, "remedy");
+	}
+	return out;
+}
+
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
 	return strcmp((*a)->d_name, (*b)->d_name);
@@ -441,13 +459,13 @@ static int is_infrastructure(const struct dirent *e)
 
 json_t *bundle_show(const char *dir)
 {
-	const struct bundle_part *infrastructure = &bundle_parts[BUNDLE_PARTS - 1];
+	const struct bundle_part *infrastructure = &bundle_parts[BUNDLE_INFRASTRUCTURE];
 	json_t *items = json_array();
 	struct dirent **found = NULL;
 	int n;
 
 	for (size_t i = 0; i < BUNDLE_PARTS; i++)
-		if (!bundle_parts[i].infrastructure)
+		if (!bundle_parts[i].infrastructure && !bundle_parts[i].addresses)
 			json_array_append_new(items, shown_part(dir, "", &bundle_parts[i]));
 	n = scandir(dir, &found, is_infrastructure, by_name);
 	for (int i = 0; i < n; i++) {
@@ -458,5 +476,8 @@ json_t *bundle_show(const char *dir)
 	free(found);
 	if (n <= 0)
 		json_array_append_new(items, shown_part(dir, "NAME", infrastructure));
+	for (size_t i = 0; i < BUNDLE_PARTS; i++)
+		if (bundle_parts[i].addresses)
+			json_array_append_new(items, optional_part(dir, &bundle_parts[i]));
 	return json_pack("{s:s,s:o}", "dir", dir, "items", items);
 }

@@ -12,14 +12,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define BUNDLE_PARTS 5
+#define BUNDLE_PARTS 6
+#define BUNDLE_INFRASTRUCTURE 4 /* its number */
 
-/* In order of installation; the folder of the last is "infrastructure-" and the provider's name. */
+/* In order of installation; the folder of the infrastructure's is "infrastructure-" and the provider's name. */
 struct bundle_part {
 	const char *folder;
 	const char *file;
 	const char *asset; /* what upstream's release calls it, for errors */
 	bool infrastructure;
+	bool addresses; /* only for clusters with static addresses */
 };
 extern const struct bundle_part bundle_parts[BUNDLE_PARTS];
 
@@ -41,7 +43,8 @@ int bundle_load(const char *dir, const struct bundle_options *options,
 		const struct bundle_part *part, struct manifest **objects, json_t **inventory,
 		struct pcg_error *err);
 /* {"dir","items":[{"component","version","file","path","variables":[{"name","default"}],"images",
- * "cause","remedy"}]}; one that is missing has "missing":true, "from", "cause", "remedy" instead. */
+ * "cause","remedy"}]}; one that is missing has "missing":true, "from", "cause", "remedy" instead; one that
+ * only some clusters need has "optional":true, and "note" in place of cause and remedy. */
 json_t *bundle_show(const char *dir);
 /* True when a pod of this workload (Deployment, DaemonSet, Job, StatefulSet) may run on a tainted
  * control-plane node. */

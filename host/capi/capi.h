@@ -43,11 +43,12 @@ int capi_objects_build(const json_t *input, json_t **plan, struct pcg_error *err
 
 /* Layers of the spec in order (network, cloud provider, ...), certificate manager, controllers from
  * the bundle folder, each waited for; before all of them kube-proxy, for at most servicesMs. input:
- * {"layers":[..], "bundle":DIR, "provider":"vsphere", "variables":{..}, "imageRepository",
+ * {"layers":[..], "bundle":DIR, "provider":"vsphere", "addresses": whether it has static ones, "variables":{..}, "imageRepository",
  * "servicesMs"}. */
 struct capi_op *capi_install(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
-/* What is missing in a bundle folder for this provider: named, with where it comes from. */
-int capi_bundle_check(const char *dir, const char *provider, struct pcg_error *err);
+/* What is missing in a bundle folder for this provider: named, with where it comes from. addresses: for clusters with
+ * static addresses, whose pools need a provider of their own. */
+int capi_bundle_check(const char *dir, const char *provider, bool addresses, struct pcg_error *err);
 
 /* Whether the cluster can take the plan over (host/capi/check.h says what is checked): reads and dry
  * runs, nothing is written. input {"keys" of the recovery document, "made": by this process}. Ends without an error whatever

@@ -94,34 +94,38 @@ static void check_labels(struct plan *p)
 	}
 }
 
+static void check_owner(struct plan *p, size_t i, const json_t *owner)
+{
+	const json_t *entry = json_array_get(p->objects, i), *o = object_at(p, i);
+	bool before = false;
+
+	if (!json_is_object(owner))
+		return;
+	for (size_t k = 0; k < i && !before; k++)
+		before = is_kind(object_at(p, k), json_str_or(owner, "kind", "")) &&
+			 strcmp(name_of(object_at(p, k)), json_str_or(owner, "name", "")) == 0 &&
+			 json_int_or(json_array_get(p->objects, k), "group", 0) < json_int_or(entry, "group", 0);
+	if (!before)
+		check_fail(p->records, CHECK_OWNERS, false, CLUSTER_REMEDY, "its owner in an earlier group",
+			   "%s/%s is owned by %s/%s", kind_of(o), name_of(o), json_str_or(owner, "kind", "?"),
+			   json_str_or(owner, "name", "?"));
+}
+
 static void check_owners(struct plan *p)
 {
-	const json_t *o, *owner;
-	size_t k;
+	const json_t *o;
 
 	for (size_t i = 0; i < json_array_size(p->objects); i++) {
 		const json_t *entry = json_array_get(p->objects, i);
-		bool before = false;
 
 		o = object_at(p, i);
-		owner = json_object_get(entry, "owner");
 		if (json_array_size(json_at(o, "metadata.ownerReferences")) ||
 		    json_str(o, "metadata.uid"))
 			check_fail(p->records, CHECK_OWNERS, false, CLUSTER_REMEDY,
 				   "no uid: those of another cluster make the garbage collector delete",
 				   "%s/%s carries one", kind_of(o), name_of(o));
-		if (!json_is_object(owner))
-			continue;
-		for (k = 0; k < i && !before; k++)
-			before = is_kind(object_at(p, k), json_str_or(owner, "kind", "")) &&
-				 strcmp(name_of(object_at(p, k)), json_str_or(owner, "name", "")) == 0 &&
-				 json_int_or(json_array_get(p->objects, k), "group", 0) <
-					 json_int_or(entry, "group", 0);
-		if (!before)
-			check_fail(p->records, CHECK_OWNERS, false, CLUSTER_REMEDY,
-				   "its owner in an earlier group", "%s/%s is owned by %s/%s", kind_of(o),
-				   name_of(o), json_str_or(owner, "kind", "?"),
-				   json_str_or(owner, "name", "?"));
+		check_owner(p, i, json_object_get(entry, "owner"));
+		check_owner(p, i, json_object_get(entry, "holder"));
 	}
 }
 

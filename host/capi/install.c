@@ -179,11 +179,13 @@ static int load_bundle(struct reading *rd)
 	};
 	const char *dir = json_str_or(rd->input, "bundle", "");
 	json_t *inventory = json_pack("[o]", inventory_definition());
-	int r = capi_bundle_check(dir, options.provider, &rd->err);
+	bool addresses = json_bool_or(rd->input, "addresses", false);
+	size_t last = addresses ? BUNDLE_PARTS - 1 : BUNDLE_INFRASTRUCTURE;
+	int r = capi_bundle_check(dir, options.provider, addresses, &rd->err);
 
-	for (size_t i = 0; r == 0 && i < BUNDLE_PARTS; i++) {
+	for (size_t i = 0; r == 0 && i <= last; i++) {
 		const struct bundle_part *part = &bundle_parts[i];
-		bool controllers_follow = i > 0 && i + 1 < BUNDLE_PARTS;
+		bool controllers_follow = i > 0 && i < last;
 		struct manifest *m;
 		json_t *entry = NULL;
 		char name[160];

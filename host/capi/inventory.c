@@ -15,6 +15,7 @@ static const struct {
 	{"bootstrap-", "BootstrapProvider"},
 	{"control-plane-", "ControlPlaneProvider"},
 	{"infrastructure-", "InfrastructureProvider"},
+	{"ipam-", "IPAMProvider"},
 };
 
 static json_t *text_schema(void)

@@ -2,10 +2,11 @@
 #include "config.h"
 #include "host/capi/capi.h"
 #include "core/base64.h"
-#include "host/capi/shapes.h"
+#include "host/capi/address_shapes.h"
 #include "core/clock.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,7 +19,9 @@ enum group {
 	GROUP_OF_CLUSTER,
 	GROUP_OF_CONTROL_PLANE,
 	GROUP_OF_MACHINE,
-	GROUP_LAST
+	GROUP_LAST,
+	GROUP_CLAIM,
+	GROUP_ADDRESS
 };
 
 struct build {
@@ -150,6 +153,8 @@ static int add_before(struct build *b)
 			      "metadata", "name", b->s.ns),
 		    NULL, NULL, NULL, false);
 	add(b, GROUP_BEFORE, shape_back_reference(&b->s), NULL, NULL, NULL, false);
+	json_array_foreach (json_object_get(b->s.spec, "addressPools"), i, item)
+		add(b, GROUP_BEFORE, address_shape_pool(&b->s, item), NULL, NULL, NULL, false);
 	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item) {
 		const char *role = json_str_or(item, "role", "");
 		int r = check_provider_object(b, item);
@@ -286,6 +291,46 @@ static void add_machine_extras(struct build *b, const json_t *machine, const jso
 			    json_str(infra, "kind"), json_str(infra, "metadata.name"), false);
 }
 
+/* The object that the claims of a machine belong to. */
+static const json_t *claimant(const struct build *b, const json_t *machine)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item)
+		if (strcmp(json_str_or(item, "machine", ""), json_str_or(machine, "uid", "?")) == 0 &&
+		    json_is_object(json_object_get(item, "claims")))
+			return item;
+	return NULL;
+}
+
+/* What the machine has is bound, so that nobody else gets it from the pool. */
+static int add_addresses(struct build *b, const json_t *machine)
+{
+	const json_t *item = claimant(b, machine), *owner = json_object_get(item, "object");
+	json_t *address, *entry;
+	size_t i;
+
+	if (json_array_size(json_object_get(machine, "addresses")) && !item)
+		return missing(b, "that claims the addresses of a machine", json_str_or(machine, "name", "?"));
+	json_array_foreach (json_object_get(machine, "addresses"), i, address) {
+		int64_t device = json_int_or(address, "device", 0), n = 0;
+		char name[300];
+
+		for (size_t k = 0; k < i; k++)
+			n += json_int_or(json_array_get(json_object_get(machine, "addresses"), k), "device", 0) == device;
+		snprintf(name, sizeof(name), "%s-%" PRId64 "-%" PRId64, json_str(owner, "metadata.name"), device, n);
+		add(b, GROUP_CLAIM,
+		    address_shape_claim(&b->s, name, address, json_str_or(item, "claims.finalizer", "")),
+		    address_shape_claim_status(name), json_str(owner, "kind"), json_str(owner, "metadata.name"), false);
+		add(b, GROUP_ADDRESS, address_shape_address(&b->s, name, address), NULL, "IPAddressClaim", name, true);
+		entry = json_array_get(b->objects, json_array_size(b->objects) - 1);
+		json_object_set_new(entry, "holder", json_pack("{s:s,s:s}", "kind", CAPI_IPAM_POOL, "name",
+							       json_str_or(address, "pool", "")));
+	}
+	return 0;
+}
+
 static int add_machine(struct build *b, const json_t *machine, bool first)
 {
 	const char *name = json_str_or(machine, "name", "?");
@@ -312,7 +357,7 @@ static int add_machine(struct build *b, const json_t *machine, bool first)
 	add(b, GROUP_LAST, shape_bootstrap_secret(&b->s, machine), NULL, "KubeadmConfig", name,
 	    true);
 	add_machine_extras(b, machine, infra);
-	return 0;
+	return add_addresses(b, machine);
 }
 
 static int add_machines(struct build *b)
@@ -357,7 +402,7 @@ static json_t *sorted(const json_t *objects)
 	json_t *out = json_array(), *entry;
 	size_t i;
 
-	for (int group = GROUP_NAMESPACE; group <= GROUP_LAST; group++)
+	for (int group = GROUP_NAMESPACE; group <= GROUP_ADDRESS; group++)
 		json_array_foreach (objects, i, entry)
 			if (json_int_or(entry, "group", 0) == group)
 				json_array_append(out, entry);

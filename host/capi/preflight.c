@@ -5,6 +5,7 @@
  */
 #include "config.h"
 #include "host/capi/capi.h"
+#include "host/capi/address_shapes.h"
 #include "host/capi/check.h"
 #include "host/capi/downgrade.h"
 #include "host/capi/op.h"
@@ -197,6 +198,14 @@ static void check_provider(struct preflight *f, const json_t *deployments, const
 			   prefix[strlen(prefix) - 1] == '-' ? "*" : "");
 }
 
+static bool has_address_pools(const struct preflight *f)
+{
+	for (size_t i = 0; i < json_array_size(objects(f)); i++)
+		if (strcmp(json_str_or(object_at(f, i), "kind", ""), CAPI_IPAM_POOL) == 0)
+			return true;
+	return false;
+}
+
 static void on_deployments(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
 	static const char *const providers[] = {"cluster-api", "bootstrap-", "control-plane-",
@@ -208,6 +217,8 @@ static void on_deployments(struct capi_op *op, void *arg, const struct kube_repl
 		cannot_ask(f, CHECK_CONTROLLERS, r, "the controllers' Deployments");
 	for (size_t i = 0; r->status == 200 && i < ARRAY_LEN(providers); i++)
 		check_provider(f, json_object_get(r->body, "items"), providers[i]);
+	if (r->status == 200 && has_address_pools(f))
+		check_provider(f, json_object_get(r->body, "items"), "ipam-in-cluster");
 	check_ok(f->records, CHECK_CONTROLLERS);
 	dry_run(op);
 }
@@ -296,7 +307,11 @@ static void check_kind(struct preflight *f, const json_t *object)
 
 	if (!version || !strstr(group, "."))
 		return;
-	if (!serves(f, group, version + 1))
+	if (strcmp(api, CAPI_IPAM_POOL_API) == 0 && !serves(f, group, version + 1))
+		check_fail(f->records, CHECK_KINDS, false,
+			   "put the IPAM provider in-cluster into the bundle (docs/bundle.md): the cluster has static "
+			   "addresses", api, "the cluster does not serve InClusterIPPool in it");
+	else if (!serves(f, group, version + 1))
 		check_fail(f->records, CHECK_KINDS, false,
 			   "take releases that belong together into the bundle; v1beta2 and v1beta1 "
 			   "can be written", api, "the cluster does not serve %s in it",

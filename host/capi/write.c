@@ -89,13 +89,24 @@ static const json_t *cluster_of(const struct write *w)
 	return NULL;
 }
 
-static struct item *owner_of(struct write *w, const struct item *it)
+static struct item *named_by(struct write *w, const struct item *it, const char *member)
 {
-	const json_t *owner = json_object_get(it->entry, "owner");
+	const json_t *owner = json_object_get(it->entry, member);
 
 	return json_is_object(owner)
 		       ? find(w, json_str_or(owner, "kind", ""), json_str_or(owner, "name", ""))
 		       : NULL;
+}
+
+static struct item *owner_of(struct write *w, const struct item *it)
+{
+	return named_by(w, it, "owner");
+}
+
+/* A second owner, which the object outlives no more than the first, and which is not its controller. */
+static struct item *holder_of(struct write *w, const struct item *it)
+{
+	return named_by(w, it, "holder");
 }
 
 static void fail_item(struct item *it, const struct kube_reply *r, const char *doing)
@@ -111,26 +122,39 @@ static bool ok(const struct kube_reply *r)
 	return r->status >= 200 && r->status < 300;
 }
 
-/* The object as it is sent: owners carry uids that this cluster answered, never others. */
+/* Owners carry uids that this cluster answered, never others. */
+static json_t *reference(const struct item *owner)
+{
+	assert(owner->uid[0]);
+	return json_pack("{s:s,s:s,s:s,s:s}", "apiVersion", json_str(owner->object, "apiVersion"),
+			 "kind", json_str(owner->object, "kind"), "name",
+			 json_str(owner->object, "metadata.name"), "uid", owner->uid);
+}
+
+/* The object as it is sent. */
 static json_t *with_owner(struct write *w, const struct item *it)
 {
-	const struct item *owner = owner_of(w, it);
-	json_t *object, *ref;
+	const struct item *owner = owner_of(w, it), *holder = holder_of(w, it);
+	json_t *object, *ref, *refs;
 
 	if (!owner)
 		return json_incref(it->object);
 	object = json_copy(it->object);
 	json_object_set_new(object, "metadata",
 			    json_copy(json_object_get(it->object, "metadata")));
-	assert(owner->uid[0]);
-	ref = json_pack("{s:s,s:s,s:s,s:s}", "apiVersion", json_str(owner->object, "apiVersion"),
-			"kind", json_str(owner->object, "kind"), "name",
-			json_str(owner->object, "metadata.name"), "uid", owner->uid);
+	ref = reference(owner);
 	if (json_bool_or(it->entry, "controller", false)) {
 		json_object_set_new(ref, "controller", json_true());
 		json_object_set_new(ref, "blockOwnerDeletion", json_true());
 	}
-	json_put(object, "metadata.ownerReferences", json_pack("[o]", ref));
+	refs = json_pack("[o]", ref);
+	if (holder) {
+		ref = reference(holder);
+		json_object_set_new(ref, "controller", json_false());
+		json_object_set_new(ref, "blockOwnerDeletion", json_true());
+		json_array_append_new(refs, ref);
+	}
+	json_put(object, "metadata.ownerReferences", refs);
 	return object;
 }
 
@@ -240,10 +264,10 @@ static bool has_owner(const json_t *got, const struct item *owner)
 /* NULL: as wanted. Caller frees. */
 static char *difference(struct write *w, const struct item *it, const json_t *got)
 {
-	const struct item *owner = owner_of(w, it);
+	const struct item *owner = owner_of(w, it), *holder = holder_of(w, it);
 	char *path;
 
-	if (owner && !has_owner(got, owner)) {
+	if ((owner && !has_owner(got, owner)) || (holder && !has_owner(got, holder))) {
 		path = strdup("metadata.ownerReferences");
 		assert(path);
 		return path;
@@ -419,10 +443,10 @@ static void begin_check(struct capi_op *op, void *arg, size_t i)
 {
 	struct write *w = arg;
 	struct item *it = &w->items[w->first + i];
-	const struct item *owner = owner_of(w, it);
+	const struct item *owner = owner_of(w, it), *holder = holder_of(w, it);
 	json_t *seen = TAKE(it->seen);
 
-	if (seen && !(owner && owner->mended))
+	if (seen && !(owner && owner->mended) && !(holder && holder->mended))
 		examine(it, seen);
 	else
 		op_call(op, "GET", it->path, NULL, NULL, 0, on_got, it);

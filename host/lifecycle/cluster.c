@@ -268,7 +268,8 @@ static json_t *conditions_view(const struct cluster *c)
 static json_t *machine_view(const struct machine *m)
 {
 	json_t *addresses = json_object_get(m->observed, "addresses");
-	const char *address = json_str_or(addresses, "0.address", "");
+	const char *given = json_str_or(addresses_of_machine(m->cluster, m->uid), "0.address", "");
+	const char *address = json_str_or(addresses, "0.address", given);
 	json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "uid", m->uid, "name", m->name,
 			      "pool", m->pool, "role", m->role, "state", m->state, "providerID",
 			      json_str_or(m->observed, "providerID", ""), "address", address);
@@ -302,6 +303,8 @@ json_t *cluster_view(const struct cluster *c)
 		json_object_set(o, "health", health);
 	if (left)
 		json_object_set(o, "left", left);
+	if (json_array_size(json_object_get(c->spec, "addressPools")))
+		json_object_set_new(o, "addressPools", addresses_view(c));
 	put_time(o, "phaseSince", c->lc.phase_since_ms);
 	return o;
 }

@@ -149,6 +149,14 @@ void cluster_left(struct cluster *c, const json_t *items);
  * infrastructure answers, and has no end. */
 void cluster_left_behind(struct cluster *c, bool places, const struct pcg_error *err);
 
+/* addresses.c: static addresses of the machines that the gateway makes, [{"device","pool","address","prefix","gateway",
+ * "nameservers","search"}]; part of the cluster's state, so durable with its machines. */
+const json_t *addresses_of_machine(const struct cluster *c, const char *uid); /* NULL: by DHCP */
+void addresses_keep(struct cluster *c, const char *uid, const json_t *addresses);
+/* Once for each machine; again changes nothing. */
+int addresses_assign(struct cluster *c, const char *uid, const char *machine_pool, struct pcg_error *err);
+json_t *addresses_view(const struct cluster *c); /* what is reserved, [{"name","addresses"}] */
+
 /* reports.c */
 void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, const char *key, json_t *doc);
 void report_cluster_status(struct cluster *c, struct store_batch *b);

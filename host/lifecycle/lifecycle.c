@@ -231,6 +231,8 @@ static void adopt_recovery(struct cluster *c, const json_t *recovery)
 
 		if (json_object_get(m, "observed"))
 			machine_observe(row, json_object_get(m, "observed"));
+		if (json_object_get(m, "addresses"))
+			addresses_keep(c, row->uid, json_object_get(m, "addresses"));
 		/* Not null: what was begun for it is not known here. */
 		row->checkpoint = json_object();
 	}

@@ -59,6 +59,8 @@ static json_t *machines_document(const struct cluster *c)
 
 		if (m->observed)
 			json_object_set(o, "observed", m->observed);
+		if (addresses_of_machine(c, m->uid))
+			json_object_set(o, "addresses", (json_t *)addresses_of_machine(c, m->uid));
 		json_array_append_new(list, o);
 	}
 	return list;

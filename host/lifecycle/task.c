@@ -86,8 +86,12 @@ json_t *task_machine_doc(const struct cluster *c, const char *uid, const char *n
 			      role);
 	const json_t *p = cluster_pool(c, pool);
 
+	const json_t *addresses = addresses_of_machine(c, uid);
+
 	if (p)
 		json_object_set(o, "poolSpec", (json_t *)p);
+	if (addresses)
+		json_object_set(o, "addresses", (json_t *)addresses);
 	return o;
 }
 

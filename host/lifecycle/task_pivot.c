@@ -101,7 +101,8 @@ void task_install(struct cluster *c)
 {
 	json_t *layers = json_object_get(c->spec, "layers");
 	AUTO_JSON json_t *in =
-		json_pack("{s:O,s:s,s:s,s:{},s:s}", "layers", layers ? layers : json_null(),
+		json_pack("{s:O,s:b,s:s,s:s,s:{},s:s}", "layers", layers ? layers : json_null(), "addresses",
+			  json_array_size(json_object_get(c->spec, "addressPools")) != 0,
 			  "bundle", c->l->bundle_dir, "provider",
 			  json_str_or(c->spec, "cloudType", ""), "variables", "imageRepository",
 			  c->l->image_repository);

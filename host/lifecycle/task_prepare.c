@@ -130,7 +130,8 @@ void task_admit(struct cluster *c)
 	if (fail_on_problems(c, problems) || !account_known(c))
 		return;
 	if (provider_known(c->l->spec.providers, json_str_or(c->spec, "cloudType", ""), &err) ||
-	    capi_bundle_check(c->l->bundle_dir, json_str_or(c->spec, "cloudType", ""), &err)) {
+	    capi_bundle_check(c->l->bundle_dir, json_str_or(c->spec, "cloudType", ""),
+			      json_array_size(json_object_get(c->spec, "addressPools")) != 0, &err)) {
 		cluster_failed(c, &err);
 		return;
 	}
@@ -191,17 +192,34 @@ static void make_keys(uv_work_t *work)
 	id->result = bootstrap_keys_new(id->spec, clock_wall_ms(), &id->keys, &id->err);
 }
 
-static void first_machine(struct cluster *c)
+/* Its name, uid and addresses. */
+static int first_machine(struct cluster *c, struct pcg_error *err)
 {
 	const json_t *pool = cluster_control_plane_pool(c);
+	struct machine *m = task_first_machine(c);
 	char uid[37], suffix[6], name[128];
 
-	if (task_first_machine(c))
+	if (!m) {
+		id_uuid4(uid);
+		id_suffix_from(uid, suffix, 5);
+		snprintf(name, sizeof(name), "%s-cp-%s", c->name, suffix);
+		m = machine_new(c, uid, name, json_str_or(pool, "name", "control-plane"), "control-plane");
+	}
+	return addresses_assign(c, m->uid, m->pool, err);
+}
+
+/* The end of the task: what it made is durable with the state that follows. */
+static void identity_done(struct cluster *c)
+{
+	struct pcg_error err;
+
+	if (first_machine(c, &err)) {
+		cluster_failed(c, &err);
 		return;
-	id_uuid4(uid);
-	id_suffix_from(uid, suffix, 5);
-	snprintf(name, sizeof(name), "%s-cp-%s", c->name, suffix);
-	machine_new(c, uid, name, json_str_or(pool, "name", "control-plane"), "control-plane");
+	}
+	if (addresses_of_machine(c, task_first_machine(c)->uid))
+		FAULT_POINT("lifecycle.address_given");
+	cluster_done(c);
 }
 
 static void on_keys(uv_work_t *work, int status)
@@ -223,8 +241,7 @@ static void on_keys(uv_work_t *work, int status)
 		json_object_set_new(c->recovery, "render", TAKE(id->render));
 		json_object_set_new(c->recovery, "namespace", json_string("default"));
 		c->recovery_dirty = true;
-		first_machine(c);
-		cluster_done(c);
+		identity_done(c);
 	}
 	identity_free(id);
 }
@@ -297,7 +314,7 @@ void task_identity(struct cluster *c)
 	struct identity *id;
 
 	if (json_object_get(c->recovery, "keys") && task_first_machine(c)) {
-		cluster_done(c);
+		identity_done(c);
 		return;
 	}
 	id = calloc(1, sizeof(*id));

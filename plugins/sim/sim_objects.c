@@ -62,14 +62,28 @@ static json_t *sim_pool_mark(const json_t *doc, const char *pool)
 	return mark;
 }
 
+/* The pool that machines of a machine pool have their addresses from, by the name that it has in the cluster; NULL: none. */
+static json_t *sim_network(const json_t *doc, const json_t *pool)
+{
+	const char *uid = sim_str(json_array_get(json_object_get(pool, "addressPools"), 0), "pool");
+	json_t *spec = json_object_get(json_object_get(doc, "cluster"), "spec"), *p;
+	size_t i;
+
+	json_array_foreach(json_object_get(spec, "addressPools"), i, p)
+		if (uid && strcmp(sim_str(p, "uid") ?: "", uid) == 0)
+			return json_pack("{s:[{s:[{s:s, s:s, s:s}]}]}", "devices", "addressesFromPools", "apiGroup",
+					 "ipam.cluster.x-k8s.io", "kind", "InClusterIPPool", "name", sim_str(p, "object"));
+	return NULL;
+}
+
 static json_t *sim_machine_spec(const json_t *doc, const json_t *pool, const char *pool_name)
 {
 	json_t *instance = json_object_get(json_object_get(pool, "cloudConfig"), "instanceType");
 	json_int_t cpus = json_integer_value(json_object_get(instance, "numCPUs"));
 	json_int_t memory = json_integer_value(json_object_get(instance, "memoryMiB"));
 
-	return json_pack("{s:o, s:I, s:I}", "mark", sim_pool_mark(doc, pool_name), "cpus", cpus ? cpus : 2, "memoryMiB",
-			 memory ? memory : 4096);
+	return json_pack("{s:o, s:I, s:I, s:o*}", "mark", sim_pool_mark(doc, pool_name), "cpus", cpus ? cpus : 2, "memoryMiB",
+			 memory ? memory : 4096, "network", sim_network(doc, pool));
 }
 
 static void sim_export_pools(const json_t *doc, const char *name, json_t *objects)
@@ -112,6 +126,9 @@ static void sim_export_machines(const json_t *doc, const char *name, json_t *obj
 		sim_export(objects, "machine", "Machine", pool, uid, object,
 			   json_pack("{s:{s:b}, s:O?, s:[o]}", "initialization", "provisioned", 1, "addresses",
 				     json_object_get(observed, "addresses"), "conditions", sim_ready("Ready")));
+		json_object_set_new(json_array_get(objects, json_array_size(objects) - 1), "claims",
+				    json_pack("{s:s}", "finalizer",
+					      "simmachine.infrastructure.cluster.x-k8s.io/ip-claim-protection"));
 	}
 }
 

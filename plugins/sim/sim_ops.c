@@ -210,11 +210,13 @@ static json_t *sim_machine_body(const json_t *doc)
 	json_t *instance = json_object_get(cloud, "instanceType");
 	json_int_t cpus = json_integer_value(json_object_get(instance, "numCPUs"));
 	json_int_t memory = json_integer_value(json_object_get(instance, "memoryMiB"));
+	json_t *addresses = json_object_get(json_object_get(doc, "machine"), "addresses");
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:O, s:s, s:I, s:I}", "name", sim_at(doc, "machine", "name") ?: "", "pool",
+	return json_pack("{s:s, s:s, s:s, s:s, s:O, s:s, s:I, s:I, s:s*}", "name", sim_at(doc, "machine", "name") ?: "", "pool",
 			 sim_at(doc, "machine", "pool") ?: "", "cluster", sim_at(doc, "cluster", "uid") ?: "", "role",
 			 sim_at(doc, "machine", "role") ?: "worker", "mark", json_object_get(doc, "mark"), "userData",
-			 sim_str(doc, "userData") ?: "", "cpus", cpus ? cpus : 2, "memoryMiB", memory ? memory : 4096);
+			 sim_str(doc, "userData") ?: "", "cpus", cpus ? cpus : 2, "memoryMiB", memory ? memory : 4096, "address",
+			 sim_str(json_array_get(addresses, 0), "address"));
 }
 
 static void sim_machine_put(struct sim *s, struct pcg_call *call, const json_t *doc, const char *path)

@@ -225,6 +225,8 @@ static void export_machine(struct export *e, const json_t *machine, json_t *spec
 		json_object_set_new(vm_status, "network", json_pack("[o]", nic));
 	}
 	add(e, "extra", "Machine", pool, uid, new_object(e, "VSphereVM", name, vm), vm_status);
+	json_object_set_new(json_array_get(e->objects, json_array_size(e->objects) - 1), "claims",
+			    json_pack("{s:s}", "finalizer", "vspherevm.infrastructure.cluster.x-k8s.io/ip-claim-protection"));
 	json_decref(ips);
 }
 

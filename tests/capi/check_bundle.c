@@ -74,7 +74,7 @@ START_TEST(complete_bundle_has_nothing_missing)
 {
 	struct pcg_error err;
 
-	ck_assert_int_eq(capi_bundle_check(dir, "vsphere", &err), 0);
+	ck_assert_int_eq(capi_bundle_check(dir, "vsphere", true, &err), 0);
 }
 END_TEST
 
@@ -82,13 +82,33 @@ START_TEST(everything_that_is_missing_is_named_at_once)
 {
 	struct pcg_error err;
 
-	ck_assert_int_eq(capi_bundle_check(dir, "openstack", &err), PCG_EPERMANENT);
+	ck_assert_int_eq(capi_bundle_check(dir, "openstack", false, &err), PCG_EPERMANENT);
 	ck_assert_ptr_nonnull(strstr(err.text, "infrastructure-openstack"));
 	ck_assert_ptr_nonnull(strstr(err.remedy, "infrastructure-components.yaml"));
-	ck_assert_int_eq(capi_bundle_check("/nonexistent", "sim", &err), PCG_EPERMANENT);
+	ck_assert_int_eq(capi_bundle_check("/nonexistent", "sim", false, &err), PCG_EPERMANENT);
 	ck_assert_ptr_nonnull(strstr(err.text, "cert-manager"));
 	ck_assert_ptr_nonnull(strstr(err.text, "cluster-api"));
 	ck_assert_ptr_nonnull(strstr(err.text, "infrastructure-sim"));
+}
+END_TEST
+
+START_TEST(provider_of_addresses_is_missed_by_who_has_static_ones)
+{
+	AUTO_JSON json_t *shown = NULL;
+	struct pcg_error err;
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/ipam-in-cluster/v1.0.3/ipam-components.yaml", dir);
+	ck_assert_int_eq(remove(path), 0);
+	ck_assert_int_eq(capi_bundle_check(dir, "vsphere", false, &err), 0);
+	ck_assert_int_eq(capi_bundle_check(dir, "vsphere", true, &err), PCG_EPERMANENT);
+	ck_assert_ptr_nonnull(strstr(err.text, "ipam-in-cluster/v1.0.3/ipam-components.yaml"));
+	ck_assert_ptr_nonnull(strstr(err.remedy, "IPAM provider in-cluster"));
+	shown = bundle_show(dir);
+	ck_assert(json_bool_or(shown, "items.5.missing", false));
+	ck_assert(json_bool_or(shown, "items.5.optional", false));
+	ck_assert_ptr_null(json_at(shown, "items.5.cause"));
+	ck_assert_ptr_nonnull(strstr(json_str(shown, "items.5.note"), "static addresses"));
 }
 END_TEST
 
@@ -97,7 +117,7 @@ START_TEST(newest_version_without_its_file_is_no_reason_to_take_an_older_one)
 	struct pcg_error err;
 
 	sample_write_file(dir, "cluster-api/v1.15.0/metadata.yaml", "");
-	ck_assert_int_eq(capi_bundle_check(dir, "vsphere", &err), PCG_EPERMANENT);
+	ck_assert_int_eq(capi_bundle_check(dir, "vsphere", true, &err), PCG_EPERMANENT);
 	ck_assert_ptr_nonnull(strstr(err.text, "v1.15.0/core-components.yaml"));
 }
 END_TEST
@@ -300,7 +320,7 @@ START_TEST(a_bundle_is_shown_with_versions_images_variables_and_what_is_missing)
 	snprintf(path, sizeof(path), "%s/cluster-api/v1.14.2/core-components.yaml", dir);
 	ck_assert_int_eq(remove(path), 0);
 	shown = bundle_show(dir);
-	ck_assert_uint_eq(json_array_size(json_object_get(shown, "items")), 5);
+	ck_assert_uint_eq(json_array_size(json_object_get(shown, "items")), 6);
 	ck_assert_str_eq(json_str(shown, "items.0.version"), "v1.21.1");
 	ck_assert_str_eq(json_str(shown, "items.0.images.0"), "registry.example/cert-manager");
 	ck_assert_uint_eq(json_array_size(json_at(shown, "items.0.variables")), 0);
@@ -314,7 +334,7 @@ START_TEST(a_bundle_is_shown_with_versions_images_variables_and_what_is_missing)
 	ck_assert_ptr_null(json_str(v, "1.default"));
 	json_decref(TAKE(shown));
 	shown = bundle_show("/nonexistent");
-	ck_assert_uint_eq(json_array_size(json_object_get(shown, "items")), 5);
+	ck_assert_uint_eq(json_array_size(json_object_get(shown, "items")), 6);
 	ck_assert(json_bool_or(shown, "items.4.missing", false));
 }
 END_TEST
@@ -357,6 +377,7 @@ int main(void)
 	tcase_add_test(t, newest_version_is_taken);
 	tcase_add_test(t, complete_bundle_has_nothing_missing);
 	tcase_add_test(t, everything_that_is_missing_is_named_at_once);
+	tcase_add_test(t, provider_of_addresses_is_missed_by_who_has_static_ones);
 	tcase_add_test(t, newest_version_without_its_file_is_no_reason_to_take_an_older_one);
 	tcase_add_test(t, components_are_substituted_labelled_and_tolerate_the_control_plane);
 	tcase_add_test(t, only_what_is_the_same_is_shared);

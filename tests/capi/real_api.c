@@ -3,7 +3,7 @@
  * Drives a real kube-apiserver, with the real definitions and a real garbage collector, through a
  * hand-over and back; test-real-api starts these and runs this. Prints a line for each thing that held.
  *
- * usage: real_api SERVER CA.pem CA.key DEFINITIONS.yaml...
+ * usage: real_api SERVER CA.pem CA.key DEFINITIONS.yaml... POOLS.yaml
  */
 #include "config.h"
 #include "host/bootstrap/bootstrap.h"
@@ -24,6 +24,7 @@
 #include <string.h>
 
 #define CLUSTER "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/clusters/c1"
+#define IPAM "/apis/ipam.cluster.x-k8s.io/"
 #define MACHINE "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/machines/c1-cp-bcdfg"
 
 static uv_loop_t loop;
@@ -224,13 +225,13 @@ static json_t *controller(const char *provider)
 static void make_world(void)
 {
 	static const char *const providers[] = {"cluster-api", "bootstrap-kubeadm",
-						"control-plane-kubeadm", "infrastructure-vsphere"};
+						"control-plane-kubeadm", "infrastructure-vsphere", "ipam-in-cluster"};
 	json_t *node = json_pack("{s:s,s:s,s:{s:s},s:{s:s}}", "apiVersion", "v1", "kind", "Node",
 				 "metadata", "name", "c1-cp-bcdfg", "spec", "providerID", VSPHERE_PLAN_ID);
 	char path[200];
 
-	apply(json_pack("[o,o,o,o,o]", node, controller(providers[0]), controller(providers[1]),
-			controller(providers[2]), controller(providers[3])));
+	apply(json_pack("[o,o,o,o,o,o]", node, controller(providers[0]), controller(providers[1]),
+			controller(providers[2]), controller(providers[3]), controller(providers[4])));
 	for (size_t i = 0; i < ARRAY_LEN(providers); i++) {
 		snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/default/deployments/%s/status",
 			 providers[i]);
@@ -246,7 +247,7 @@ static void make_world(void)
 
 static json_t *make_plan(json_t *keys, int epoch)
 {
-	return vsphere_plan(ca, keys, epoch, 3, 5);
+	return vsphere_plan_static(ca, keys, epoch, 3, 5);
 }
 
 /* ---- what has to hold ---- */
@@ -274,6 +275,37 @@ static void preflight_passes(const json_t *plan, json_t *keys)
 	check(check_first_failure(json_object_get(last_result, "checks"), &err) == 0,
 	      "a_real_api_server_accepts_every_object_strictly", err.text);
 	check(request("GET", CLUSTER, NULL, NULL) == 404, "a_dry_run_leaves_nothing", "");
+}
+
+/* Cluster API itself brings the claims; pools are the address provider's. */
+static void pools_need_their_definition(const json_t *plan, json_t *keys, char **file)
+{
+	AUTO_JSON json_t *in = json_pack("{s:O}", "keys", keys);
+	struct capi_callbacks cb = callbacks();
+	struct pcg_error err = {.text = ""};
+
+	run(capi_preflight(k, plan, in, &cb));
+	check(check_first_failure(json_object_get(last_result, "checks"), &err) != 0 &&
+		      strstr(err.text, "InClusterIPPool") && strstr(err.remedy, "into the bundle"),
+	      "static_addresses_without_their_provider_are_refused", err.text);
+	check(load_definitions(file, 1), "the_pools_definition_is_there", last_err.text);
+}
+
+static void addresses_are_bound(void)
+{
+	request("GET", IPAM "v1beta2/namespaces/default/ipaddresses/c1-cp-bcdfg-0-0", NULL, NULL);
+	check(reply_status == 200 && !strcmp(json_str_or(reply_body, "spec.address", ""), "10.0.0.20") &&
+		      !strcmp(json_str_or(reply_body, "metadata.ownerReferences.0.kind", ""), "IPAddressClaim") &&
+		      json_bool_or(reply_body, "metadata.ownerReferences.0.controller", false) &&
+		      !strcmp(json_str_or(reply_body, "metadata.ownerReferences.1.kind", ""), "InClusterIPPool") &&
+		      json_bool_or(reply_body, "metadata.ownerReferences.1.blockOwnerDeletion", false),
+	      "the_first_machines_address_belongs_to_its_claim_and_pool", "");
+	request("GET", IPAM "v1beta2/namespaces/default/ipaddressclaims/c1-cp-bcdfg-0-0", NULL, NULL);
+	check(!strcmp(json_str_or(reply_body, "status.addressRef.name", ""), "c1-cp-bcdfg-0-0") &&
+		      !strcmp(json_str_or(reply_body, "metadata.ownerReferences.0.kind", ""), "VSphereVM"),
+	      "its_claim_is_bound_and_belongs_to_the_machine", "");
+	request("GET", IPAM "v1alpha2/namespaces/default/inclusterippools/lab", NULL, NULL);
+	check(json_array_size(json_at(reply_body, "spec.addresses")) == 6, "the_pool_holds_what_is_reserved", "");
 }
 
 static void unknown_fields_are_refused(const json_t *plan, json_t *keys)
@@ -359,6 +391,9 @@ static void committed_taken_back_and_again(json_t *keys)
 	again = make_plan(keys, 3);
 	check(run(capi_rollback(k, again, five, &cb)), "it_is_rolled_back", last_err.text);
 	check(request("GET", CLUSTER, NULL, NULL) == 404, "nothing_of_it_is_left", "");
+	check(request("GET", IPAM "v1alpha2/namespaces/default/inclusterippools/lab", NULL, NULL) == 404 &&
+		      request("GET", IPAM "v1beta2/namespaces/default/ipaddresses/c1-cp-bcdfg-0-0", NULL, NULL) == 404,
+	      "nor_of_its_addresses", "");
 	json_decref(TAKE(again));
 	again = make_plan(keys, 5);
 	check(write_plan(again), "it_is_written_again", last_err.text);
@@ -373,8 +408,8 @@ int main(int argc, char **argv)
 	json_t *keys, *plan;
 	struct pcg_error err;
 
-	if (argc < 5) {
-		fprintf(stderr, "usage: real_api SERVER CA.pem CA.key DEFINITIONS.yaml...\n");
+	if (argc < 6) {
+		fprintf(stderr, "usage: real_api SERVER CA.pem CA.key DEFINITIONS.yaml... POOLS.yaml\n");
 		return 2;
 	}
 	log_init("real_api", LOG_L_WARN);
@@ -389,15 +424,17 @@ int main(int argc, char **argv)
 		printf("FAIL %s\n", err.text);
 		return 1;
 	}
-	if (!check(load_definitions(argv + 4, argc - 4), "the_real_definitions_are_there",
+	if (!check(load_definitions(argv + 4, argc - 5), "the_real_definitions_are_there",
 		   last_err.text))
 		return 1;
 	make_world();
 	keys = vsphere_plan_keys(ca, ca_key);
 	plan = make_plan(keys, 1);
+	pools_need_their_definition(plan, keys, argv + argc - 1);
 	preflight_passes(plan, keys);
 	unknown_fields_are_refused(plan, keys);
 	written_and_again(plan);
+	addresses_are_bound();
 	stale_owners_are_replaced(plan);
 	committed_taken_back_and_again(keys);
 	kube_free(k);

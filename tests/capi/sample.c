@@ -176,6 +176,7 @@ void sample_bundle(const char *dir)
 		 "capi-kubeadm-control-plane-system", "x"},
 		{"infrastructure-vsphere/v1.17.0/infrastructure-components.yaml", "capv-system",
 		 "${VSPHERE_USERNAME}"},
+		{"ipam-in-cluster/v1.0.3/ipam-components.yaml", "capi-ipam-in-cluster-system", "x"},
 	};
 	char text[2048];
 

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ID VSPHERE_PLAN_ID
 
@@ -100,7 +101,36 @@ json_t *vsphere_plan_keys(const char *ca, const char *ca_key)
 	return keys;
 }
 
-json_t *vsphere_plan(const char *ca, json_t *keys, int epoch, int control_planes, int workers)
+/* As the host has them for a cluster with static addresses, and the plugin for its devices. */
+static void use_pool(json_t *in)
+{
+	json_t *item, *spec, *device;
+	size_t i;
+
+	json_put(in, "spec.addressPools",
+		 json_pack("[{s:s,s:s,s:s,s:i,s:s,s:[s],s:[s],s:[s,s,s,s,s,s]}]", "uid", "p1", "name", "Lab", "object",
+			   "lab", "prefix", 24, "gateway", "10.0.0.1", "nameservers", "10.0.0.2", "search", "lab.test",
+			   "addresses", "10.0.0.20", "10.0.0.21", "10.0.0.22", "10.0.0.23", "10.0.0.24", "10.0.0.25"));
+	json_object_set_new(json_array_get(json_object_get(in, "machines"), 0), "addresses",
+			    json_pack("[{s:i,s:s,s:s,s:i,s:s,s:[s],s:[s]}]", "device", 0, "pool", "lab", "address", "10.0.0.20",
+				      "prefix", 24, "gateway", "10.0.0.1", "nameservers", "10.0.0.2", "search", "lab.test"));
+	json_array_foreach (json_object_get(in, "providerObjects"), i, item) {
+		spec = json_at(item, "object.spec.template.spec");
+		device = json_at(spec ? spec : json_at(item, "object.spec"), "network.devices.0");
+		if (strcmp(json_str_or(item, "object.kind", ""), "VSphereVM") == 0)
+			json_object_set_new(item, "claims",
+					    json_pack("{s:s}", "finalizer",
+						      "vspherevm.infrastructure.cluster.x-k8s.io/ip-claim-protection"));
+		if (!device)
+			continue;
+		json_object_del(device, "dhcp4");
+		json_object_set_new(device, "addressesFromPools",
+				    json_pack("[{s:s,s:s,s:s}]", "apiGroup", "ipam.cluster.x-k8s.io", "kind", "InClusterIPPool",
+					      "name", "lab"));
+	}
+}
+
+static json_t *build(const char *ca, json_t *keys, int epoch, int control_planes, int workers, bool addresses)
 {
 	json_t *in = sample_input(ca), *plan = NULL, *cp = NULL, *worker = NULL;
 	struct pcg_error err;
@@ -120,6 +150,8 @@ json_t *vsphere_plan(const char *ca, json_t *keys, int epoch, int control_planes
 			    json_pack("{s:s,s:[{s:s,s:s}]}", "providerID", ID, "addresses", "type",
 				      "InternalIP", "address", "10.0.0.5"));
 	json_object_set_new(in, "providerObjects", provider_objects());
+	if (addresses)
+		use_pool(in);
 	render = json_pack("{s:O,s:O,s:O,s:{s:s,s:s,s:s},s:s,s:{s:s,s:s,s:[s]}}", "spec",
 			   json_object_get(in, "spec"), "keys", keys, "endpoint",
 			   json_object_get(in, "endpoint"), "machine", "uid", "m-1", "name",
@@ -140,4 +172,14 @@ json_t *vsphere_plan(const char *ca, json_t *keys, int epoch, int control_planes
 	json_decref(render);
 	json_decref(in);
 	return plan;
+}
+
+json_t *vsphere_plan(const char *ca, json_t *keys, int epoch, int control_planes, int workers)
+{
+	return build(ca, keys, epoch, control_planes, workers, false);
+}
+
+json_t *vsphere_plan_static(const char *ca, json_t *keys, int epoch, int control_planes, int workers)
+{
+	return build(ca, keys, epoch, control_planes, workers, true);
 }

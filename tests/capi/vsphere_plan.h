@@ -12,5 +12,7 @@
 /* Recovery keys around the CA of the server. */
 json_t *vsphere_plan_keys(const char *ca, const char *ca_key);
 json_t *vsphere_plan(const char *ca, json_t *keys, int epoch, int control_planes, int workers);
+/* With addresses of an IP pool, lab, of which the first machine has 10.0.0.20. */
+json_t *vsphere_plan_static(const char *ca, json_t *keys, int epoch, int control_planes, int workers);
 
 #endif

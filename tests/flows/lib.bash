@@ -333,15 +333,29 @@ profile_storage() {
 
 # --- clusters
 
+# NAME START END: an IP pool of 10.0.0.0/16; POOL is its uid from then on, and clusters that are made have addresses of it
+pool_add() {
+	POOLS=/v1/overlords/sim/$(gateway_uid)/pools
+	pool_body "$@" >"$FLOW_DIR/pool.$1.json"
+	POOL=$(api_ensure "$POOLS" "$POOLS" "$FLOW_DIR/pool.$1.json" "$1") || flow_fail "no IP pool $1"
+}
+pool_body() {
+	echo "{\"metadata\": {\"name\": \"$1\"}, \"spec\": {\"pool\": {\"start\": \"$2\", \"end\": \"$3\", \"prefix\": 16,
+	 \"gateway\": \"10.0.0.1\", \"nameserver\": {\"addresses\": [\"10.0.0.2\"], \"search\": [\"lab.test\"]}}}}"
+}
+# EXPRESSION over d, the status of pool $POOL
+pool_status() { api GET "$POOLS" | json "next($1 for d in [p['status'] for p in d['items'] if p['metadata']['uid'] == '$POOL'])"; }
+
 # NAME [WORKERS]
 cluster_body() {
 	python3 -c 'import json, sys
-name, workers, account, profile = sys.argv[1:]
-pools = [{"cloudConfig": {}, "poolConfig": {"name": "cp", "size": 1, "isControlPlane": True, "labels": ["control-plane"]}}]
+name, workers, account, profile, ips = sys.argv[1:]
+cloud = {"network": {"networkName": "net", "parentPoolUid": ips, "staticIp": True}} if ips else {}
+pools = [{"cloudConfig": cloud, "poolConfig": {"name": "cp", "size": 1, "isControlPlane": True, "labels": ["control-plane"]}}]
 if int(workers):
-    pools.append({"cloudConfig": {}, "poolConfig": {"name": "w", "size": int(workers), "labels": ["worker"]}})
+    pools.append({"cloudConfig": cloud, "poolConfig": {"name": "w", "size": int(workers), "labels": ["worker"]}})
 print(json.dumps({"metadata": {"name": name}, "spec": {"cloudAccountUid": account, "cloudConfig": {},
-                  "profiles": [{"uid": profile}], "machinepoolconfig": pools}}))' "$1" "${2:-2}" "$ACCOUNT" "$PROFILE"
+                  "profiles": [{"uid": profile}], "machinepoolconfig": pools}}))' "$1" "${2:-2}" "$ACCOUNT" "$PROFILE" "${POOL:-}"
 }
 # NAME [WORKERS]: its uid. An answer that is lost does not lead to a second cluster.
 cluster_create() {

@@ -176,6 +176,8 @@ typedef void (*pcg_op)(void *plugin, struct pcg_call *call, const char *doc);
  *   "cluster": {"uid","name","tenant","project","epoch",
  *               "spec": {...}}          the cluster's spec (docs/spec.md), with cloudConfig as in Palette's API
  *   "machine": {"uid","name","pool","role":"control-plane"|"worker",
+ *               "addresses": [{"device":0,"pool":NAME,"address","prefix":24,"gateway","nameservers":[],"search":[]}],
+ *                                       static ones, reserved for this machine; absent or empty: by DHCP
  *               "poolSpec": {...}}      the pool as in docs/spec.md, with cloudConfig
  *   "mark":    {"cluster","pool","machine","gateway","epoch"}
  *   "checkpoint": what the last call of this op for this subject answered or wrote. null or absent: no call
@@ -236,7 +238,10 @@ struct pcg_provider {
 
 	/* {"cluster","machines":[{machine..., "observed"}], "pools":[..], "endpoint"} -> done {"objects":[{"role":"identity|cluster|
 	 * controlPlaneTemplate|workerTemplate|machine|extra","pool","machine":UID,"owner":"Cluster|Machine|","object":{...},"status":{...}}]}: the provider's
-	 * Cluster API objects in the infrastructure.cluster.x-k8s.io group, spec only, status apart. No owner references. */
+	 * Cluster API objects in the infrastructure.cluster.x-k8s.io group, spec only, status apart. No owner references. What is made of
+	 * a pool whose "addressPools" names an IP pool of the cluster's spec has "addressesFromPools" with that one's "object", of kind
+	 * InClusterIPPool. The object of a machine that owns its IPAddressClaims (named NAME-DEVICE-N after it) has "claims":
+	 * {"finalizer"} beside it, what its controller protects them by: the host makes them for the machine's "addresses". */
 	pcg_op export_objects;
 	/* {"objects":[...]} as read back from the cluster -> done {"machines":[{"name","pool","role","observed":{...}}]} */
 	pcg_op import_objects;

@@ -43,6 +43,12 @@ void capictl_machine(struct capictl *c, json_t *machine);
 void capictl_machine_make(struct capictl *c, const char *name, const json_t *labels, const json_t *machine_spec,
 			  const json_t *config_spec, const struct kres *owner_res, const json_t *owner);
 
+/* capictl_address.c */
+/* Of an infrastructure machine, from the pools that it names. False: not all of them have one. *address: the first, borrowed;
+ * NULL: it names none. */
+bool capictl_addresses(struct capictl *c, struct kres *r, const json_t *infra, const char **address);
+void capictl_addresses_release(struct capictl *c, const json_t *infra);
+
 /* capictl_pool.c */
 void capictl_pool(struct capictl *c, json_t *deployment);
 

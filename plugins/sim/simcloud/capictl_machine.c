@@ -107,7 +107,7 @@ static const char *machine_cloud_uid(const json_t *infra)
 	return uid ? uid : kstore_uid(infra);
 }
 
-static struct machine *machine_ensure_cloud(struct capictl *c, const json_t *infra, bool control_plane,
+static struct machine *machine_ensure_cloud(struct capictl *c, const json_t *infra, bool control_plane, const char *address,
 					    struct pcg_error *err)
 {
 	AUTO_JSON json_t *body = json_pack(
@@ -118,6 +118,8 @@ static struct machine *machine_ensure_cloud(struct capictl *c, const json_t *inf
 	struct machine *m = NULL;
 	bool made;
 
+	if (address)
+		json_put_str(body, "address", address);
 	if (machine_ensure(c->k->cloud, machine_cloud_uid(infra), body, &m, &made, err))
 		return NULL;
 	return m;
@@ -130,12 +132,17 @@ static bool machine_sim(struct capictl *c, struct kres *r, json_t *infra, bool c
 	AUTO_FREE char *provider_id = NULL;
 	struct pcg_error err = { 0 };
 	struct machine *m;
+	const char *address;
 	json_t *edited;
 
 	if (!ready && !c->infra_ready)
 		return false;
+	if (!capictl_addresses(c, r, infra, &address)) {
+		kcontrol_again(c->k, 1000);
+		return false;
+	}
 	m = ready ? map_get(&c->k->cloud->machines, machine_cloud_uid(infra)) :
-		    machine_ensure_cloud(c, infra, control_plane, &err);
+		    machine_ensure_cloud(c, infra, control_plane, address, &err);
 	edited = kstore_edit(infra);
 	if (!m) {
 		kcontrol_condition(edited, "Ready", "False", ready ? "NotFound" : "CreateFailed",
@@ -179,6 +186,8 @@ static void machine_end(struct capictl *c, json_t *machine, struct kres *r, json
 	}
 	if (node)
 		kstore_delete(c->k, nodes, node, NULL);
+	if (held)
+		capictl_addresses_release(c, held);
 	if (held && !capictl_deleting(held))
 		kstore_delete(c->k, r, held, NULL);
 	json_decref(held);

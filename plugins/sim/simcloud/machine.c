@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "net/ip.h"
 #include "plugins/sim/simcloud/node.h"
 
 #include <assert.h>
@@ -30,11 +31,11 @@ const char *machine_mark(const struct machine *m, const char *member)
 static void machine_save(struct machine *m)
 {
 	AUTO_JSON json_t *j = json_pack(
-		"{s:s, s:s, s:s, s:s, s:O, s:s, s:b, s:i, s:s, s:I, s:I, s:s, s:s?, s:b}", "name", m->name,
+		"{s:s, s:s, s:s, s:s, s:O, s:s, s:b, s:i, s:s, s:I, s:I, s:s, s:s?, s:b, s:b}", "name", m->name,
 		"pool", m->pool, "role", m->role, "cluster", m->cluster, "spec", m->spec, "userData",
 		m->user_data, "redacted", m->redacted, "state", m->state, "task", m->task, "taskId",
 		(json_int_t)m->task_id, "due", (json_int_t)m->due_ms, "address", m->address, "console",
-		m->console, "fails", m->fails);
+		m->console, "fails", m->fails, "static", m->is_static);
 
 	assert(j);
 	persist_doc(m->cloud->persist, "machine", m->uid, j);
@@ -154,6 +155,55 @@ static void machine_same_name(void *arg, const char *uid, void *value)
 		s->found = m;
 }
 
+static void machine_same_address(void *arg, const char *uid, void *value)
+{
+	struct machine_name_search *s = arg;
+	const struct machine *m = value;
+
+	if (strcmp(m->address, s->name) == 0)
+		s->found = m;
+}
+
+/* A real network would answer for it twice. */
+static const struct machine *machine_with_address(struct cloud *c, const char *address)
+{
+	struct machine_name_search s = { .name = address };
+
+	map_each(&c->machines, machine_same_address, &s);
+	return s.found;
+}
+
+static void machine_lease(struct cloud *c, struct machine *m)
+{
+	char text[sizeof(m->address)];
+
+	do {
+		c->next_address++;
+		snprintf(text, sizeof(text), "10.%u.%u.%u", 64 + (c->next_address >> 16) % 64, (c->next_address >> 8) & 255,
+			 c->next_address & 255);
+	} while (machine_with_address(c, text));
+	snprintf(m->address, sizeof(m->address), "%s", text);
+}
+
+static int machine_check_address(struct cloud *c, const json_t *body, struct pcg_error *err)
+{
+	const char *address = json_str(body, "address");
+	const struct machine *other;
+	struct ip ip;
+
+	if (!address)
+		return 0;
+	if (!ip_parse(address, &ip))
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "Give an IPv4 or IPv6 address, or none.",
+				"\"address\" of machine %s is not an address: %.64s", json_str_or(body, "name", ""),
+				address);
+	other = machine_with_address(c, address);
+	if (!other)
+		return 0;
+	return pcg_fail(err, PCG_CLASS_CONFLICT, "Give each machine an address of its own.",
+			"address %s is that of machine %s of cluster %s", address, other->name, other->cluster);
+}
+
 static int machine_check(struct cloud *c, const json_t *body, struct pcg_error *err)
 {
 	struct machine_name_search s = { .cluster = json_str_or(body, "cluster", ""),
@@ -173,7 +223,7 @@ static int machine_check(struct cloud *c, const json_t *body, struct pcg_error *
 	if (c->machines.n >= (size_t)c->settings.capacity)
 		return pcg_fail(err, PCG_CLASS_QUOTA, "Delete machines, or raise \"capacity\".",
 				"the capacity of %" PRId64 " machines is used up", c->settings.capacity);
-	return 0;
+	return machine_check_address(c, body, err);
 }
 
 int machine_ensure(struct cloud *c, const char *uid, const json_t *body, struct machine **out,
@@ -197,9 +247,11 @@ int machine_ensure(struct cloud *c, const char *uid, const json_t *body, struct 
 	m->spec = json_pack("{s:O, s:I, s:I}", "mark", json_object_get(body, "mark"), "cpus",
 			    (json_int_t)json_int_or(body, "cpus", 2), "memoryMiB",
 			    (json_int_t)json_int_or(body, "memoryMiB", 4096));
-	c->next_address++;
-	snprintf(m->address, sizeof(m->address), "10.%u.%u.%u", 64 + (c->next_address >> 16) % 64,
-		 (c->next_address >> 8) & 255, c->next_address & 255);
+	m->is_static = json_str(body, "address") != NULL;
+	if (m->is_static)
+		snprintf(m->address, sizeof(m->address), "%s", json_str(body, "address"));
+	else
+		machine_lease(c, m);
 	c->stats.machines_made++;
 	m->state = MACHINE_CREATING;
 	machine_task(m, "create");
@@ -281,7 +333,8 @@ void machine_load(struct cloud *c, const char *uid, const json_t *body)
 	if (json_str(body, "console"))
 		m->console = strdup(json_str(body, "console"));
 	m->fails = json_bool_or(body, "fails", false);
-	if (sscanf(m->address, "10.%u.%u.%u", &a, &b, &d) == 3) {
+	m->is_static = json_bool_or(body, "static", false);
+	if (!m->is_static && sscanf(m->address, "10.%u.%u.%u", &a, &b, &d) == 3) {
 		uint32_t n = ((a - 64) << 16) | (b << 8) | d;
 
 		if (n > c->next_address)

@@ -25,7 +25,8 @@ struct machine {
 	char task[16];              /* "", "create", "on", "off", "delete" */
 	uint64_t task_id;
 	int64_t due_ms;             /* wall clock */
-	char address[16];
+	char address[46];
+	bool is_static;             /* it was asked for; else given here */
 	char *console;
 	bool fails;                 /* the running task ends badly */
 	uv_timer_t timer;
