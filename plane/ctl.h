@@ -89,6 +89,8 @@ int ctl_cluster_kubeconfig(struct ctl *c, const char *arg);
 int ctl_cluster_delete(struct ctl *c, const char *arg);
 int ctl_cluster_found(struct ctl *c, const char *arg);
 int ctl_cluster_adopt(struct ctl *c, const char *arg);
+/* Names of IP pools stand for uids where the API wants one. */
+int ctl_name_pools(struct ctl *c, const char *overlord, json_t *doc);
 int ctl_pool_list(struct ctl *c, const char *arg);
 int ctl_pool_add(struct ctl *c, const char *arg);
 int ctl_pool_update(struct ctl *c, const char *arg);

@@ -350,6 +350,8 @@ int ctl_cluster_create(struct ctl *c, const char *arg)
 		r = ctl_find_account(c, json_str_or(doc, "spec.cloudAccountUid", ""), &account);
 	if (!r)
 		r = name_profiles(c, doc);
+	if (!r)
+		r = ctl_name_pools(c, json_str_or(account, "metadata.annotations.overlordUid", ""), doc);
 	if (r)
 		return r;
 	json_put_str(doc, "spec.cloudAccountUid", json_str(account, "metadata.uid"));

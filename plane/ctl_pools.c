@@ -248,6 +248,51 @@ int ctl_pool_show(struct ctl *c, const char *arg)
 	return CTL_DONE;
 }
 
+/* ---- names in a cluster's request ---- */
+
+static void name_in(const json_t *pools, json_t *network)
+{
+	const char *given = json_str_or(network, "parentPoolUid", "");
+	json_t *pool;
+	size_t i;
+
+	json_array_foreach((json_t *)pools, i, pool)
+		if (*given && strcmp(json_str_or(pool, "metadata.name", ""), given) == 0) {
+			json_object_set(network, "parentPoolUid", json_at(pool, "metadata.uid"));
+			return;
+		}
+}
+
+static void name_in_place(const json_t *pools, const json_t *place)
+{
+	json_t *network;
+	size_t i;
+
+	name_in(pools, json_object_get(place, "network"));
+	json_array_foreach(json_object_get(place, "networks"), i, network)
+		name_in(pools, network);
+}
+
+int ctl_name_pools(struct ctl *c, const char *overlord, json_t *doc)
+{
+	AUTO_JSON json_t *pools = NULL;
+	json_t *machines, *place;
+	char path[256];
+	size_t i, k;
+	int r;
+
+	snprintf(path, sizeof(path), "/v1/overlords/vsphere/%.64s/pools", overlord);
+	r = ctl_get_items(c, path, &pools);
+	json_array_foreach(json_at(doc, "spec.machinepoolconfig"), i, machines) {
+		const json_t *cloud = json_object_get(machines, "cloudConfig");
+
+		name_in_place(pools, cloud);
+		json_array_foreach(json_object_get(cloud, "placements"), k, place)
+			name_in_place(pools, place);
+	}
+	return r;
+}
+
 /* ---- DNS mappings ---- */
 
 int ctl_dns_list(struct ctl *c, const char *arg)

@@ -29,6 +29,11 @@ void addresses_keep(struct cluster *c, const char *uid, const json_t *addresses)
 	json_object_set_new(kept, uid, json_deep_copy(addresses));
 }
 
+void addresses_forget(struct cluster *c)
+{
+	json_object_del(c->state, KEPT);
+}
+
 static const json_t *pool_named(const struct cluster *c, const char *uid)
 {
 	json_t *pool;

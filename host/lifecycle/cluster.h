@@ -153,6 +153,7 @@ void cluster_left_behind(struct cluster *c, bool places, const struct pcg_error 
  * "nameservers","search"}]; part of the cluster's state, so durable with its machines. */
 const json_t *addresses_of_machine(const struct cluster *c, const char *uid); /* NULL: by DHCP */
 void addresses_keep(struct cluster *c, const char *uid, const json_t *addresses);
+void addresses_forget(struct cluster *c);
 /* Once for each machine; again changes nothing. */
 int addresses_assign(struct cluster *c, const char *uid, const char *machine_pool, struct pcg_error *err);
 json_t *addresses_view(const struct cluster *c); /* what is reserved, [{"name","addresses"}] */

@@ -352,6 +352,7 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 	}
 	if (a->what & LC_ACT_GONE) {
 		json_object_del(c->state, "seen");
+		addresses_forget(c);
 		end_report(c, b);
 		keep_tombstone(c);
 	}

@@ -3,6 +3,7 @@
 #include "host/capi/address_shapes.h"
 #include "host/capi/capi.h"
 #include "host/capi/check.h"
+#include "host/capi/downgrade.h"
 #include "tests/capi/sample.h"
 #include "tests/core/unit.h"
 
@@ -127,8 +128,28 @@ START_TEST(an_address_without_its_pool_is_seen_before_it_is_written)
 }
 END_TEST
 
+START_TEST(older_servers_get_claims_and_addresses_in_their_version)
+{
+	AUTO_JSON json_t *in = input(), *plan = NULL;
+	AUTO_JSON json_t *served = json_pack("{s:{s:b,s:b}}", "ipam.cluster.x-k8s.io", "v1beta1", 1, "v1alpha2", 1);
+	struct pcg_error err;
+
+	ck_assert_int_eq(capi_objects_build(in, &plan, &err), 0);
+	ck_assert(downgrade_plan(plan, served));
+	ck_assert_str_eq(json_str(sample_entry(plan, "IPAddressClaim", "c1-cp-bcdfg-0-0"), "object.apiVersion"),
+			 "ipam.cluster.x-k8s.io/v1beta1");
+	ck_assert_str_eq(json_str(sample_entry(plan, "IPAddress", "c1-cp-bcdfg-0-0"), "object.apiVersion"),
+			 "ipam.cluster.x-k8s.io/v1beta1");
+	ck_assert_str_eq(json_str(sample_entry(plan, "IPAddress", "c1-cp-bcdfg-0-0"), "object.spec.poolRef.apiGroup"),
+			 "ipam.cluster.x-k8s.io");
+	ck_assert_str_eq(json_str(sample_entry(plan, "InClusterIPPool", "lab"), "object.apiVersion"),
+			 "ipam.cluster.x-k8s.io/v1alpha2");
+}
+END_TEST
+
 static void add(TCase *tc)
 {
+	tcase_add_test(tc, older_servers_get_claims_and_addresses_in_their_version);
 	tcase_add_test(tc, addresses_are_what_their_provider_and_the_controllers_make);
 	tcase_add_test(tc, a_pool_holds_what_is_reserved_and_says_so_of_the_smallest_networks);
 	tcase_add_test(tc, addresses_that_no_object_claims_are_refused);

@@ -791,6 +791,8 @@ START_TEST(exports_what_the_controllers_adopt_and_reads_it_back)
 			ck_assert_str_eq(json_str(o, "object.spec.biosUUID"), json_str(observed, "biosUUID"));
 			ck_assert_str_eq(json_str(o, "object.spec.folder"), "/DC0/vm/c1");
 			ck_assert_str_eq(json_str(o, "object.spec.bootstrapRef.name"), "c1-cp-bcdfg");
+			ck_assert_str_eq(json_str(o, "claims.finalizer"),
+					 "vspherevm.infrastructure.cluster.x-k8s.io/ip-claim-protection");
 			check_thumbprint(json_str(o, "object.spec.thumbprint"));
 			seen |= 1;
 		} else if (strcmp(kind, "VSphereMachine") == 0) {
