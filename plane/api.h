@@ -71,8 +71,9 @@ const char *api_query(struct api_call *c, const char *name);
 bool api_absent(const json_t *j);
 bool api_dns_label(const char *s, size_t max);
 
+extern const struct api_route api_pool_routes[], api_dns_routes[];
 extern const struct api_route api_tenant_routes[], api_overlord_routes[], api_account_routes[],
 	api_profile_routes[], api_cluster_routes[], api_feature_routes[], api_cloudconfig_routes[],
-	api_found_routes[], api_choice_routes[], api_pool_routes[], api_dns_routes[];
+	api_found_routes[], api_choice_routes[];
 
 #endif
