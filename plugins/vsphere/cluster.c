@@ -79,16 +79,20 @@ static void merge_problems(json_t *all, json_t *some)
 static int check_all(struct vsphere *v, struct pcg_call *call, const json_t *cluster, json_t *problems, struct vs_err *err)
 {
 	const json_t *pools = json_object_get(json_object_get(cluster, "spec"), "pools");
-	size_t i, n = json_array_size(pools);
+	size_t n = json_array_size(pools);
 	struct spot spot;
 	int r = 0;
 
-	for (i = 0; !r && i < (n ? n : 1); i++) {
-		json_t *some = json_array();
+	for (size_t i = 0; !r && i < (n ? n : 1); i++) {
+		const json_t *pool = json_array_get(pools, i);
 
-		r = placement_find(v, call, cluster, json_array_get(pools, i), &spot, some, err);
-		merge_problems(problems, some);
-		json_decref(some);
+		for (size_t zone = 0; !r && zone < placement_zones(pool); zone++) {
+			json_t *some = json_array();
+
+			r = placement_find(v, call, cluster, pool, zone, &spot, some, err);
+			merge_problems(problems, some);
+			json_decref(some);
+		}
 	}
 	return r;
 }
@@ -161,7 +165,7 @@ static void cluster_make(struct vsphere *v, struct pcg_call *call, const json_t 
 	char path[700];
 	int r;
 
-	r = placement_find(v, call, cluster, NULL, &spot, problems, &err);
+	r = placement_find(v, call, cluster, NULL, 0, &spot, problems, &err);
 	if (!r && json_array_size(problems)) {
 		placement_forget(v);
 		vs_done(v, call, json_pack("{s:O}", "problems", problems));
@@ -205,7 +209,7 @@ static int folder_find(struct vsphere *v, struct pcg_call *call, const json_t *d
 		return 0;
 	}
 	problems = json_array();
-	r = placement_find(v, call, cluster, NULL, &spot, problems, err);
+	r = placement_find(v, call, cluster, NULL, 0, &spot, problems, err);
 	json_decref(problems);
 	if (!r && spot.folder.value[0])
 		r = placement_child(v, call, &spot.folder, vs_str(cluster, "name"), folder, err);

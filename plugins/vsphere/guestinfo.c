@@ -47,28 +47,12 @@ void vs_mac(const char *uid, char out[18])
 	snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", (d[0] & 0xfcu) | 2u, d[1], d[2], d[3], d[4], d[5]);
 }
 
-static char *base64(const void *data, size_t len)
+char *vs_base64(const void *data, size_t len)
 {
 	char *out = malloc((len + 2) / 3 * 4 + 1);
 
 	assert(out);
 	EVP_EncodeBlock((unsigned char *)out, data, (int)len);
-	return out;
-}
-
-/* CAPV writes its metadata anew when it differs by a byte: the line at the beginning belongs to it. */
-char *vs_metadata(const char *name, const char *mac)
-{
-	char *text, *out;
-
-	if (asprintf(&text,
-		     "\ninstance-id: \"%s\"\nlocal-hostname: \"%s\"\nwait-on-network:\n  ipv4: true\n  ipv6: false\n"
-		     "network:\n  version: 2\n  ethernets:\n    id0:\n      match:\n        macaddress: \"%s\"\n"
-		     "      set-name: \"eth0\"\n      wakeonlan: true\n      dhcp4: true\n      dhcp6: false\n",
-		     name, name, mac) < 0)
-		abort();
-	out = base64(text, strlen(text));
-	free(text);
 	return out;
 }
 
@@ -124,14 +108,14 @@ char *vs_user_data(const char *text, const char **encoding, struct vs_err *err)
 
 	*encoding = "base64";
 	if ((len + 2) / 3 * 4 <= PLAIN_MAX)
-		return base64(text, len);
+		return vs_base64(text, len);
 	if (len > (64u << 20)) {
 		vs_fail(err, PCG_ERR_PERMANENT, "Take files out of the cluster's profile.", "the user data has %zu bytes", len);
 		return NULL;
 	}
 	*encoding = "gzip+base64";
 	packed = gzipped(text, len, &packed_len);
-	out = base64(packed, packed_len);
+	out = vs_base64(packed, packed_len);
 	explicit_bzero(packed, packed_len);
 	free(packed);
 	if (strlen(out) <= VALUE_MAX)

@@ -28,5 +28,9 @@ int machine_task(struct vsphere *v, struct pcg_call *call, const char *method, c
 /* clone.c: sends the clone. */
 int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 	       struct vs_ref *task, struct vs_ref *folder, struct vs_err *err);
+/* Where a machine of the pool goes, and what the request says of it. -1 with err also when that cannot be. */
+int clone_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, size_t zone, struct spot *spot,
+	       struct vs_options *o, struct vs_err *err);
+json_t *clone_netdevices(const struct spot *spot); /* netdevice.h, without addresses */
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "plugins/vsphere/placement.h"
+#include "plugins/vsphere/machine.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -132,42 +132,91 @@ static json_t *custom_keys(const struct export *e, const char *pool, const char 
 	return keys;
 }
 
-static void set_number(json_t *spec, const char *key, const json_t *type, const char *of, json_int_t least)
+static void set_number(json_t *spec, const char *key, json_int_t value)
 {
-	const json_t *n = json_object_get(type, of);
-	json_int_t value = json_is_number(n) ? (json_int_t)json_number_value(n) : 0;
-
 	if (value > 0)
-		json_object_set_new(spec, key, json_integer(value < least ? least : value));
+		json_object_set_new(spec, key, json_integer(value));
 }
 
-/* What template and machine have in common; NULL with err. */
-static json_t *clone_spec(struct export *e, const json_t *pool, const char *pool_name, const char *role)
+/* Quantities as the controllers take them: "2000M" are 2000 MHz. */
+static void set_quantity(json_t *resources, const char *group, const char *key, json_int_t n, const char *unit)
 {
-	const json_t *type = json_object_get(json_object_get(pool, "cloudConfig"), "instanceType");
-	const char *mode = vs_at(e->v->account, "settings", "cloneMode");
-	json_t *problems = json_array(), *spec;
-	struct spot spot;
-	int r = placement_find(e->v, e->call, e->cluster, pool, &spot, problems, &e->err);
+	json_t *of = json_object_get(resources, group);
 
-	if (!r && json_array_size(problems)) {
-		vs_fail(&e->err, PCG_ERR_PERMANENT, vs_str(json_array_get(problems, 0), "remedy"), "pool %s: %s", pool_name,
-			vs_str(json_array_get(problems, 0), "text"));
-		placement_forget(e->v);
-		r = -1;
+	if (!n)
+		return;
+	if (!of) {
+		of = json_object();
+		json_object_set_new(resources, group, of);
 	}
-	json_decref(problems);
-	if (r)
+	json_object_set_new(of, key, *unit ? json_sprintf("%" JSON_INTEGER_FORMAT "%s", n, unit) : json_integer(n));
+}
+
+static void set_resources(json_t *spec, const struct vs_options *o)
+{
+	json_t *resources = json_object();
+
+	set_quantity(resources, "requests", "cpu", o->cpu.reservation, "M");
+	set_quantity(resources, "requests", "memory", o->memory.reservation, "Mi");
+	set_quantity(resources, "limits", "cpu", o->cpu.limit, "M");
+	set_quantity(resources, "limits", "memory", o->memory.limit, "Mi");
+	set_quantity(resources, "shares", "cpu", o->cpu.shares, "");
+	set_quantity(resources, "shares", "memory", o->memory.shares, "");
+	if (json_object_size(resources))
+		json_object_set(spec, "resources", resources);
+	json_decref(resources);
+}
+
+static void set_disks(json_t *spec, const struct vs_options *o)
+{
+	json_t *disks, *one;
+	size_t i;
+
+	set_number(spec, "diskGiB", o->disk_gib);
+	if (o->template_disks)
+		json_object_set_new(spec, "additionalDisksGiB", json_deep_copy(o->template_disks));
+	if (!o->data_disks)
+		return;
+	disks = json_array();
+	json_array_foreach(o->data_disks, i, one) {
+		json_t *disk = json_pack("{s:s, s:O}", "name", vs_str(one, "name"), "sizeGiB", json_object_get(one, "sizeGiB"));
+
+		set_text(disk, "provisioningMode", vs_str(one, "provisioningMode"));
+		json_array_append_new(disks, disk);
+	}
+	json_object_set_new(spec, "dataDisks", disks);
+}
+
+/* What template and machine have in common; NULL with err. A full clone takes no snapshot, and a linked one gets the
+ * one that was meant by its name. */
+static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, const char *pool_name, const char *role)
+{
+	struct vs_options o;
+	struct spot spot;
+	json_t *spec;
+
+	if (clone_find(e->v, e->call, e->cluster, pool, zone, &spot, &o, &e->err)) {
+		struct vs_err why = e->err;
+
+		vs_fail(&e->err, why.class, why.remedy, "pool %s: %s", pool_name, why.text);
 		return NULL;
-	spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:{s:[{s:s, s:b}]}}", "server", e->v->session.server,
-			 "datacenter", spot.datacenter, "folder", *e->folder ? e->folder : spot.folder_path, "datastore",
-			 spot.datastore_path, "resourcePool", spot.pool_path, "template", spot.template_path, "cloneMode",
-			 *mode && spot.snapshot.value[0] ? mode : "fullClone", "powerOffMode", "hard", "customVMXKeys",
-			 custom_keys(e, pool_name, role), "network", "devices", "networkName", spot.network_path, "dhcp4", 1);
+	}
+	spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:{s:o}}", "server", e->v->session.server, "datacenter",
+			 spot.datacenter, "folder", *e->folder ? e->folder : spot.folder_path, "resourcePool", spot.pool_path,
+			 "template", spot.template_path, "cloneMode", o.linked ? "linkedClone" : "fullClone", "powerOffMode",
+			 o.power_off_mode, "customVMXKeys", custom_keys(e, pool_name, role), "network", "devices",
+			 clone_netdevices(&spot));
 	set_text(spec, "thumbprint", e->thumbprint);
-	set_number(spec, "numCPUs", type, "numCPUs", 2);
-	set_number(spec, "memoryMiB", type, "memoryMiB", 1);
-	set_number(spec, "diskGiB", type, "diskGiB", 1);
+	set_text(spec, "datastore", spot.datastore_path);
+	set_text(spec, "storagePolicyName", o.policy);
+	set_text(spec, "snapshot", o.linked ? o.snapshot : "");
+	set_text(spec, "hardwareVersion", o.hardware);
+	set_number(spec, "guestSoftPowerOffTimeoutSeconds", o.soft_off_s);
+	set_number(spec, "numCPUs", o.cpus);
+	set_number(spec, "numCoresPerSocket", o.cores);
+	set_number(spec, "memoryMiB", o.memory_mib);
+	set_disks(spec, &o);
+	set_resources(spec, &o);
 	return spec;
 }
 
@@ -181,7 +230,7 @@ static bool export_pools(struct export *e)
 	json_array_foreach(pools, i, pool) {
 		bool control_plane = json_is_true(json_object_get(pool, "controlPlane"));
 		const char *pool_name = vs_str(pool, "name");
-		json_t *spec = clone_spec(e, pool, pool_name, control_plane ? "control-plane" : "worker");
+		json_t *spec = clone_spec(e, pool, 0, pool_name, control_plane ? "control-plane" : "worker");
 		char name[160];
 
 		if (!spec)
@@ -191,6 +240,22 @@ static bool export_pools(struct export *e)
 		    new_object(e, "VSphereMachineTemplate", name, json_pack("{s:{s:o}}", "template", "spec", spec)), NULL);
 	}
 	return true;
+}
+
+/* Where the controllers get the addresses from a pool, they write them themselves. */
+static void machine_network(const json_t *machine, json_t *spec)
+{
+	json_t *devices = json_object_get(json_object_get(spec, "network"), "devices"), *device;
+	size_t i;
+
+	netdevice_address(devices, json_object_get(machine, "addresses"));
+	json_array_foreach(devices, i, device) {
+		if (!json_object_get(device, "addressesFromPools"))
+			continue;
+		json_object_del(device, "ipAddrs");
+		json_object_del(device, "gateway4");
+		json_object_del(device, "gateway6");
+	}
 }
 
 static json_t *ips_of(const json_t *observed)
@@ -236,10 +301,11 @@ static bool export_machines(struct export *e)
 	size_t i;
 
 	json_array_foreach(json_object_get(e->doc, "machines"), i, machine) {
-		json_t *spec = clone_spec(e, json_object_get(machine, "poolSpec"), vs_str(machine, "pool"), vs_str(machine, "role"));
+		json_t *spec = clone_spec(e, json_object_get(machine, "poolSpec"), 0, vs_str(machine, "pool"), vs_str(machine, "role"));
 
 		if (!spec)
 			return false;
+		machine_network(machine, spec);
 		export_machine(e, machine, spec);
 	}
 	return true;

@@ -3,6 +3,8 @@
 
 #include "plugins/vsphere/placement_impl.h"
 
+#include "plugins/vsphere/devices.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,10 +12,14 @@
 
 #define CANDIDATES 5
 
-/* "; there are: a, b, c and 4 more" */
-static void candidates_text(const json_t *paths, char *out, size_t size)
+json_t *candidate(const char *path, const char *id)
 {
-	size_t n = json_array_size(paths), at = 0;
+	return json_pack("{s:s, s:s}", "path", path, "id", id);
+}
+
+void candidates_text(const json_t *candidates, char *out, size_t size)
+{
+	size_t n = json_array_size(candidates), at = 0;
 
 	*out = 0;
 	if (!n) {
@@ -21,20 +27,27 @@ static void candidates_text(const json_t *paths, char *out, size_t size)
 		return;
 	}
 	at = (size_t)snprintf(out, size, "; there %s: ", n == 1 ? "is" : "are");
-	for (size_t i = 0; i < n && i < CANDIDATES && at < size; i++)
-		at += (size_t)snprintf(out + at, size - at, "%s%s", i ? ", " : "", json_string_value(json_array_get(paths, i)));
+	for (size_t i = 0; i < n && i < CANDIDATES && at < size; i++) {
+		const json_t *one = json_array_get(candidates, i);
+
+		at += (size_t)snprintf(out + at, size - at, "%s%s (%s)", i ? ", " : "", vs_str(one, "path"), vs_str(one, "id"));
+	}
 	if (n > CANDIDATES && at < size)
 		snprintf(out + at, size - at, " and %zu more", n - CANDIDATES);
 }
 
-static json_t *paths_of(const struct placement *p, enum place_kind kind, const char *within)
+/* Of a name; NULL: of all. */
+static json_t *candidates_of(const struct placement *p, enum place_kind kind, const char *within, const char *given)
 {
-	json_t *paths = json_array();
+	json_t *list = json_array();
 
-	for (size_t i = 0; i < p->n; i++)
-		if (p->places[i].kind == kind && path_below(p->places[i].path, within))
-			json_array_append_new(paths, json_string(p->places[i].path));
-	return paths;
+	for (size_t i = 0; i < p->n; i++) {
+		const struct place *x = &p->places[i];
+
+		if (x->kind == kind && path_below(x->path, within) && (!given || place_is(x, given)))
+			json_array_append_new(list, candidate(x->path, x->ref.value));
+	}
+	return list;
 }
 
 struct lookup {
@@ -44,34 +57,34 @@ struct lookup {
 	enum place_kind kind;
 };
 
+static void not_unique(const struct lookup *l, const char *given, const json_t *candidates)
+{
+	char there[700];
+
+	candidates_text(candidates, there, sizeof(there));
+	vs_problem(l->problems, l->field, "Give the whole inventory path, or the id in brackets.", "%zu %ss go by \"%s\"%s",
+		   json_array_size(candidates), l->what, given, there);
+}
+
 static const struct place *look(const struct lookup *l, const char *given, const char *within)
 {
 	size_t count;
 	const struct place *found = placement_match(l->p, l->kind, given, within, &count);
+	json_t *candidates;
 	char there[700];
-	json_t *paths;
 
-	if (found && (count == 1 || *given == '/'))
+	if (found && count == 1)
 		return found;
-	if (count > 1) {
-		paths = json_array();
-		for (size_t i = 0; i < l->p->n; i++)
-			if (l->p->places[i].kind == l->kind && path_below(l->p->places[i].path, within) &&
-			    path_is(l->p->places[i].path, given))
-				json_array_append_new(paths, json_string(l->p->places[i].path));
-		candidates_text(paths, there, sizeof(there));
-		vs_problem(l->problems, l->field, "Give the whole inventory path.", "%zu %ss have the name \"%s\"%s", count,
-			   l->what, given, there);
-	} else {
-		paths = paths_of(l->p, l->kind, within);
-		candidates_text(paths, there, sizeof(there));
-		if (*given)
-			vs_problem(l->problems, l->field, l->remedy, "there is no %s \"%s\" in %s%s", l->what, given,
-				   *within ? within : "this vCenter", there);
-		else
-			vs_problem(l->problems, l->field, l->remedy, "the request names no %s%s", l->what, there);
-	}
-	json_decref(paths);
+	candidates = candidates_of(l->p, l->kind, within, count > 1 ? given : NULL);
+	candidates_text(candidates, there, sizeof(there));
+	if (count > 1)
+		not_unique(l, given, candidates);
+	else if (*given)
+		vs_problem(l->problems, l->field, l->remedy, "there is no %s \"%s\" in %s%s", l->what, given,
+			   *within ? within : "this vCenter", there);
+	else
+		vs_problem(l->problems, l->field, l->remedy, "the request names no %s%s", l->what, there);
+	json_decref(candidates);
 	return NULL;
 }
 
@@ -81,7 +94,7 @@ static void set(char *to, size_t size, const char *text)
 }
 
 /* What a request names below a datacenter: how it is called there and here. */
-enum named { NAMED_FOLDER, NAMED_CLUSTER, NAMED_POOL, NAMED_NETWORK, NAMED_DATASTORE };
+enum named { NAMED_FOLDER, NAMED_CLUSTER, NAMED_POOL, NAMED_NETWORK, NAMED_DATASTORE, NAMED_POD };
 
 static const struct {
 	const char *what, *field, *remedy, *below; /* below: the datacenter's folder of that kind */
@@ -95,8 +108,11 @@ static const struct {
 			 "Name a resource pool of the compute cluster, or leave it out.", "host", PLACE_POOL },
 	[NAMED_NETWORK] = { "network", "pool.cloudConfig.placements.network.networkName", "Name a network of the datacenter.",
 			    "network", PLACE_NETWORK },
-	[NAMED_DATASTORE] = { "datastore", "pool.cloudConfig.placements.datastore", "Name a datastore of the datacenter.",
-			      "datastore", PLACE_DATASTORE },
+	[NAMED_DATASTORE] = { "datastore", "pool.cloudConfig.placements.datastore",
+			      "Name a datastore or a datastore cluster of the datacenter, or a storage policy.", "datastore",
+			      PLACE_DATASTORE },
+	[NAMED_POD] = { "datastore cluster", "pool.cloudConfig.placements.datastore", "Name a datastore cluster of the datacenter.",
+			"datastore", PLACE_POD },
 };
 
 /* within: NULL for all of the datacenter. A problem was told when it is NULL. */
@@ -141,6 +157,8 @@ static void find_pool(const struct lookup *l, const char *cluster, const char *g
 							   placement_by_ref(l->p, &c->extra);
 	if (!pool)
 		return;
+	out->cluster = c->ref;
+	set(out->cluster_path, sizeof(out->cluster_path), c->path);
 	out->pool = pool->ref;
 	set(out->pool_path, sizeof(out->pool_path), pool->path);
 }
@@ -148,84 +166,118 @@ static void find_pool(const struct lookup *l, const char *cluster, const char *g
 static void find_network(const struct lookup *l, const char *given, struct spot *out)
 {
 	const struct place *n = look_named(l, NAMED_NETWORK, given, NULL, out), *sw;
+	struct spot_nic *nic;
 
-	if (!n)
+	if (!n || out->n_nics == NICS_MAX)
 		return;
-	out->network = n->ref;
-	set(out->network_path, sizeof(out->network_path), n->path);
-	set(out->network_name, sizeof(out->network_name), n->name);
-	set(out->network_key, sizeof(out->network_key), n->key);
-	set(out->network_key_type, sizeof(out->network_key_type), n->key_type);
+	nic = &out->nics[out->n_nics++];
+	nic->network = n->ref;
+	set(nic->path, sizeof(nic->path), n->path);
+	set(nic->name, sizeof(nic->name), n->name);
+	set(nic->key, sizeof(nic->key), n->key);
+	set(nic->key_type, sizeof(nic->key_type), n->key_type);
 	sw = placement_by_ref(l->p, &n->extra);
 	if (sw)
-		set(out->switch_uuid, sizeof(out->switch_uuid), sw->key);
+		set(nic->switch_uuid, sizeof(nic->switch_uuid), sw->key);
 }
 
-static void find_datastore(const struct lookup *l, const char *given, struct spot *out)
+/* A name that no datastore has may be that of a datastore cluster, as Palette has one member for both. */
+static void find_datastore(const struct lookup *l, const char *given, bool policy, struct spot *out)
 {
-	const struct place *d = look_named(l, NAMED_DATASTORE, given, NULL, out);
+	const struct place *d;
+	char all[300];
+	size_t stores, pods;
 
+	if (!*given && policy)
+		return;
+	snprintf(all, sizeof(all), "%s/datastore", out->datacenter);
+	placement_match(l->p, PLACE_DATASTORE, given, all, &stores);
+	placement_match(l->p, PLACE_POD, given, all, &pods);
+	d = look_named(l, !stores && pods ? NAMED_POD : NAMED_DATASTORE, given, NULL, out);
 	if (!d)
 		return;
-	out->datastore = d->ref;
+	if (d->kind == PLACE_POD)
+		out->pod = d->ref;
+	else
+		out->datastore = d->ref;
 	set(out->datastore_path, sizeof(out->datastore_path), d->path);
 }
 
-static void find_pool_parts(const struct lookup *l, const json_t *pool, struct spot *out)
+static void find_pool_parts(const struct lookup *l, const json_t *pool, size_t zone, const struct vs_options *o, struct spot *out)
 {
 	const json_t *cloud = json_object_get(pool, "cloudConfig");
-	const json_t *where = json_array_get(json_object_get(cloud, "placements"), 0);
-	const json_t *network = json_object_get(where, "network");
+	const json_t *where = json_array_get(json_object_get(cloud, "placements"), zone);
 
 	if (!where) {
 		vs_problem(l->problems, "pool.cloudConfig.placements", "Give a placement: cluster, datastore, network.",
 			   "pool %s says not where its machines go", vs_str(pool, "name"));
 		return;
 	}
+	out->where = where;
 	find_pool(l, vs_str(where, "cluster"), vs_str(where, "resourcePool"), out);
-	find_datastore(l, vs_str(where, "datastore"), out);
-	find_network(l, vs_str(network, "networkName"), out);
-	if (json_is_true(json_object_get(network, "staticIp")))
-		vs_problem(l->problems, "pool.cloudConfig.placements.network.staticIp",
-			   "Choose a network with DHCP, and staticIp false.",
-			   "pool %s wants static addresses, which this version of the vSphere provider does not give",
-			   vs_str(pool, "name"));
+	find_datastore(l, vs_str(where, "datastore"), *o->policy, out);
+	for (size_t i = 0; i < netdevice_count(where) && i < NICS_MAX; i++)
+		find_network(l, vs_str(netdevice_network(where, i), "networkName"), out);
+	netdevice_check(where, l->problems);
 }
 
-static int find_template(struct vsphere *v, struct pcg_call *call, const json_t *spec, struct spot *out, json_t *problems,
-			 struct vs_err *err)
+static void no_template(const struct lookup *l, const char *given, size_t count, const json_t *candidates, const struct spot *out)
+{
+	struct lookup of = *l;
+	char there[700];
+
+	of.field = "image.template";
+	of.what = "template";
+	if (count > 1) {
+		not_unique(&of, given, candidates);
+		return;
+	}
+	candidates_text(candidates, there, sizeof(there));
+	if (*given)
+		vs_problem(l->problems, of.field, "Import the image as a template there, or change imageTemplateFolder or "
+			   "the os layer of the profile.", "there is no template \"%s\" in %s%s", given, out->datacenter, there);
+	else
+		vs_problem(l->problems, of.field, "Give imageTemplateFolder and an os layer, or imageTemplate of the cloud "
+			   "account.", "the request names no template%s", there);
+}
+
+static int find_template(struct vsphere *v, struct pcg_call *call, const struct lookup *l, const json_t *spec,
+			 const struct vs_options *o, struct spot *out, struct vs_err *err)
 {
 	const char *given = vs_at(spec, "image", "template");
 	const struct template *t = NULL;
 	json_t *candidates;
-	char there[700];
+	size_t count = 0;
 	int r;
 
 	if (!*given)
 		given = vs_str(vs_spec(v), "imageTemplate");
 	candidates = json_array();
-	r = *given ? template_find(v, call, out->datacenter, given, &t, candidates, err)
+	r = *given ? template_find(v, call, out->datacenter, given, &t, candidates, &count, err)
 		   : template_list(v, call, out->datacenter, candidates, err);
-	if (!r && !t) {
-		candidates_text(candidates, there, sizeof(there));
-		if (*given)
-			vs_problem(problems, "image.template", "Import the image as a template there, or change imageTemplateFolder or "
-				   "the os layer of the profile.", "there is no template \"%s\" in %s%s", given, out->datacenter, there);
-		else
-			vs_problem(problems, "image.template", "Give imageTemplateFolder and an os layer, or imageTemplate of the cloud "
-				   "account.", "the request names no template%s", there);
-	}
-	if (t) {
-		out->template = t->ref;
-		out->snapshot = t->snapshot;
-		out->devices = t->devices;
-		set(out->template_path, sizeof(out->template_path), t->path);
-	}
+	if (!r && !t)
+		no_template(l, given, count, candidates, out);
 	json_decref(candidates);
-	return r;
+	if (!t)
+		return r;
+	out->template = t->ref;
+	out->devices = t->devices;
+	set(out->template_path, sizeof(out->template_path), t->path);
+	set(out->hardware, sizeof(out->hardware), t->hardware);
+	if (o->linked)
+		template_snapshot(t, o->snapshot, &out->snapshot, l->problems);
+	disk_check(t->devices, o, t->path, l->problems);
+	return 0;
 }
 
-int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool,
+size_t placement_zones(const json_t *pool)
+{
+	size_t n = json_array_size(json_object_get(json_object_get(pool, "cloudConfig"), "placements"));
+
+	return n ? n : 1;
+}
+
+int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, size_t zone,
 		   struct spot *out, json_t *problems, struct vs_err *err)
 {
 	const json_t *spec = json_object_get(cluster, "spec");
@@ -234,9 +286,11 @@ int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *clust
 			    .field = "cloudConfig.placement.datacenter", .kind = PLACE_DATACENTER,
 			    .remedy = "Name a datacenter of this vCenter." };
 	const struct place *dc;
+	struct vs_options o;
 	int r;
 
 	memset(out, 0, sizeof(*out));
+	options_read(v, cluster, pool, &o, problems);
 	pthread_mutex_lock(&v->placement->lock);
 	r = placement_read(v, call, err);
 	dc = r ? NULL : look(&l, vs_str(place, "datacenter"), "");
@@ -244,8 +298,8 @@ int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *clust
 		set(out->datacenter, sizeof(out->datacenter), dc->path);
 		find_folder(&l, vs_str(place, "folder"), out);
 		if (pool)
-			find_pool_parts(&l, pool, out);
-		r = find_template(v, call, spec, out, problems, err);
+			find_pool_parts(&l, pool, zone, &o, out);
+		r = find_template(v, call, &l, spec, &o, out, err);
 	}
 	pthread_mutex_unlock(&v->placement->lock);
 	return r;
@@ -253,20 +307,21 @@ int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *clust
 
 static int list_templates(struct vsphere *v, struct pcg_call *call, const char *within, json_t *items, struct vs_err *err)
 {
-	json_t *paths = json_array(), *p;
+	json_t *found = json_array(), *p;
 	size_t i;
 	int r = 0;
 
 	for (i = 0; i < v->placement->n && !r; i++)
 		if (v->placement->places[i].kind == PLACE_DATACENTER &&
 		    (!*within || path_is(v->placement->places[i].path, within)))
-			r = template_list(v, call, v->placement->places[i].path, paths, err);
-	json_array_foreach(paths, i, p) {
-		const char *path = json_string_value(p), *name = strrchr(path, '/');
+			r = template_list(v, call, v->placement->places[i].path, found, err);
+	json_array_foreach(found, i, p) {
+		const char *path = vs_str(p, "path"), *name = strrchr(path, '/');
 
-		json_array_append_new(items, json_pack("{s:s, s:s, s:s}", "name", name ? name + 1 : path, "id", path, "path", path));
+		json_array_append_new(items, json_pack("{s:s, s:s, s:s}", "name", name ? name + 1 : path, "id", vs_str(p, "id"),
+						       "path", path));
 	}
-	json_decref(paths);
+	json_decref(found);
 	return r;
 }
 
@@ -275,7 +330,7 @@ int placement_list(struct vsphere *v, struct pcg_call *call, const char *kind, c
 {
 	static const struct { const char *name; enum place_kind kind; } kinds[] = {
 		{ "datacenters", PLACE_DATACENTER }, { "folders", PLACE_FOLDER }, { "clusters", PLACE_CLUSTER },
-		{ "resourcePools", PLACE_POOL }, { "datastores", PLACE_DATASTORE }, { "networks", PLACE_NETWORK },
+		{ "resourcePools", PLACE_POOL }, { "datastores", PLACE_DATASTORE }, { "datastoreClusters", PLACE_POD }, { "networks", PLACE_NETWORK },
 	};
 	size_t k = 0, count = 0;
 	const struct place *dc = NULL;

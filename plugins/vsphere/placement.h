@@ -8,9 +8,11 @@
  * one that asks.
  */
 
-#include "plugins/vsphere/vsphere.h"
+#include "plugins/vsphere/netdevice.h"
+#include "plugins/vsphere/options.h"
 
-enum place_kind { PLACE_FOLDER, PLACE_DATACENTER, PLACE_CLUSTER, PLACE_POOL, PLACE_DATASTORE, PLACE_NETWORK, PLACE_SWITCH };
+enum place_kind { PLACE_FOLDER, PLACE_DATACENTER, PLACE_CLUSTER, PLACE_POOL, PLACE_DATASTORE, PLACE_POD, PLACE_NETWORK,
+		  PLACE_SWITCH };
 
 struct place {
 	struct vs_ref ref, parent, extra; /* extra: a cluster's root pool, a port group's switch */
@@ -23,19 +25,32 @@ struct place {
 struct template {
 	struct template *next;
 	char *path;
-	struct vs_ref ref, snapshot;
+	struct vs_ref ref;
 	struct xn *devices;               /* val of config.hardware.device */
+	struct xn *snapshots;             /* val of snapshot, NULL when there is none */
+	char hardware[16];                /* "vmx-19" */
+	bool is_template;
 	uint64_t at;
 };
 
-/* What a machine's clone needs. Copies: valid on their own, but for devices (placement_release). */
+/* A network as a device's backing names it. */
+struct spot_nic {
+	struct vs_ref network;
+	char path[512], name[256], key[128], key_type[64], switch_uuid[64];
+};
+
+/* What a machine's clone needs. Copies: valid on their own, but for devices, which live as long as the plugin. */
 struct spot {
 	char datacenter[256];
-	struct vs_ref folder, pool, datastore, network, vswitch;
-	char folder_path[512], pool_path[512], datastore_path[512], network_path[512], template_path[512];
-	char network_name[256], network_key[128], network_key_type[64], switch_uuid[64];
-	struct vs_ref template, snapshot;
-	const struct xn *devices;         /* of the template; lives as long as the plugin keeps it */
+	struct vs_ref folder, cluster, pool;
+	struct vs_ref datastore, pod;     /* one of both; neither: the storage policy says */
+	char folder_path[512], cluster_path[512], pool_path[512], datastore_path[512], template_path[512];
+	struct spot_nic nics[NICS_MAX];
+	size_t n_nics;
+	struct vs_ref template, snapshot; /* snapshot: of a linked clone */
+	char hardware[16];                /* of the template */
+	const struct xn *devices;
+	const json_t *where;              /* the placement in the request, borrowed */
 };
 
 struct placement *placement_new(void);
@@ -43,10 +58,11 @@ void placement_free(struct placement *p);
 /* Looked up anew at the next need. */
 void placement_forget(struct vsphere *v);
 
-/* Everything that the cluster's request names, for one pool (NULL: only what all pools share) and its first
- * placement; what is missing is added to problems. Returns -1 with err when nothing could be asked. */
-int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool,
+/* Everything that the cluster's request names, for one pool (NULL: only what all pools share) and its placement
+ * number zone; what is missing or cannot be is added to problems. Returns -1 with err when nothing could be asked. */
+int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, size_t zone,
 		   struct spot *out, json_t *problems, struct vs_err *err);
+size_t placement_zones(const json_t *pool); /* how many placements it has, 1 at least */
 /* kind of pick_list -> items. */
 int placement_list(struct vsphere *v, struct pcg_call *call, const char *kind, const char *datacenter, json_t **items,
 		   struct vs_err *err);

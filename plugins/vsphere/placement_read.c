@@ -86,8 +86,10 @@ static bool ends(const char *text, const char *end)
 
 static bool kind_of(const char *type, enum place_kind *kind)
 {
-	if (strcmp(type, "Folder") == 0 || strcmp(type, "StoragePod") == 0)
+	if (strcmp(type, "Folder") == 0)
 		*kind = PLACE_FOLDER;
+	else if (strcmp(type, "StoragePod") == 0)
+		*kind = PLACE_POD;
 	else if (strcmp(type, "Datacenter") == 0)
 		*kind = PLACE_DATACENTER;
 	else if (ends(type, "ComputeResource"))
@@ -281,6 +283,11 @@ bool path_is(const char *path, const char *given)
 	return m && n > m && path[n - m - 1] == '/' && strcmp(path + n - m, given) == 0;
 }
 
+bool place_is(const struct place *x, const char *given)
+{
+	return path_is(x->path, given) || (*given && strcmp(x->ref.value, given) == 0);
+}
+
 const struct place *placement_match(const struct placement *p, enum place_kind kind, const char *given,
 				    const char *within, size_t *count)
 {
@@ -290,7 +297,7 @@ const struct place *placement_match(const struct placement *p, enum place_kind k
 	for (size_t i = 0; i < p->n; i++) {
 		const struct place *x = &p->places[i];
 
-		if (x->kind != kind || !path_below(x->path, within) || !path_is(x->path, given))
+		if (x->kind != kind || !path_below(x->path, within) || !place_is(x, given))
 			continue;
 		/* The shortest is what somebody means who stands at "within". */
 		if (!found || strlen(x->path) < strlen(found->path))

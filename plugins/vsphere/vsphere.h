@@ -50,8 +50,7 @@ void vs_problem(json_t *problems, const char *field, const char *remedy, const c
 void vs_instance_uuid(const char *uid, char out[37]);
 /* A locally administered address of the machine's own, the same every time. */
 void vs_mac(const char *uid, char out[18]);
-/* What CAPV would write for one DHCP device; base64. Caller frees. */
-char *vs_metadata(const char *name, const char *mac);
+char *vs_base64(const void *data, size_t len); /* caller frees */
 /* The name of the machine that metadata was written for. False: there is none, or it cannot be read. */
 bool vs_metadata_host(const char *metadata, char *host, size_t size);
 /* User data for guestinfo: base64, packed when that is large. NULL with err when it is too large. */

@@ -543,6 +543,7 @@ network:
       wakeonlan: true
       dhcp4: true
       dhcp6: false
+      accept-ra: false
 """
 
 

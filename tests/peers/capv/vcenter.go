@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/object"
@@ -325,11 +326,10 @@ func metadata(name string, devices []networkDevice, macs []string, routes []rout
 	for _, d := range devices {
 		wait4, wait6 = wait4 || is(d.DHCP4), wait6 || is(d.DHCP6)
 		for _, text := range d.IPAddrs {
-			prefix, err := netip.ParsePrefix(text)
-			if err != nil {
-				return "", err
+			// An address with its prefix, which the webhook asks for, is none to the real one here.
+			if addr, err := netip.ParseAddr(text); err == nil {
+				wait4, wait6 = wait4 || addr.Is4(), wait6 || addr.Is6()
 			}
-			wait4, wait6 = wait4 || prefix.Addr().Is4(), wait6 || prefix.Addr().Is6()
 		}
 	}
 	line(0, "instance-id: \"%s\"", name)
@@ -350,10 +350,9 @@ func metadata(name string, devices []networkDevice, macs []string, routes []rout
 			line(3, "set-name: \"eth%d\"", i)
 		}
 		line(3, "wakeonlan: true")
-		if is(d.DHCP4) || is(d.DHCP6) {
-			line(3, "dhcp4: %t", is(d.DHCP4))
-			line(3, "dhcp6: %t", is(d.DHCP6))
-		}
+		line(3, "dhcp4: %t", is(d.DHCP4))
+		line(3, "dhcp6: %t", is(d.DHCP6))
+		line(3, "accept-ra: %t", is(d.DHCP6))
 		strs(3, "addresses", d.IPAddrs)
 		if d.Gateway4 != "" {
 			line(3, "gateway4: \"%s\"", d.Gateway4)
@@ -364,14 +363,13 @@ func metadata(name string, devices []networkDevice, macs []string, routes []rout
 		if d.MTU != nil {
 			line(3, "mtu: %d", *d.MTU)
 		}
-		via(3, d.Routes)
+		via(3, append(slices.Clone(d.Routes), routes...))
 		if len(d.Nameservers) > 0 || len(d.SearchDomains) > 0 {
 			line(3, "nameservers:")
 			strs(4, "addresses", d.Nameservers)
 			strs(4, "search", d.SearchDomains)
 		}
 	}
-	via(0, routes)
 	b.WriteString("\n")
 	return b.String(), nil
 }

@@ -275,6 +275,7 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher) (st
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]func(*http.Request) (any, error){
 		"GET /calls":            a.calls,
+		"GET /clones":           a.front.clones.clones,
 		"GET /kubeapis":         a.kubeAPIs,
 		"POST /reset":           a.reset,
 		"POST /expire-sessions": a.expireSessions,

@@ -42,6 +42,8 @@ type front struct {
 	restSessions   map[string]struct{}
 	faults         []*frontFault
 	faultsInjected int
+
+	clones *cloneSpecs
 }
 
 // frontFault makes the next Times calls of Method fail. Mode is "status" (answer Status, do nothing),
@@ -65,7 +67,9 @@ func serveFront(model *simulator.Model, listen string, user *url.Userinfo, confi
 		model: model, url: url.URL{Scheme: "https", Host: listener.Addr().String(), Path: "/sdk"},
 		start: map[string]int{}, reset: map[string]int{},
 		connections: map[net.Conn]struct{}{}, restSessions: map[string]struct{}{},
+		clones: &cloneSpecs{specs: map[string]*types.VirtualMachineConfigSpec{}},
 	}
+	model.Map().AddHandler(f.clones)
 	service := model.Service
 	service.Listen = &url.URL{Host: "127.0.0.1:0", User: user}
 	service.RegisterEndpoints = true
@@ -155,8 +159,15 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
 		name = soapMethod(body)
+		switch name {
+		case "CloneVM_Task":
+			f.clones.note(body)
+		case "RecommendDatastores":
+			body = forPod(body)
+			r.ContentLength = int64(len(body))
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
 
 	f.mu.Lock()

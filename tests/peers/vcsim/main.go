@@ -127,7 +127,7 @@ func run() error {
 	}
 	defer model.Remove()
 
-	where, err := describe(model, o.template)
+	where, err := describe(model, o.template, o.model)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type modelFlag map[string]int
 func newModelFlag() modelFlag {
 	return modelFlag{
 		"datacenter": 1, "cluster": 1, "host": 3, "pool": 0, "vm": 0, "datastore": 1,
-		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0,
+		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0, "templatedisk": 1,
 	}
 }
 
@@ -89,7 +89,7 @@ type placement struct {
 	Template     string `json:"template,omitempty"`
 }
 
-func describe(model *simulator.Model, template string) (*placement, error) {
+func describe(model *simulator.Model, template string, counts modelFlag) (*placement, error) {
 	ctx := context.Background()
 	client, err := vim25.NewClient(ctx, model.Service)
 	if err != nil {
@@ -135,6 +135,9 @@ func describe(model *simulator.Model, template string) (*placement, error) {
 	}
 	where.Network = networks[0].GetInventoryPath()
 
+	if err = fillPods(ctx, client, dc, counts["datastore"], counts["pod"]); err != nil {
+		return nil, err
+	}
 	if template == "" {
 		return where, nil
 	}
@@ -144,7 +147,7 @@ func describe(model *simulator.Model, template string) (*placement, error) {
 	if err != nil {
 		return nil, err
 	}
-	return where, makeTemplate(ctx, finder, dc, pool, networks[0], template)
+	return where, makeTemplate(ctx, finder, dc, pool, networks[0], template, counts["templatedisk"])
 }
 
 func makeFolder(ctx context.Context, finder *find.Finder, dc *object.Datacenter,
@@ -176,9 +179,9 @@ func makeFolder(ctx context.Context, finder *find.Finder, dc *object.Datacenter,
 }
 
 // makeTemplate makes what image-builder's OVA is after its import: two processors, a 20 GiB disk on a
-// paravirtual controller, one vmxnet3, a snapshot, marked as a template.
+// paravirtual controller (and further disks of 10 GiB), one vmxnet3, a snapshot, marked as a template.
 func makeTemplate(ctx context.Context, finder *find.Finder, dc *object.Datacenter,
-	pool *object.ResourcePool, network object.NetworkReference, inventoryPath string) error {
+	pool *object.ResourcePool, network object.NetworkReference, inventoryPath string, disks int) error {
 	folder, err := makeFolder(ctx, finder, dc, path.Dir(inventoryPath))
 	if err != nil {
 		return err
@@ -194,6 +197,13 @@ func makeTemplate(ctx context.Context, finder *find.Finder, dc *object.Datacente
 	disk := devices.CreateDisk(scsi.(types.BaseVirtualController), types.ManagedObjectReference{},
 		vmx+" "+path.Join(name, name+".vmdk"))
 	disk.CapacityInKB = 20 * units.GB / units.KB
+	devices = append(devices, scsi, disk)
+	for i := 1; i < disks; i++ {
+		more := devices.CreateDisk(scsi.(types.BaseVirtualController), types.ManagedObjectReference{},
+			fmt.Sprintf("%s %s/%s_%d.vmdk", vmx, name, name, i))
+		more.CapacityInKB = 10 * units.GB / units.KB
+		devices = append(devices, more)
+	}
 	backing, err := network.EthernetCardBackingInfo(ctx)
 	if err != nil {
 		return err
@@ -202,7 +212,7 @@ func makeTemplate(ctx context.Context, finder *find.Finder, dc *object.Datacente
 	if err != nil {
 		return err
 	}
-	changes, err := append(devices, scsi, disk, nic).ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
+	changes, err := append(devices, nic).ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
 	if err != nil {
 		return err
 	}
@@ -273,4 +283,28 @@ func (ownDisks) UpdateObject(_ *simulator.Context, obj mo.Reference, changes []t
 			}
 		}
 	}
+}
+
+// fillPods puts the last datastores into the datastore clusters, one into each.
+func fillPods(ctx context.Context, client *vim25.Client, dc *object.Datacenter, datastores, pods int) error {
+	finder := find.NewFinder(client, false)
+	finder.SetDatacenter(dc)
+	for pod := 0; pod < pods && pod < datastores-1; pod++ {
+		cluster, err := finder.DatastoreCluster(ctx, fmt.Sprintf("%s_POD%d", dc.Name(), pod))
+		if err != nil {
+			return err
+		}
+		store, err := finder.Datastore(ctx, fmt.Sprintf("LocalDS_%d", datastores-1-pod))
+		if err != nil {
+			return err
+		}
+		task, err := cluster.MoveInto(ctx, []types.ManagedObjectReference{store.Reference()})
+		if err != nil {
+			return err
+		}
+		if err = task.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -45,11 +46,23 @@ type machine struct {
 	MAC          []string          `json:"mac"`
 	IPAddress    string            `json:"ipAddress,omitempty"`
 	ExtraConfig  map[string]string `json:"extraConfig"`
+
+	Cluster         string            `json:"cluster"`
+	Notes           string            `json:"notes"`
+	HardwareVersion string            `json:"hardwareVersion"`
+	CoresPerSocket  int32             `json:"coresPerSocket"`
+	CPU             *allocation       `json:"cpu,omitempty"`
+	Memory          *allocation       `json:"memory,omitempty"`
+	Disks           []disk            `json:"disks"`
+	NICs            []nic             `json:"nics"`
+	CustomValues    map[string]string `json:"customValues"`
+	Tags            []string          `json:"tags,omitempty"`
 }
 
 type inventory struct {
 	Items   []machine `json:"items"`
 	Folders []string  `json:"folders"`
+	Rules   []rule    `json:"rules"`
 }
 
 type node struct {
@@ -158,6 +171,7 @@ func (t tree) machine(vm *mo.VirtualMachine) machine {
 		Folder: t.path(vm.Parent), ResourcePool: t.path(vm.ResourcePool),
 		Datastores: t.names(vm.Datastore), Networks: t.names(vm.Network),
 		DiskKB: []int64{}, MAC: []string{}, ExtraConfig: map[string]string{},
+		Cluster: path.Dir(t.path(vm.ResourcePool)), Disks: []disk{}, NICs: []nic{}, CustomValues: map[string]string{},
 	}
 	if vm.Guest != nil {
 		m.IPAddress = vm.Guest.IpAddress
@@ -166,15 +180,25 @@ func (t tree) machine(vm *mo.VirtualMachine) machine {
 		return m
 	}
 	m.InstanceUUID, m.UUID, m.Template = vm.Config.InstanceUuid, vm.Config.Uuid, vm.Config.Template
+	m.Notes, m.HardwareVersion = vm.Config.Annotation, vm.Config.Version
+	if cores := vm.Config.Hardware.NumCoresPerSocket; cores != nil {
+		m.CoresPerSocket = *cores
+	}
+	m.CPU, m.Memory = allocationOf(vm.Config.CpuAllocation), allocationOf(vm.Config.MemoryAllocation)
 	m.NumCPU, m.MemoryMB = vm.Config.Hardware.NumCPU, vm.Config.Hardware.MemoryMB
 	for _, device := range vm.Config.Hardware.Device {
 		switch d := device.(type) {
 		case *types.VirtualDisk:
 			m.DiskKB = append(m.DiskKB, d.CapacityInKB)
+			m.Disks = append(m.Disks, t.disk(d))
 		case types.BaseVirtualEthernetCard:
 			m.MAC = append(m.MAC, d.GetVirtualEthernetCard().MacAddress)
+			m.NICs = append(m.NICs, t.nic(d))
 		}
 	}
+	slices.SortStableFunc(m.Disks, func(a, b disk) int {
+		return cmp.Or(cmp.Compare(a.Controller, b.Controller), cmp.Compare(a.Unit, b.Unit))
+	})
 	for _, option := range vm.Config.ExtraConfig {
 		v := option.GetOptionValue()
 		m.ExtraConfig[v.Key] = fmt.Sprint(v.Value)
@@ -182,7 +206,7 @@ func (t tree) machine(vm *mo.VirtualMachine) machine {
 	return m
 }
 
-func read(ctx context.Context, client *vim25.Client) (*inventory, error) {
+func read(ctx context.Context, client *vim25.Client, tags bool, user *url.Userinfo) (*inventory, error) {
 	t, err := readTree(ctx, client)
 	if err != nil {
 		return nil, err
@@ -204,13 +228,24 @@ func read(ctx context.Context, client *vim25.Client) (*inventory, error) {
 	var vms []mo.VirtualMachine
 	err = v.Retrieve(ctx, kinds, []string{
 		"name", "parent", "resourcePool", "datastore", "network", "runtime.powerState", "config",
-		"guest.ipAddress",
+		"guest.ipAddress", "customValue", "availableField",
 	}, &vms)
 	if err != nil {
 		return nil, err
 	}
 	for i := range vms {
-		result.Items = append(result.Items, t.machine(&vms[i]))
+		m := t.machine(&vms[i])
+		m.CustomValues = customValues(&vms[i])
+		result.Items = append(result.Items, m)
+	}
+	result.Rules, err = readRules(ctx, client, t, vms)
+	if err != nil {
+		return nil, err
+	}
+	if tags {
+		if err = readTags(ctx, client, user, result.Items); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(result.Items, func(a, b machine) int {
 		return strings.Compare(a.Folder+"/"+a.Name, b.Folder+"/"+b.Name)
@@ -223,6 +258,7 @@ func run() error {
 	user := flag.String("user", "administrator@vsphere.local", "`USER` to log in as")
 	passwordFile := flag.String("password-file", "", "`FILE` with that user's password (required)")
 	caFile := flag.String("ca", "", "`FILE` with the CA of the vCenter's certificate, PEM (required)")
+	tags := flag.Bool("tags", false, "read tags too, with a REST session")
 	flag.Parse()
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -232,7 +268,12 @@ func run() error {
 		return err
 	}
 	defer logout()
-	result, err := read(ctx, client)
+	password, err := os.ReadFile(*passwordFile)
+	if err != nil {
+		return err
+	}
+	secret := url.UserPassword(*user, strings.TrimRight(string(password), "\r\n"))
+	result, err := read(ctx, client, *tags, secret)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ START_TEST(makes_a_machine_as_the_request_says)
 	snprintf(expected, sizeof(expected),
 		 "\ninstance-id: \"c1-cp-bcdfg\"\nlocal-hostname: \"c1-cp-bcdfg\"\nwait-on-network:\n  ipv4: true\n  ipv6: false\n"
 		 "network:\n  version: 2\n  ethernets:\n    id0:\n      match:\n        macaddress: \"%s\"\n"
-		 "      set-name: \"eth0\"\n      wakeonlan: true\n      dhcp4: true\n      dhcp6: false\n", json_str(vm, "mac.0"));
+		 "      set-name: \"eth0\"\n      wakeonlan: true\n      dhcp4: true\n      dhcp6: false\n      accept-ra: false\n", json_str(vm, "mac.0"));
 	ck_assert_str_eq(metadata, expected);
 	free(metadata);
 	metadata = rig_base64(json_string_value(json_object_get(extra, "guestinfo.userdata")), &len);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGINS_VSPHERE_DEVICES_H
+#define PLUGINS_VSPHERE_DEVICES_H
+
+#include "plugins/vsphere/placement.h"
+
+/* Changes to a template's devices, as <deviceChange> of a clone's configuration. devices: val of config.hardware.device. */
+
+/* What the disks of a template cannot become is added to problems. */
+void disk_check(const struct xn *devices, const struct vs_options *o, const char *template_path, json_t *problems);
+/* Disks that grow (not of a linked clone) and disks that are added. profile: id of the storage policy, "" none. */
+void disk_write(struct soap *s, const struct xn *devices, const struct vs_options *o, const char *profile);
+/* The template's network devices go, those of nics come with the MAC addresses of netdevice_ready(). */
+void nic_write(struct soap *s, const struct spot *spot, const json_t *netdevices);
+/* <profile> of a storage policy; nothing for "". */
+void profile_write(struct soap *s, const char *profile);
+
+#endif

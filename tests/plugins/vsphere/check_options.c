@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "tests/plugins/vsphere/rig.h"
+
+#include "host/worker/worker.h"
+#include "pcg/provider.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Each option of a pool, set alone, and what govmomi reads of the machine that was made with it. */
+
+#define MODEL "--model cluster=2,pool=1,datastore=2,pod=1,portgroup=2,templatedisk=2"
+
+static struct rig rig;
+
+static void setup(void)
+{
+	rig_open(&rig, MODEL);
+}
+
+static void teardown(void)
+{
+	rig_close(&rig);
+}
+
+static json_t *parse(const char *text)
+{
+	json_error_t why;
+	json_t *j = json_loads(text, JSON_DECODE_ANY, &why);
+
+	ck_assert_msg(j != NULL, "%s: %s", text, why.text);
+	return j;
+}
+
+/* value is taken. Members on the way that are not there are made. */
+static void set_at(json_t *doc, const char *path, json_t *value)
+{
+	char at[160], *part, *rest = at, *last;
+
+	snprintf(at, sizeof(at), "%s", path);
+	last = strrchr(at, '.') ? strrchr(at, '.') + 1 : at;
+	while ((part = strsep(&rest, ".")) != last) {
+		json_t *next = json_is_array(doc) ? json_array_get(doc, strtoul(part, NULL, 10)) : json_object_get(doc, part);
+
+		if (!next) {
+			next = json_object();
+			json_object_set_new(doc, part, next);
+		}
+		doc = next;
+	}
+	json_object_set_new(doc, last, value);
+}
+
+/* set: members of the pool's cloudConfig; vm: what vmread says of the machine; clone: what vcsim says that was asked
+ * for; both by paths. */
+static const struct option {
+	const char *name, *set, *vm, *clone;
+} options[] = {
+	{ "nothing", "{}", "{\"numCPU\":4, \"memoryMB\":8192, \"disks.0.capacityKB\":41943040, \"disks.1.capacityKB\":10485760,"
+	  " \"nics.0.type\":\"vmxnet3\", \"nics.0.network\":\"DC0_DVPG0\", \"nics.0.addressType\":\"manual\", \"nics.0.wakeOnLan\":true,"
+	  " \"resourcePool\":\"/DC0/host/DC0_C0/Resources\", \"datastores.0\":\"LocalDS_0\", \"cpu.reservation\":0,"
+	  " \"notes\":\"Machine of a Kubernetes cluster, made by its private cloud gateway.\", \"hardwareVersion\":\"vmx-13\"}",
+	  "{\"diskMoveType\":\"moveAllDiskBackingsAndConsolidate\", \"snapshot\":\"\", \"powerOn\":true, \"profiles\":[],"
+	  " \"vAppConfigRemoved\":true}" },
+	{ "processors", "{\"instanceType.numCPUs\":8}", "{\"numCPU\":8}", "{}" },
+	{ "one processor is two", "{\"instanceType.numCPUs\":1}", "{\"numCPU\":2}", "{}" },
+	{ "cores", "{\"instanceType.numCoresPerSocket\":2}", "{\"coresPerSocket\":2}", "{}" },
+	{ "memory", "{\"instanceType.memoryMiB\":3072}", "{\"memoryMB\":3072}", "{}" },
+	{ "disk", "{\"instanceType.diskGiB\":50}", "{\"disks.0.capacityKB\":52428800, \"disks.1.capacityKB\":10485760}", "{}" },
+	{ "disk as it is", "{\"instanceType.diskGiB\":20}", "{\"disks.0.capacityKB\":20971520}", "{}" },
+	{ "template's disks", "{\"additionalDisksGiB\":[15]}", "{\"disks.0.capacityKB\":41943040, \"disks.1.capacityKB\":15728640}", "{}" },
+	{ "data disks", "{\"dataDisks\":[{\"name\":\"etcd\",\"sizeGiB\":5,\"provisioningMode\":\"Thin\"},"
+	  "{\"name\":\"images\",\"sizeGiB\":7,\"provisioningMode\":\"EagerlyZeroed\"},{\"name\":\"logs\",\"sizeGiB\":2,\"provisioningMode\":\"Thick\"}]}",
+	  "{\"disks.2.capacityKB\":5242880, \"disks.2.thin\":true, \"disks.2.mode\":\"persistent\", \"disks.3.capacityKB\":7340032,"
+	  " \"disks.3.thin\":false, \"disks.3.eager\":true, \"disks.4.eager\":false, \"disks.4.thin\":false}", "{}" },
+	{ "reservation of processors", "{\"resources.requests.cpuMHz\":500}", "{\"cpu.reservation\":500, \"memory.reservation\":0}", "{}" },
+	{ "limit of processors", "{\"resources.limits.cpuMHz\":2500}", "{\"cpu.limit\":2500}", "{}" },
+	{ "shares of processors", "{\"resources.shares.cpu\":4321}", "{\"cpu.shares\":4321}", "{}" },
+	{ "reservation of memory", "{\"resources.requests.memoryMiB\":1024}", "{\"memory.reservation\":1024}", "{}" },
+	{ "limit of memory", "{\"resources.limits.memoryMiB\":8192}", "{\"memory.limit\":8192}", "{}" },
+	{ "shares of memory", "{\"resources.shares.memory\":99}", "{\"memory.shares\":99}", "{}" },
+	{ "notes", "{\"notes\":\"Owner: platform <team> & \\u00fc\"}", "{\"notes\":\"Owner: platform <team> & \\u00fc\"}", "{}" },
+	{ "linked clone", "{\"cloneMode\":\"linkedClone\", \"instanceType.diskGiB\":40}", "{\"disks.0.capacityKB\":20971520}",
+	  "{\"diskMoveType\":\"createNewChildDiskBacking\"}" },
+	{ "snapshot", "{\"cloneMode\":\"linkedClone\", \"snapshot\":\"base\"}", "{}",
+	  "{\"diskMoveType\":\"createNewChildDiskBacking\"}" },
+	{ "more networks", "{\"placements.0.networks\":[{\"networkName\":\"VM Network\",\"dhcp4\":false},{\"networkName\":\"DC0_DVPG1\"}]}",
+	  "{\"nics.0.network\":\"DC0_DVPG0\", \"nics.1.network\":\"VM Network\", \"nics.1.type\":\"vmxnet3\","
+	  " \"nics.2.network\":\"DC0_DVPG1\", \"nics.2.connected\":true}", "{}" },
+	{ "resource pool", "{\"placements.0.resourcePool\":\"DC0_C0_RP1\"}",
+	  "{\"resourcePool\":\"/DC0/host/DC0_C0/Resources/DC0_C0_RP1\"}", "{}" },
+	{ "no resource pool", "{\"placements.0.resourcePool\":\"\"}", "{\"resourcePool\":\"/DC0/host/DC0_C0/Resources\"}", "{}" },
+	{ "compute cluster", "{\"placements.0.cluster\":\"DC0_C1\"}", "{\"cluster\":\"/DC0/host/DC0_C1\"}", "{}" },
+	{ "datastore", "{\"placements.0.datastore\":\"LocalDS_1\"}", "{\"datastores.0\":\"LocalDS_1\"}", "{}" },
+};
+
+#define N_OPTIONS ARRAY_LEN(options)
+
+static void set_all(json_t *cluster, const char *members)
+{
+	AUTO_JSON json_t *set = parse(members);
+	json_t *pool = (json_t *)(uintptr_t)json_at(cluster, "spec.pools.0.cloudConfig"), *value;
+	const char *path;
+
+	json_object_foreach(set, path, value)
+		set_at(pool, path, json_incref(value));
+}
+
+static void check_all(const char *name, const json_t *seen, const char *members)
+{
+	AUTO_JSON json_t *expected = parse(members);
+	json_t *value;
+	const char *path;
+
+	json_object_foreach(expected, path, value) {
+		const json_t *is = json_at(seen, path);
+		AUTO_FREE char *text = json_dumps(is ? is : seen, JSON_ENCODE_ANY);
+
+		ck_assert_msg(json_equal(is, value), "%s: %s is %s", name, path, text);
+	}
+}
+
+static json_t *asked(const json_t *clones, const char *name)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(clones, "items"), i, one)
+		if (strcmp(json_str_or(one, "name", ""), name) == 0)
+			return one;
+	return NULL;
+}
+
+static void ids_of(size_t i, char cluster[32], char machine[48], char name[32], char machine_name[48])
+{
+	snprintf(cluster, 32, "66f0c0ffee0000000000%04zu", i);
+	snprintf(machine, 48, "11111111-2222-4333-8444-55555555%04zu", i);
+	snprintf(name, 32, "o%02zu", i);
+	snprintf(machine_name, 48, "o%02zu-cp-bcdfg", i);
+}
+
+static json_t *ensure_doc(size_t i, const char *set)
+{
+	char cluster_uid[32], uid[48], name[32], machine_name[48];
+	json_t *cluster, *machine, *infra, *doc;
+
+	ids_of(i, cluster_uid, uid, name, machine_name);
+	cluster = rig_cluster(&rig, cluster_uid, name);
+	set_all(cluster, set);
+	machine = rig_machine(cluster, uid, machine_name);
+	infra = json_object_get(rig_ok(&rig, "cluster_ensure", cluster_uid, rig_doc(cluster, NULL, NULL)), "observed");
+	doc = rig_doc(cluster, machine, infra);
+	json_decref(cluster);
+	json_decref(machine);
+	return doc;
+}
+
+START_TEST(each_option_is_what_the_machine_has)
+{
+	struct run *runs[N_OPTIONS];
+
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		runs[i] = rig_begin(&rig, "a1", "machine_ensure", uid, ensure_doc(i, options[i].set));
+	}
+	rig_end_all(&rig);
+	AUTO_JSON json_t *inventory = rig_vmread(&rig), *clones = rig_admin(&rig, "GET", "/clones", NULL);
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+		json_t *vm;
+
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		ck_assert_msg(runs[i]->ok, "%s: %s", options[i].name, runs[i]->err.text);
+		vm = rig_vm(inventory, machine_name);
+		ck_assert_msg(vm != NULL, "%s: no machine", options[i].name);
+		ck_assert_str_eq(json_str_or(vm, "powerState", ""), "poweredOn");
+		check_all(options[i].name, vm, options[i].vm);
+		check_all(options[i].name, asked(clones, machine_name), options[i].clone);
+		if (strstr(options[i].set, "linkedClone"))
+			ck_assert_str_ne(json_str_or(asked(clones, machine_name), "snapshot", ""), "");
+	}
+}
+END_TEST
+
+static char *metadata_of(const char *machine_name)
+{
+	AUTO_JSON json_t *inventory = rig_vmread(&rig);
+	const json_t *extra = json_object_get(rig_vm(inventory, machine_name), "extraConfig");
+	size_t len;
+
+	ck_assert_str_eq(json_string_value(json_object_get(extra, "guestinfo.metadata.encoding")), "base64");
+	return rig_base64(json_string_value(json_object_get(extra, "guestinfo.metadata")), &len);
+}
+
+/* MAC0, MAC1: the machine's, as govmomi reads them. */
+static void check_metadata(const char *machine_name, const char *expected)
+{
+	AUTO_JSON json_t *inventory = rig_vmread(&rig);
+	AUTO_FREE char *is = metadata_of(machine_name), *should = strdup(expected);
+
+	for (size_t i = 0; i < 2; i++) {
+		char mac[5], *at, path[8], *next;
+
+		snprintf(mac, sizeof(mac), "MAC%zu", i);
+		snprintf(path, sizeof(path), "mac.%zu", i);
+		while ((at = strstr(should, mac))) {
+			*at = 0;
+			ck_assert_int_gt(asprintf(&next, "%s%s%s", should, json_str(rig_vm(inventory, machine_name), path), at + 4), 0);
+			free(should);
+			should = next;
+		}
+	}
+	ck_assert_str_eq(is, should);
+}
+
+/* What the template of the vSphere controllers of 1.17 makes of the same devices: an address from a pool is not waited
+ * for, gateways are by family, routes and name servers of the device's own. */
+START_TEST(static_addresses_are_written_as_the_controllers_would)
+{
+	json_t *doc = ensure_doc(0, "{\"placements.0.network.staticIp\":true, \"placements.0.network.ipPool\":{\"name\":\"pool-a\"},"
+		"\"placements.0.network.mtu\":1400, \"placements.0.network.searchDomains\":[\"own.test\"],"
+		"\"placements.0.network.routes\":[{\"to\":\"172.16.0.0/12\",\"via\":\"10.77.0.9\",\"metric\":50},"
+		"{\"to\":\"fd01::/48\",\"via\":\"fd00::9\"}],"
+		"\"placements.0.networks\":[{\"networkName\":\"VM Network\",\"dhcp6\":true,\"dhcp4\":false}]}");
+	json_t *machine = (json_t *)(uintptr_t)json_object_get(doc, "machine");
+	char cluster[32], uid[48], name[32], machine_name[48];
+
+	ids_of(0, cluster, uid, name, machine_name);
+	json_object_set_new(machine, "addresses", parse("[{\"device\":0,\"pool\":\"pool-a\",\"address\":\"10.77.0.5\",\"prefix\":24,"
+		"\"gateway\":\"10.77.0.1\",\"nameservers\":[\"10.77.0.2\",\"10.77.0.3\"],\"search\":[\"a.test\"]},"
+		"{\"device\":0,\"pool\":\"pool-b\",\"address\":\"fd00::5\",\"prefix\":64,\"gateway\":\"fd00::1\","
+		"\"nameservers\":[\"10.77.0.2\",\"fd00::2\"],\"search\":[]}]"));
+	rig_ok(&rig, "machine_ensure", uid, doc);
+	check_metadata(machine_name,
+		       "\ninstance-id: \"o00-cp-bcdfg\"\nlocal-hostname: \"o00-cp-bcdfg\"\nwait-on-network:\n  ipv4: false\n"
+		       "  ipv6: true\nnetwork:\n  version: 2\n  ethernets:\n    id0:\n      match:\n        macaddress: \"MAC0\"\n"
+		       "      set-name: \"eth0\"\n      wakeonlan: true\n      dhcp4: false\n      dhcp6: false\n      accept-ra: false\n"
+		       "      addresses:\n      - \"10.77.0.5/24\"\n      - \"fd00::5/64\"\n      gateway4: \"10.77.0.1\"\n"
+		       "      gateway6: \"fd00::1\"\n      mtu: 1400\n      routes:\n      - to: \"172.16.0.0/12\"\n"
+		       "        via: \"10.77.0.9\"\n        metric: 50\n      - to: \"fd01::/48\"\n        via: \"fd00::9\"\n        metric: 0\n"
+		       "      nameservers:\n        addresses:\n        - \"10.77.0.2\"\n        - \"10.77.0.3\"\n        - \"fd00::2\"\n"
+		       "        search:\n        - \"own.test\"\n        - \"a.test\"\n    id1:\n      match:\n        macaddress: \"MAC1\"\n"
+		       "      set-name: \"eth1\"\n      wakeonlan: true\n      dhcp4: false\n      dhcp6: true\n      accept-ra: true\n");
+}
+END_TEST
+
+START_TEST(without_a_reserved_address_nothing_is_made)
+{
+	char cluster[32], uid[48], name[32], machine_name[48];
+	struct run *run;
+
+	ids_of(0, cluster, uid, name, machine_name);
+	run = rig_do(&rig, "a1", "machine_ensure", uid, ensure_doc(0, "{\"placements.0.network.staticIp\":true,"
+		     " \"placements.0.network.parentPoolUid\":\"66f0c0ffee0000000000beef\"}"));
+	ck_assert(!run->ok);
+	ck_assert_ptr_nonnull(strstr(run->err.text, "/DC0/network/DC0_DVPG0 shall give static addresses, and none is reserved"));
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 0);
+}
+END_TEST
+
+/* set: members of the pool's cloudConfig that cannot be; what the problem says, and of which field. */
+static const struct {
+	const char *set, *field, *said;
+} refused[] = {
+	{ "{\"instanceType.diskGiB\":15}", "pool.cloudConfig.instanceType.diskGiB", "has 20 GiB and is never made smaller; 15 are" },
+	{ "{\"additionalDisksGiB\":[5]}", "pool.cloudConfig.additionalDisksGiB", "disk 2 of template" },
+	{ "{\"additionalDisksGiB\":[15,16]}", "pool.cloudConfig.additionalDisksGiB", "has 1 disks beside its first" },
+	{ "{\"cloneMode\":\"linkedClone\",\"additionalDisksGiB\":[15]}", "pool.cloudConfig.additionalDisksGiB", "keeps its size" },
+	{ "{\"dataDisks\":[{\"name\":\"a\"}]}", "pool.cloudConfig.dataDisks", "name, sizeGiB" },
+	{ "{\"dataDisks\":[{\"name\":\"a\",\"sizeGiB\":1},{\"name\":\"a\",\"sizeGiB\":1}]}", "pool.cloudConfig.dataDisks", "names of their own" },
+	{ "{\"instanceType.numCoresPerSocket\":3}", "pool.cloudConfig.instanceType.numCoresPerSocket", "4 processors cannot be" },
+	{ "{\"instanceType.numCPUs\":\"x\"}", "pool.cloudConfig.instanceType.numCPUs", "a number from 1 to" },
+	{ "{\"resources.requests.memoryMiB\":9000}", "pool.cloudConfig.resources.requests.memoryMiB", "machines of 8192 MiB" },
+	{ "{\"resources.requests.cpuMHz\":900,\"resources.limits.cpuMHz\":800}", "pool.cloudConfig.resources", "above its limit" },
+	{ "{\"cloneMode\":\"copy\"}", "pool.cloudConfig.cloneMode", "one of fullClone linkedClone" },
+	{ "{\"cloneMode\":\"linkedClone\",\"snapshot\":\"absent\"}", "cloudConfig.snapshot", "no snapshot \"absent\" for a linked clone; there is: base (snapshot" },
+	{ "{\"hardwareVersion\":\"19\"}", "pool.cloudConfig.hardwareVersion", "vmx-19" },
+	{ "{\"tags\":[1]}", "pool.cloudConfig.tags", "CATEGORY/NAME" },
+	{ "{\"placements.0.network.mtu\":10000}", "pool.cloudConfig.placements.network.mtu", "576 to 9000" },
+	{ "{\"placements.0.network.staticIp\":true}", "pool.cloudConfig.placements.network.staticIp", "no pool is named" },
+	{ "{\"placements.0.network.dhcp4\":false}", "pool.cloudConfig.placements.network.dhcp4", "no way to an address" },
+	{ "{\"placements.0.network.nameservers\":[\"dns.example\"]}", "pool.cloudConfig.placements.network.nameservers", "dns.example" },
+	{ "{\"placements.0.network.routes\":[{\"to\":\"10.0.0.0\",\"via\":\"10.0.0.1\"}]}", "pool.cloudConfig.placements.network.routes", "cannot be set" },
+	{ "{\"placements.0.networks\":[{\"networkName\":\"absent\"}]}", "pool.cloudConfig.placements.network.networkName", "no network \"absent\"" },
+	{ "{\"placements.0.datastore\":\"absent\"}", "pool.cloudConfig.placements.datastore", "no datastore \"absent\"" },
+	{ "{\"placements.0.datastore\":\"\"}", "pool.cloudConfig.placements.datastore", "names no datastore" },
+};
+
+START_TEST(what_cannot_be_is_a_problem_that_says_why)
+{
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+		json_t *doc, *problems, *one;
+
+		set_all(cluster, refused[i].set);
+		doc = rig_doc(cluster, NULL, NULL);
+		json_object_set_new(doc, "check", json_true());
+		problems = json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, doc), "problems");
+		AUTO_FREE char *text = json_dumps(problems, 0);
+		ck_assert_msg(json_array_size(problems) == 1, "%s: %s", refused[i].set, text);
+		one = json_array_get(problems, 0);
+		ck_assert_str_eq(json_str_or(one, "field", ""), refused[i].field);
+		ck_assert_msg(strstr(json_str_or(one, "text", ""), refused[i].said) != NULL, "%s: %s", refused[i].set, text);
+		ck_assert_str_ne(json_str_or(one, "remedy", ""), "");
+	}
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	static const struct worker_role roles[] = { { "account", account_worker_main } };
+	ssize_t n = readlink("/proc/self/exe", rig_exe, sizeof(rig_exe) - 1);
+	TCase *tc = tcase_create("options");
+	Suite *s;
+	SRunner *r;
+	int failed;
+
+	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
+		return worker_child_main(argv[2], roles, 1);
+	rig_exe[n > 0 ? n : 0] = 0;
+	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread >/dev/null") != 0) {
+		printf("skipped: vcsim and vmread cannot be built (tests/peers/build-peers says why)\n");
+		return 77;
+	}
+	s = suite_create("vsphere options");
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, each_option_is_what_the_machine_has);
+	tcase_add_test(tc, static_addresses_are_written_as_the_controllers_would);
+	tcase_add_test(tc, without_a_reserved_address_nothing_is_made);
+	tcase_add_test(tc, what_cannot_be_is_a_problem_that_says_why);
+	suite_add_tcase(s, tc);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
