@@ -5,6 +5,7 @@
 
 #include "plugins/vsphere/devices.h"
 #include "plugins/vsphere/netconfig.h"
+#include "plugins/vsphere/zones.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@ static bool name_good(const char *name)
 	return n && n <= 80 && !name[n];
 }
 
-static void write_mark(struct soap *s, const struct subject *sub)
+static void write_mark(struct soap *s, const struct subject *sub, size_t zone)
 {
 	char epoch[24];
 
@@ -33,6 +34,10 @@ static void write_mark(struct soap *s, const struct subject *sub)
 	soap_option(s, MARK_ROLE, vs_str(sub->machine, "role"));
 	soap_option(s, MARK_GATEWAY, vs_str(sub->mark, "gateway"));
 	soap_option(s, MARK_EPOCH, epoch);
+	if (placement_zones(json_object_get(sub->machine, "poolSpec")) > 1) {
+		snprintf(epoch, sizeof(epoch), "%zu", zone);
+		soap_option(s, MARK_ZONE, epoch);
+	}
 }
 
 /* What a clone is made from beside its place. */
@@ -42,6 +47,7 @@ struct making {
 	const struct vs_options *o;
 	json_t *netdevices;
 	char *user_data;
+	size_t zone;
 	const char *encoding, *profile; /* profile: id of the storage policy, "" none */
 };
 
@@ -107,7 +113,7 @@ static void write_config(struct soap *s, const struct making *m)
 	write_share(s, "cpuAllocation", &m->o->cpu);
 	write_share(s, "memoryAllocation", &m->o->memory);
 	write_guestinfo(s, m);
-	write_mark(s, m->sub);
+	write_mark(s, m->sub, m->zone);
 	/* With properties of an OVF in it cloud-init would take these for its data, and not look at guestinfo. */
 	soap_bool(s, "vAppConfigRemoved", true);
 	soap_close(s);
@@ -231,14 +237,14 @@ int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, cons
 {
 	struct vs_options o;
 	struct spot spot;
-	struct making m = { .sub = sub, .spot = &spot, .o = &o };
+	struct making m = { .sub = sub, .spot = &spot, .o = &o, .zone = zone_pick(v, sub) };
 	int r;
 
 	if (!name_good(sub->name)) {
 		vs_fail(err, PCG_ERR_BUG, "", "\"%s\" is no name of a machine", sub->name);
 		return -1;
 	}
-	r = clone_find(v, call, sub->cluster, json_object_get(sub->machine, "poolSpec"), 0, &spot, &o, err);
+	r = clone_find(v, call, sub->cluster, json_object_get(sub->machine, "poolSpec"), m.zone, &spot, &o, err);
 	if (!r)
 		r = cluster_folder(v, call, sub, &spot, err);
 	if (!r)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "plugins/vsphere/placement.h"
+#include "plugins/vsphere/finish.h"
 #include "plugins/vsphere/track.h"
 
 #include <stdio.h>
@@ -76,6 +76,21 @@ static void merge_problems(json_t *all, json_t *some)
 	}
 }
 
+static int check_tags(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, json_t *problems,
+		      struct vs_err *err)
+{
+	json_t *ids = json_array(), *told = json_array();
+	struct vs_options o;
+	int r = 0;
+
+	options_read(v, cluster, pool, &o, told);
+	if (o.tags)
+		r = tags_resolve(v, call, o.tags, ids, problems, err);
+	json_decref(told);
+	json_decref(ids);
+	return r;
+}
+
 static int check_all(struct vsphere *v, struct pcg_call *call, const json_t *cluster, json_t *problems, struct vs_err *err)
 {
 	const json_t *pools = json_object_get(json_object_get(cluster, "spec"), "pools");
@@ -90,6 +105,8 @@ static int check_all(struct vsphere *v, struct pcg_call *call, const json_t *clu
 			json_t *some = json_array();
 
 			r = placement_find(v, call, cluster, pool, zone, &spot, some, err);
+			if (!r && !zone)
+				r = check_tags(v, call, cluster, pool, some, err);
 			merge_problems(problems, some);
 			json_decref(some);
 		}
@@ -315,6 +332,53 @@ static void folder_judge(struct vsphere *v, struct pcg_call *call, const char *k
 	track_copy_free(&t);
 }
 
+static void rule_left(struct vsphere *v, const char *cluster, const struct vs_err *err)
+{
+	json_t *fields = json_pack("{s:s, s:s}", "cluster", cluster, "why", err->text);
+	char *text = json_dumps(fields, JSON_COMPACT);
+
+	v->svc->log(v->host, PCG_LOG_WARN, "vsphere_rule_left", text);
+	free(text);
+	json_decref(fields);
+}
+
+/* A rule that may not be removed holds no machine any more, and nothing up. */
+static int pool_rules(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, struct vs_err *err)
+{
+	struct spot spot;
+	int r = 0;
+
+	for (size_t zone = 0; !r && zone < placement_zones(pool); zone++) {
+		json_t *problems = json_array();
+
+		r = placement_find(v, call, cluster, pool, zone, &spot, problems, err);
+		json_decref(problems);
+		if (r || !spot.cluster.value[0] || !rule_remove(v, call, cluster, &spot.cluster, err))
+			continue;
+		r = err->class == PCG_ERR_RETRY ? -1 : 0;
+		rule_left(v, vs_str(cluster, "name"), err);
+	}
+	return r;
+}
+
+static int rules_remove(struct vsphere *v, struct pcg_call *call, const json_t *cluster, struct vs_err *err)
+{
+	const json_t *pool;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(json_object_get(json_object_get(cluster, "spec"), "pools"), i, pool) {
+		json_t *problems = json_array();
+		struct vs_options o;
+
+		options_read(v, cluster, pool, &o, problems);
+		json_decref(problems);
+		if (!r && o.anti_affinity && json_is_true(json_object_get(pool, "controlPlane")))
+			r = pool_rules(v, call, cluster, pool, err);
+	}
+	return r;
+}
+
 void vs_cluster_delete(void *plugin, struct pcg_call *call, const char *text)
 {
 	struct vsphere *v = plugin;
@@ -330,7 +394,9 @@ void vs_cluster_delete(void *plugin, struct pcg_call *call, const char *text)
 	name = vs_at(doc, "cluster", "name");
 	snprintf(key, sizeof(key), "folder:%s", vs_at(doc, "cluster", "uid"));
 	track_get(v, key, &t);
-	if (folder_find(v, call, doc, &folder, &err))
+	if (t.kind != TASK_DESTROY && rules_remove(v, call, json_object_get(doc, "cluster"), &err))
+		vs_error(v, call, &err);
+	else if (folder_find(v, call, doc, &folder, &err))
 		vs_error(v, call, &err);
 	else if (!folder.value[0])
 		vs_done(v, call, json_pack("{s:[]}", "left"));

@@ -3,6 +3,10 @@
 
 #include "plugins/vsphere/machine.h"
 
+#include "plugins/vsphere/finish.h"
+#include "plugins/vsphere/task.h"
+#include "plugins/vsphere/zones.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +15,7 @@
 #define CLONE_FIRST_MS 1500u
 #define TASK_FIRST_MS 1000u
 #define NAME_TAKEN_TRIES 20
+#define CLONES_MS 300u
 
 static bool is_uuid(const char *s)
 {
@@ -113,9 +118,11 @@ static json_t *task_checkpoint(const struct vs_ref *task, const struct vs_ref *f
 	return json_pack("{s:s, s:s, s:I}", "task", task->value, "folder", folder->value, "nameTaken", tries);
 }
 
-static json_t *observed_of(const struct subject *s, const struct track *t)
+static json_t *observed_of(const struct subject *s, const struct track *t, size_t zone)
 {
-	char provider_id[64], mac[18];
+	const json_t *pool = json_object_get(s->machine, "poolSpec");
+	json_t *observed;
+	char provider_id[64], mac[18], name[256];
 	json_t *addresses = json_array(), *a;
 	const char *vip = vs_at(json_object_get(s->cluster, "spec"), "controlPlaneEndpoint", "host");
 	size_t i;
@@ -126,8 +133,14 @@ static json_t *observed_of(const struct subject *s, const struct track *t)
 		if (strcmp(json_string_value(a), vip) != 0 || json_array_size(t->addresses) == 1)
 			json_array_append_new(addresses, json_pack("{s:s, s:O}", "type", "ExternalIP", "address", a));
 	json_array_append_new(addresses, json_pack("{s:s, s:s}", "type", "InternalDNS", "address", s->name));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", s->uuid, "providerID", provider_id, "biosUUID", t->bios, "vm",
-			 t->vm.value, "mac", mac, "addresses", addresses);
+	observed = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", s->uuid, "providerID", provider_id, "biosUUID", t->bios, "vm",
+			     t->vm.value, "mac", mac, "addresses", addresses);
+	zone_name(s->cluster, pool, zone, name, sizeof(name));
+	if (*name) {
+		json_object_set_new(observed, "zone", json_integer((json_int_t)zone));
+		json_object_set_new(observed, "failureDomain", json_string(name));
+	}
+	return observed;
 }
 
 static void ask_later(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
@@ -205,6 +218,10 @@ static void power_on(struct vsphere *v, struct pcg_call *call, const struct subj
 	struct vs_ref task;
 	struct vs_err err;
 
+	if (finish_off(v, call, s, &t->vm, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
 	v->svc->fault_point(v->host, "vsphere.before_power_on");
 	if (machine_task(v, call, "PowerOnVM_Task", &t->vm, &task, &err)) {
 		if (strcmp(err.fault, "ManagedObjectNotFound") == 0)
@@ -223,6 +240,19 @@ static bool waits_for_clone(const struct track *t)
 	return t->kind == TASK_CLONE && !t->task_done;
 }
 
+static void machine_ready(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+	size_t zone;
+
+	if (finish_on(v, call, s, &t->vm, &err) || zone_of(v, call, s, &t->vm, &zone, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
+	track_idle(v, s->key);
+	vs_done(v, call, json_pack("{s:o}", "observed", observed_of(s, t, zone)));
+}
+
 static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 			  const struct track *t)
 {
@@ -233,8 +263,7 @@ static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t
 	} else if (t->task_failed && t->kind != TASK_OFF && t->kind != TASK_DESTROY) {
 		task_failed(v, call, doc, s, t);
 	} else if (t->known && t->on && json_array_size(t->addresses) && *t->bios) {
-		track_idle(v, s->key);
-		vs_done(v, call, json_pack("{s:o}", "observed", observed_of(s, t)));
+		machine_ready(v, call, s, t);
 	} else if (t->known && !t->on && !waits_for_clone(t) && !(t->kind == TASK_ON && !t->task_done)) {
 		power_on(v, call, s, t);
 	} else {
@@ -257,6 +286,60 @@ static int clone_resume(struct vsphere *v, struct pcg_call *call, const json_t *
 	return 1;
 }
 
+/* Of those that were seen first, the ones that still run. Clones that others begin later are none of ours. */
+static json_t *still_running(const json_t *first, json_t *now)
+{
+	json_t *left = json_array(), *one, *other;
+	size_t i, k;
+
+	json_array_foreach(now, i, one) {
+		bool known = !json_is_array(first);
+
+		json_array_foreach(first, k, other)
+			known = known || json_equal(one, other);
+		if (known)
+			json_array_append(left, one);
+	}
+	return left;
+}
+
+/* A clone that an earlier call sent may still run, though its reply was lost and the machine cannot be seen yet:
+ * those of the template that run now are waited for, and after the last of them it is looked for. True when the op was
+ * answered; false: there is none, it may be cloned. */
+static bool earlier_clone(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s)
+{
+	const json_t *first = json_object_get(json_object_get(doc, "checkpoint"), "clones");
+	json_t *now = json_array(), *left;
+	struct vs_options o;
+	struct vs_ref found;
+	struct vs_err err;
+	struct spot spot;
+
+	if (clone_find(v, call, s->cluster, json_object_get(s->machine, "poolSpec"), zone_pick(v, s), &spot, &o, &err) ||
+	    task_clones(v, call, &spot.template, now, &err)) {
+		json_decref(now);
+		vs_error(v, call, &err);
+		return true;
+	}
+	left = still_running(first, now);
+	json_decref(now);
+	if (json_array_size(left)) {
+		vs_pending(v, call, CLONES_MS, json_pack("{s:b, s:o}", "begun", 1, "clones", left));
+		return true;
+	}
+	json_decref(left);
+	/* One that ended between the look for the machine and the one at the tasks. */
+	if (machine_find(v, call, s, &found, &err)) {
+		vs_error(v, call, &err);
+		return true;
+	}
+	if (!found.value[0])
+		return false;
+	track_set_vm(v, s->key, s->uuid, &found);
+	vs_pending(v, call, 1, NULL);
+	return true;
+}
+
 void vs_machine_ensure(void *plugin, struct pcg_call *call, const char *text)
 {
 	struct vsphere *v = plugin;
@@ -276,7 +359,8 @@ void vs_machine_ensure(void *plugin, struct pcg_call *call, const char *text)
 		vs_error(v, call, &err);
 	} else {
 		if (!t.vm.value[0] && !t.task.value[0] && !t.gone && !clone_resume(v, call, doc, &s, &t)) {
-			clone_begin(v, call, doc, &s);
+			if (!earlier_clone(v, call, doc, &s))
+				clone_begin(v, call, doc, &s);
 		} else if (track_poll_due(v, call, s.key, &err)) {
 			vs_error(v, call, &err);
 		} else {

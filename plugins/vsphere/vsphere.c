@@ -4,8 +4,10 @@
 #include "plugins/vsphere/vsphere.h"
 
 #include "plugins/vsphere/picklist.h"
+#include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/placement.h"
 #include "plugins/vsphere/track.h"
+#include "plugins/vsphere/zones.h"
 
 #include <libxml/parser.h>
 #include <stdarg.h>
@@ -113,6 +115,8 @@ static int32_t vs_start(struct pcg_host *host, const struct pcg_services *servic
 	v->tracks = track_table_new();
 	v->inventory = inventory_new();
 	v->picks = picks_new();
+	v->kept = kept_new();
+	v->zones = zones_new();
 	*plugin = v;
 	return 0;
 }
@@ -128,6 +132,8 @@ static void vs_stop(void *plugin, uint32_t final)
 	track_table_free(v->tracks);
 	inventory_free(v->inventory);
 	picks_free(v->picks);
+	kept_free(v->kept);
+	zones_free(v->zones);
 	json_decref(v->account);
 	free(v);
 }
@@ -136,7 +142,11 @@ static const char settings[] =
 	"[{\"name\":\"maxConnections\",\"type\":\"int\",\"default\":\"4\",\"doc\":\"connections to the vCenter at once, "
 	"the one that waits for changes among them\",\"secret\":false},"
 	"{\"name\":\"cloneMode\",\"type\":\"string\",\"default\":\"fullClone\",\"doc\":\"fullClone; linkedClone needs a "
-	"snapshot of the template and keeps the size of its disk\",\"secret\":false}]";
+	"snapshot of the template and keeps the size of its disk\",\"secret\":false},"
+	"{\"name\":\"snapshot\",\"type\":\"string\",\"default\":\"\",\"doc\":\"of the template, for linkedClone: a name, a "
+	"path of names or an id; none: its current one\",\"secret\":false},"
+	"{\"name\":\"hardwareVersion\",\"type\":\"string\",\"default\":\"\",\"doc\":\"machines of an older one are upgraded "
+	"before their first boot, such as vmx-19\",\"secret\":false}]";
 
 static const struct pcg_provider provider = {
 	.struct_size = sizeof(provider),

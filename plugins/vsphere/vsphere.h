@@ -19,6 +19,8 @@ struct placement;
 struct track_table;
 struct inventory;
 struct picks;
+struct kept;
+struct zones;
 
 struct vsphere {
 	struct pcg_host *host;
@@ -31,6 +33,8 @@ struct vsphere {
 	struct track_table *tracks;
 	struct inventory *inventory;
 	struct picks *picks;
+	struct kept *kept;
+	struct zones *zones;
 };
 
 /* vsphere.c */

@@ -35,6 +35,8 @@ const usage = `usage: vmctl --url URL --password-file FILE --ca FILE COMMAND ...
   power-on PATH
   power-off PATH
   destroy PATH
+  make-tags CATEGORY/NAME...  the categories too; tags may be on anything
+  make-folder PATH            all of it that is not there
 Prints {"name", "moref", "instanceUuid", "uuid", "powerState", "mac"} of the machine.`
 
 type machine struct {
@@ -226,6 +228,16 @@ func run() error {
 		return err
 	}
 	defer logout()
+	switch flag.Arg(0) {
+	case "make-tags":
+		password, err := os.ReadFile(*passwordFile)
+		if err != nil {
+			return err
+		}
+		return makeTags(ctx, client, url.UserPassword(*user, strings.TrimRight(string(password), "\r\n")), flag.Args()[1:])
+	case "make-folder":
+		return makeFolder(ctx, client, flag.Arg(1))
+	}
 	finder := find.NewFinder(client)
 	var vm *object.VirtualMachine
 	if flag.Arg(0) == "clone" {

@@ -94,6 +94,12 @@ static const struct option {
 	  "{\"resourcePool\":\"/DC0/host/DC0_C0/Resources/DC0_C0_RP1\"}", "{}" },
 	{ "no resource pool", "{\"placements.0.resourcePool\":\"\"}", "{\"resourcePool\":\"/DC0/host/DC0_C0/Resources\"}", "{}" },
 	{ "compute cluster", "{\"placements.0.cluster\":\"DC0_C1\"}", "{\"cluster\":\"/DC0/host/DC0_C1\"}", "{}" },
+	{ "hardware version", "{\"hardwareVersion\":\"vmx-19\"}", "{\"hardwareVersion\":\"vmx-19\"}", "{\"powerOn\":false}" },
+	{ "hardware version that it has", "{\"hardwareVersion\":\"vmx-10\"}", "{\"hardwareVersion\":\"vmx-13\"}", "{\"powerOn\":true}" },
+	{ "custom attributes", "{\"customAttributes\":{\"owner\":\"platform <team>\",\"cost centre\":\"4711\"}}",
+	  "{\"customValues\":{\"owner\":\"platform <team>\",\"cost centre\":\"4711\"}}", "{}" },
+	{ "custom attributes again", "{\"customAttributes\":{\"owner\":\"b\"}}", "{\"customValues\":{\"owner\":\"b\"}}", "{}" },
+	{ "tags", "{\"tags\":[\"env/prod\",\"team/a b\"]}", "{\"tags\":[\"env/prod\",\"team/a b\"]}", "{}" },
 	{ "datastore", "{\"placements.0.datastore\":\"LocalDS_1\"}", "{\"datastores.0\":\"LocalDS_1\"}", "{}" },
 };
 
@@ -162,6 +168,7 @@ START_TEST(each_option_is_what_the_machine_has)
 {
 	struct run *runs[N_OPTIONS];
 
+	rig_vmctl(&rig, "make-tags env/dev env/prod team/a 'team/a b' 'other/prod'");
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		char cluster_uid[32], uid[48], name[32], machine_name[48];
 
@@ -169,7 +176,7 @@ START_TEST(each_option_is_what_the_machine_has)
 		runs[i] = rig_begin(&rig, "a1", "machine_ensure", uid, ensure_doc(i, options[i].set));
 	}
 	rig_end_all(&rig);
-	AUTO_JSON json_t *inventory = rig_vmread(&rig), *clones = rig_admin(&rig, "GET", "/clones", NULL);
+	AUTO_JSON json_t *inventory = rig_vmread_tags(&rig), *clones = rig_admin(&rig, "GET", "/clones", NULL);
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		char cluster_uid[32], uid[48], name[32], machine_name[48];
 		json_t *vm;
@@ -181,6 +188,8 @@ START_TEST(each_option_is_what_the_machine_has)
 		ck_assert_str_eq(json_str_or(vm, "powerState", ""), "poweredOn");
 		check_all(options[i].name, vm, options[i].vm);
 		check_all(options[i].name, asked(clones, machine_name), options[i].clone);
+		if (!strstr(options[i].set, "tags"))
+			ck_assert_ptr_null(json_object_get(vm, "tags"));
 		if (strstr(options[i].set, "linkedClone"))
 			ck_assert_str_ne(json_str_or(asked(clones, machine_name), "snapshot", ""), "");
 	}
@@ -281,6 +290,9 @@ static const struct {
 	{ "{\"cloneMode\":\"linkedClone\",\"snapshot\":\"absent\"}", "cloudConfig.snapshot", "no snapshot \"absent\" for a linked clone; there is: base (snapshot" },
 	{ "{\"hardwareVersion\":\"19\"}", "pool.cloudConfig.hardwareVersion", "vmx-19" },
 	{ "{\"tags\":[1]}", "pool.cloudConfig.tags", "CATEGORY/NAME" },
+	{ "{\"tags\":[\"absent/prod\"]}", "pool.cloudConfig.tags", "no category \"absent\"" },
+	{ "{\"tags\":[\"env/absent\"]}", "pool.cloudConfig.tags", "no tag \"absent\" in category \"env\"" },
+	{ "{\"tags\":[\"prod\"]}", "pool.cloudConfig.tags", "neither CATEGORY/NAME nor an id" },
 	{ "{\"placements.0.network.mtu\":10000}", "pool.cloudConfig.placements.network.mtu", "576 to 9000" },
 	{ "{\"placements.0.network.staticIp\":true}", "pool.cloudConfig.placements.network.staticIp", "no pool is named" },
 	{ "{\"placements.0.network.dhcp4\":false}", "pool.cloudConfig.placements.network.dhcp4", "no way to an address" },
@@ -293,6 +305,7 @@ static const struct {
 
 START_TEST(what_cannot_be_is_a_problem_that_says_why)
 {
+	rig_vmctl(&rig, "make-tags env/prod");
 	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
 		AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
 		json_t *doc, *problems, *one;
@@ -323,8 +336,8 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
 		return worker_child_main(argv[2], roles, 1);
 	rig_exe[n > 0 ? n : 0] = 0;
-	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread >/dev/null") != 0) {
-		printf("skipped: vcsim and vmread cannot be built (tests/peers/build-peers says why)\n");
+	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread vmctl >/dev/null") != 0) {
+		printf("skipped: vcsim, vmread and vmctl cannot be built (tests/peers/build-peers says why)\n");
 		return 77;
 	}
 	s = suite_create("vsphere options");

@@ -526,7 +526,7 @@ json_int_t rig_calls(struct rig *r, const char *method)
 			json_integer_value(json_object_get(since, "total"));
 }
 
-json_t *rig_vmread(struct rig *r)
+static json_t *vmread_with(struct rig *r, const char *more)
 {
 	static char *vmread;
 	char command[5000];
@@ -535,14 +535,34 @@ json_t *rig_vmread(struct rig *r)
 
 	if (!vmread)
 		vmread = peer("vmread");
-	snprintf(command, sizeof(command), "cd %s && exec %s --url %s --password-file password --ca ca.pem", r->dir, vmread,
-		 json_str_or(r->ready, "url", ""));
+	snprintf(command, sizeof(command), "cd %s && exec %s --url %s --password-file password --ca ca.pem%s", r->dir, vmread,
+		 json_str_or(r->ready, "url", ""), more);
 	p = popen(command, "r");
 	ck_assert_ptr_nonnull(p);
 	doc = json_loadf(p, 0, NULL);
 	ck_assert_int_eq(pclose(p), 0);
 	ck_assert_ptr_nonnull(doc);
 	return doc;
+}
+
+json_t *rig_vmread(struct rig *r)
+{
+	return vmread_with(r, "");
+}
+
+json_t *rig_vmread_tags(struct rig *r)
+{
+	return vmread_with(r, " --tags");
+}
+
+void rig_vmctl(struct rig *r, const char *command)
+{
+	AUTO_FREE char *vmctl = peer("vmctl");
+	char line[6000];
+
+	snprintf(line, sizeof(line), "cd %s && exec %s --url %s --password-file password --ca ca.pem %s >/dev/null", r->dir, vmctl,
+		 json_str_or(r->ready, "url", ""), command);
+	run_shell(line);
 }
 
 json_t *rig_vm(json_t *inventory, const char *name)

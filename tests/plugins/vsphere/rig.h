@@ -76,6 +76,8 @@ json_t *rig_doc(json_t *cluster, json_t *machine, json_t *observed);
 json_t *rig_admin(struct rig *r, const char *method, const char *path, const char *body);
 json_int_t rig_calls(struct rig *r, const char *method); /* since the reset; NULL: all */
 json_t *rig_vmread(struct rig *r);
+json_t *rig_vmread_tags(struct rig *r);              /* with a REST session */
+void rig_vmctl(struct rig *r, const char *command);  /* must end well */
 /* The machine of that name as govmomi reads it, borrowed from inventory; NULL. */
 json_t *rig_vm(json_t *inventory, const char *name);
 char *rig_base64(const char *text, size_t *len);      /* decoded, caller frees */

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGINS_VSPHERE_ZONES_H
+#define PLUGINS_VSPHERE_ZONES_H
+
+#include "plugins/vsphere/machine.h"
+
+/*
+ * Several placements of a pool are its failure domains, by their number. A machine gets the one that has the fewest of
+ * its pool, and says which in its extraConfig: whoever lost its memory finds it there. A pool with one placement costs nothing.
+ */
+
+#define MARK_ZONE "pcg.zone"
+
+struct zones *zones_new(void);
+void zones_free(struct zones *z);
+/* For a machine that is to be cloned; the same again when it is asked again. */
+size_t zone_pick(struct vsphere *v, const struct subject *s);
+/* Of a machine that is there: from memory, else read from it. */
+int zone_of(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct vs_ref *vm, size_t *zone,
+	    struct vs_err *err);
+/* Name of the failure domain in Kubernetes: what the placement says ("zone"), else its compute cluster; with the
+ * cluster's name before it, for these objects have no namespace. "" when the pool has one placement. */
+void zone_name(const json_t *cluster, const json_t *pool, size_t zone, char *out, size_t size);
+
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/vmware/govmomi/find"
+	"github.com/vmware/govmomi/vapi/rest"
+	"github.com/vmware/govmomi/vapi/tags"
+	"github.com/vmware/govmomi/vim25"
+)
+
+func makeTags(ctx context.Context, client *vim25.Client, user *url.Userinfo, names []string) error {
+	c := rest.NewClient(client)
+	if err := c.Login(ctx, user); err != nil {
+		return err
+	}
+	defer func() { _ = c.Logout(context.WithoutCancel(ctx)) }()
+	manager := tags.NewManager(c)
+	categories := map[string]string{}
+	for _, name := range names {
+		category, tag, ok := strings.Cut(name, "/")
+		if !ok {
+			return fmt.Errorf("%q is not CATEGORY/NAME", name)
+		}
+		id, known := categories[category]
+		if !known {
+			var err error
+			id, err = manager.CreateCategory(ctx, &tags.Category{Name: category, Cardinality: "MULTIPLE"})
+			if err != nil {
+				return err
+			}
+			categories[category] = id
+		}
+		if _, err := manager.CreateTag(ctx, &tags.Tag{Name: tag, CategoryID: id}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func makeFolder(ctx context.Context, client *vim25.Client, wanted string) error {
+	finder := find.NewFinder(client)
+	if _, err := finder.Folder(ctx, wanted); err == nil {
+		return nil
+	}
+	if path.Dir(wanted) == "/" {
+		return fmt.Errorf("%s is no place for a folder", wanted)
+	}
+	if err := makeFolder(ctx, client, path.Dir(wanted)); err != nil {
+		return err
+	}
+	parent, err := finder.Folder(ctx, path.Dir(wanted))
+	if err != nil {
+		return err
+	}
+	_, err = parent.CreateFolder(ctx, path.Base(wanted))
+	return err
+}
