@@ -4,7 +4,9 @@
 #include "plugins/vsphere/machine.h"
 
 #include "plugins/vsphere/devices.h"
+#include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/netconfig.h"
+#include "plugins/vsphere/storage.h"
 #include "plugins/vsphere/zones.h"
 
 #include <inttypes.h>
@@ -43,19 +45,21 @@ static void write_mark(struct soap *s, const struct subject *sub, size_t zone)
 /* What a clone is made from beside its place. */
 struct making {
 	const struct subject *sub;
-	const struct spot *spot;
+	struct spot *spot;
 	const struct vs_options *o;
 	json_t *netdevices;
 	char *user_data;
 	size_t zone;
-	const char *encoding, *profile; /* profile: id of the storage policy, "" none */
+	const char *encoding;
+	char profile[POLICY_ID]; /* id of the storage policy, "" none */
 };
 
 static void write_location(struct soap *s, const struct making *m)
 {
 	soap_open(s, "location");
 	soap_ref(s, "folder", &m->spot->folder);
-	soap_ref(s, "datastore", &m->spot->datastore);
+	if (m->spot->datastore.value[0])
+		soap_ref(s, "datastore", &m->spot->datastore);
 	soap_text(s, "diskMoveType", m->o->linked ? "createNewChildDiskBacking" : "moveAllDiskBackingsAndConsolidate");
 	soap_ref(s, "pool", &m->spot->pool);
 	profile_write(s, m->profile);
@@ -125,9 +129,9 @@ static bool upgrade_wanted(const struct vs_options *o, const struct spot *spot)
 	return options_hardware(o->hardware) > options_hardware(spot->hardware);
 }
 
-static void write_clone(struct soap *s, const struct making *m)
+static void write_clone(struct soap *s, const char *element, const struct making *m)
 {
-	soap_open(s, "spec");
+	soap_open(s, element);
 	write_location(s, m);
 	soap_bool(s, "template", false);
 	write_config(s, m);
@@ -172,7 +176,7 @@ static int clone_task(struct vsphere *v, struct pcg_call *call, const json_t *do
 	soap_begin(&s, "CloneVM_Task", &m->spot->template);
 	soap_ref(&s, "folder", &m->spot->folder);
 	soap_text(&s, "name", m->sub->name);
-	write_clone(&s, m);
+	write_clone(&s, "spec", m);
 	if (machine_untouched(doc) && v->svc->checkpoint(call, "{\"begun\":true}")) {
 		soap_free(&s);
 		vs_fail(err, PCG_ERR_RETRY, "Nothing: it is tried again.",
@@ -194,16 +198,41 @@ json_t *clone_netdevices(const struct spot *spot)
 	return devices;
 }
 
+static void write_recommended(struct soap *s, const char *element, void *arg)
+{
+	struct making without = *(struct making *)arg;
+
+	without.user_data = (char *)(uintptr_t)"";
+	write_clone(s, element, &without);
+}
+
+static int clone_storage(struct vsphere *v, struct pcg_call *call, struct making *m, struct vs_err *err)
+{
+	json_t *problems = json_array();
+	int r = storage_policy(v, call, m->o, m->spot, m->profile, problems, err);
+
+	if (!r && json_array_size(problems)) {
+		problems_text(problems, err);
+		kept_forget(v);
+		r = -1;
+	}
+	json_decref(problems);
+	if (!r && m->spot->pod.value[0])
+		r = storage_recommend(v, call, m->sub->name, m->spot, write_recommended, m, err);
+	return r;
+}
+
 static int clone_make(struct vsphere *v, struct pcg_call *call, const json_t *doc, struct making *m, struct vs_ref *task,
 		      struct vs_err *err)
 {
 	int r;
 
-	m->profile = "";
 	m->netdevices = clone_netdevices(m->spot);
 	netdevice_address(m->netdevices, json_object_get(m->sub->machine, "addresses"));
 	m->user_data = vs_user_data(vs_str(doc, "userData"), &m->encoding, err);
 	r = m->user_data ? netdevice_ready(m->netdevices, m->spot->where, m->sub->uid, err) : -1;
+	if (!r)
+		r = clone_storage(v, call, m, err);
 	if (!r)
 		r = clone_task(v, call, doc, m, task, err);
 	if (m->user_data)

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "plugins/vsphere/finish.h"
+#include "plugins/vsphere/storage.h"
 #include "plugins/vsphere/track.h"
 
 #include <stdio.h>
@@ -76,15 +77,17 @@ static void merge_problems(json_t *all, json_t *some)
 	}
 }
 
-static int check_tags(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, json_t *problems,
-		      struct vs_err *err)
+static int check_labels(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, struct spot *spot,
+			json_t *problems, struct vs_err *err)
 {
 	json_t *ids = json_array(), *told = json_array();
+	char policy[POLICY_ID];
 	struct vs_options o;
-	int r = 0;
+	int r;
 
 	options_read(v, cluster, pool, &o, told);
-	if (o.tags)
+	r = storage_policy(v, call, &o, spot, policy, problems, err);
+	if (!r && o.tags)
 		r = tags_resolve(v, call, o.tags, ids, problems, err);
 	json_decref(told);
 	json_decref(ids);
@@ -105,8 +108,8 @@ static int check_all(struct vsphere *v, struct pcg_call *call, const json_t *clu
 			json_t *some = json_array();
 
 			r = placement_find(v, call, cluster, pool, zone, &spot, some, err);
-			if (!r && !zone)
-				r = check_tags(v, call, cluster, pool, some, err);
+			if (!r)
+				r = check_labels(v, call, cluster, pool, &spot, some, err);
 			merge_problems(problems, some);
 			json_decref(some);
 		}

@@ -81,23 +81,31 @@ static json_t *policies_of(const struct xn *result)
 	return out;
 }
 
-int vs_pbm_policies(struct vs_session *ss, struct pcg_call *call, json_t **policies, struct vs_err *err)
+/* manager: "profileManager" or "placementSolver". */
+static int pbm_manager(struct vs_session *ss, struct pcg_call *call, const char *manager, struct vs_ref *out, struct vs_err *err)
 {
 	struct pbm_call content = { .method = "PbmRetrieveServiceContent", .this = &pbm_instance };
+	struct xn *reply = NULL;
+	int r = pbm(ss, call, &content, &reply, err);
+
+	if (!r && !xn_ref(xn_at(vs_result(reply), "returnval", manager), out)) {
+		vs_fail(err, PCG_ERR_RETRY, "Check the vCenter's storage profile service (vmware-sps).",
+			"%s at %s: there is no %s", content.method, ss->server, manager);
+		r = -1;
+	}
+	xn_free(reply);
+	return r;
+}
+
+int vs_pbm_policies(struct vs_session *ss, struct pcg_call *call, json_t **policies, struct vs_err *err)
+{
 	struct pbm_call query = { .method = "PbmQueryProfile", .write = write_query };
 	struct pbm_call get = { .method = "PbmRetrieveContent", .write = write_ids };
 	struct xn *reply = NULL, *ids = NULL;
 	struct vs_ref manager;
-	int r = pbm(ss, call, &content, &reply, err);
+	int r = pbm_manager(ss, call, "profileManager", &manager, err);
 
 	*policies = NULL;
-	if (!r && !xn_ref(xn_at(vs_result(reply), "returnval", "profileManager"), &manager)) {
-		vs_fail(err, PCG_ERR_RETRY, "Check the vCenter's storage profile service (vmware-sps).",
-			"%s at %s: there is no profile manager", content.method, ss->server);
-		r = -1;
-	}
-	xn_free(reply);
-	reply = NULL;
 	if (!r) {
 		query.this = get.this = &manager;
 		r = pbm(ss, call, &query, &ids, err);
@@ -110,5 +118,48 @@ int vs_pbm_policies(struct vs_session *ss, struct pcg_call *call, json_t **polic
 		*policies = policies_of(vs_result(reply));
 	xn_free(reply);
 	xn_free(ids);
+	return r;
+}
+
+struct requirement {
+	const char *policy;
+	const struct vs_ref *stores;
+	size_t n;
+};
+
+static void write_requirement(struct soap *s, const void *arg)
+{
+	const struct requirement *of = arg;
+
+	for (size_t i = 0; i < of->n; i++) {
+		soap_open(s, "hubsToSearch");
+		soap_text(s, "hubType", of->stores[i].type);
+		soap_text(s, "hubId", of->stores[i].value);
+		soap_close(s);
+	}
+	soap_open_type(s, "placementSubjectRequirement", "PbmPlacementCapabilityProfileRequirement");
+	soap_open(s, "profileId");
+	soap_text(s, "uniqueId", of->policy);
+	soap_close(s);
+	soap_close(s);
+}
+
+int vs_pbm_check(struct vs_session *ss, struct pcg_call *call, const char *policy, const struct vs_ref *stores, size_t n,
+		 bool *good, struct vs_err *err)
+{
+	struct requirement of = { policy, stores, n };
+	struct vs_ref solver;
+	struct pbm_call check = { .method = "PbmCheckRequirements", .this = &solver, .write = write_requirement, .arg = &of };
+	struct xn *reply = NULL;
+	int r = pbm_manager(ss, call, "placementSolver", &solver, err);
+
+	if (!r)
+		r = pbm(ss, call, &check, &reply, err);
+	memset(good, 0, n * sizeof(*good));
+	for (const struct xn *one = xn_child(r ? NULL : vs_result(reply), "returnval"); one; one = xn_next(one, "returnval"))
+		for (size_t i = 0; i < n; i++)
+			if (!xn_child(one, "error") && strcmp(xn_get(xn_child(one, "hub"), "hubId"), stores[i].value) == 0)
+				good[i] = true;
+	xn_free(reply);
 	return r;
 }

@@ -100,6 +100,15 @@ static const struct option {
 	  "{\"customValues\":{\"owner\":\"platform <team>\",\"cost centre\":\"4711\"}}", "{}" },
 	{ "custom attributes again", "{\"customAttributes\":{\"owner\":\"b\"}}", "{\"customValues\":{\"owner\":\"b\"}}", "{}" },
 	{ "tags", "{\"tags\":[\"env/prod\",\"team/a b\"]}", "{\"tags\":[\"env/prod\",\"team/a b\"]}", "{}" },
+	{ "datastore cluster", "{\"placements.0.datastore\":\"DC0_POD0\"}", "{\"datastores.0\":\"LocalDS_1\"}", "{}" },
+	{ "storage policy", "{\"storagePolicyName\":\"vSAN Default Storage Policy\", \"dataDisks\":[{\"name\":\"d\",\"sizeGiB\":3}]}",
+	  "{\"datastores.0\":\"LocalDS_0\"}", "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"],"
+	  " \"diskProfiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}" },
+	{ "storage policy chooses", "{\"placements.0.storagePolicyName\":\"vSAN Default Storage Policy\", \"placements.0.datastore\":\"\"}",
+	  "{}", "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}" },
+	{ "storage policy of a datastore cluster", "{\"storagePolicyName\":\"vSAN Default Storage Policy\","
+	  " \"placements.0.datastore\":\"DC0_POD0\"}", "{\"datastores.0\":\"LocalDS_1\"}",
+	  "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}" },
 	{ "datastore", "{\"placements.0.datastore\":\"LocalDS_1\"}", "{\"datastores.0\":\"LocalDS_1\"}", "{}" },
 };
 
@@ -290,6 +299,7 @@ static const struct {
 	{ "{\"cloneMode\":\"linkedClone\",\"snapshot\":\"absent\"}", "cloudConfig.snapshot", "no snapshot \"absent\" for a linked clone; there is: base (snapshot" },
 	{ "{\"hardwareVersion\":\"19\"}", "pool.cloudConfig.hardwareVersion", "vmx-19" },
 	{ "{\"tags\":[1]}", "pool.cloudConfig.tags", "CATEGORY/NAME" },
+	{ "{\"storagePolicyName\":\"absent\"}", "pool.cloudConfig.storagePolicyName", "no storage policy \"absent\"; there are: " },
 	{ "{\"tags\":[\"absent/prod\"]}", "pool.cloudConfig.tags", "no category \"absent\"" },
 	{ "{\"tags\":[\"env/absent\"]}", "pool.cloudConfig.tags", "no tag \"absent\" in category \"env\"" },
 	{ "{\"tags\":[\"prod\"]}", "pool.cloudConfig.tags", "neither CATEGORY/NAME nor an id" },

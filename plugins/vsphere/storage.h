@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PLUGINS_VSPHERE_STORAGE_H
+#define PLUGINS_VSPHERE_STORAGE_H
+
+#include "plugins/vsphere/placement.h"
+
+#define POLICY_ID 64
+
+/*
+ * The storage policy that is asked for: its id in policy, and whether the datastore satisfies it; when none is
+ * named, the one with the most free space of those that the compute cluster sees and that do becomes spot's. What cannot be is
+ * added to problems. Nothing is asked without a policy.
+ */
+int storage_policy(struct vsphere *v, struct pcg_call *call, const struct vs_options *o, struct spot *spot,
+		   char policy[POLICY_ID], json_t *problems, struct vs_err *err);
+/* The datastore of spot's datastore cluster that vCenter recommends for a clone becomes spot's. write writes the clone's
+ * specification as the element that it is given the name of. */
+int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot,
+		      void (*write)(struct soap *s, const char *element, void *arg), void *arg, struct vs_err *err);
+
+#endif
