@@ -108,6 +108,8 @@ static json_t *provider_object(struct build *b, const json_t *item)
 	json_object_del(json_object_get(o, "metadata"), "ownerReferences");
 	secret_data_only(o);
 	shape_mark(&b->s, o);
+	if (json_bool_or(item, "clusterScoped", false))
+		json_object_del(json_object_get(o, "metadata"), "namespace");
 	return o;
 }
 

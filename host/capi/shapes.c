@@ -315,6 +315,8 @@ json_t *shape_machine(const struct shapes *s, const json_t *machine, const json_
 				      "configRef", "apiGroup", "bootstrap.cluster.x-k8s.io", "kind",
 				      "KubeadmConfig", "name", name, "dataSecretName", name,
 				      "infrastructureRef", shape_reference(infrastructure)));
+	if (json_str(machine, "observed.failureDomain"))
+		json_put_str(o, "spec.failureDomain", json_str(machine, "observed.failureDomain"));
 	return o;
 }
 

@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/finish.h"
 #include "plugins/vsphere/storage.h"
+#include "plugins/vsphere/zones.h"
 #include "plugins/vsphere/track.h"
 
 #include <stdio.h>
@@ -81,12 +82,14 @@ static int check_labels(struct vsphere *v, struct pcg_call *call, const json_t *
 			json_t *problems, struct vs_err *err)
 {
 	json_t *ids = json_array(), *told = json_array();
-	char policy[POLICY_ID];
+	char policy[POLICY_ID], region[256], zone[256];
 	struct vs_options o;
 	int r;
 
 	options_read(v, cluster, pool, &o, told);
 	r = storage_policy(v, call, &o, spot, policy, problems, err);
+	if (!r && placement_zones(pool) > 1 && spot->cluster.value[0])
+		r = zone_tags(v, call, spot, region, zone, problems, err);
 	if (!r && o.tags)
 		r = tags_resolve(v, call, o.tags, ids, problems, err);
 	json_decref(told);

@@ -21,6 +21,9 @@ int attributes_set(struct vsphere *v, struct pcg_call *call, const struct vs_ref
 /* tags.c. Ids of tags, in order, added to ids; what is not there is added to problems. */
 int tags_resolve(struct vsphere *v, struct pcg_call *call, const json_t *tags, json_t *ids, json_t *problems,
 		 struct vs_err *err);
+/* Name of the tag of that category that an object carries; "" when it has none. */
+int tag_of(struct vsphere *v, struct pcg_call *call, const struct vs_ref *object, const char *category, char *name, size_t size,
+	   struct vs_err *err);
 int tags_attach(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const json_t *tags, struct vs_err *err);
 
 /* rule.c: the DRS rule of a cluster's control planes in a compute cluster. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "plugins/vsphere/machine.h"
+#include "plugins/vsphere/finish.h"
+#include "plugins/vsphere/zones.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -106,18 +107,69 @@ static void set_text(json_t *object, const char *key, const char *text)
 		json_object_set_new(object, key, json_string(text));
 }
 
+/* Zones of all pools, once each, with what they are for; the first of a name counts. */
+static json_t *zones_of(const struct export *e)
+{
+	const json_t *pools = json_object_get(json_object_get(e->cluster, "spec"), "pools"), *pool;
+	json_t *domains = json_array(), *one;
+	size_t i, k;
+
+	json_array_foreach(pools, i, pool) {
+		bool control_plane = json_is_true(json_object_get(pool, "controlPlane"));
+
+		for (size_t zone = 0; zone < placement_zones(pool); zone++) {
+			json_t *known = NULL;
+			char name[256];
+
+			zone_name(e->cluster, pool, zone, name, sizeof(name));
+			json_array_foreach(domains, k, one)
+				if (strcmp(vs_str(one, "name"), name) == 0)
+					known = one;
+			if (known && control_plane)
+				json_object_set_new(known, "controlPlane", json_true());
+			else if (*name && !known)
+				json_array_append_new(domains, json_pack("{s:s, s:b}", "name", name, "controlPlane", control_plane));
+		}
+	}
+	return domains;
+}
+
+static bool keeps_together(const struct export *e)
+{
+	const json_t *pools = json_object_get(json_object_get(e->cluster, "spec"), "pools"), *pool;
+	json_t *problems = json_array();
+	bool together = false;
+	struct vs_options o;
+	size_t i;
+
+	json_array_foreach(pools, i, pool) {
+		options_read(e->v, e->cluster, pool, &o, problems);
+		together = together || (o.together && json_is_true(json_object_get(pool, "controlPlane")));
+	}
+	json_decref(problems);
+	return together;
+}
+
 static void export_cluster(struct export *e)
 {
+	json_t *domains = zones_of(e), *status;
 	json_t *spec = json_pack("{s:s, s:O?, s:{s:s, s:s}}", "server", e->v->session.server, "controlPlaneEndpoint",
 				 json_object_get(e->doc, "endpoint"), "identityRef", "kind", "Secret", "name", e->name);
 
 	set_text(spec, "thumbprint", e->thumbprint);
+	if (keeps_together(e))
+		json_object_set_new(spec, "disableClusterModule", json_true());
+	if (json_array_size(domains))
+		json_object_set_new(spec, "failureDomainSelector", json_pack("{s:{s:s}}", "matchLabels", CLUSTER_LABEL, e->name));
+	status = json_pack("{s:{s:b}, s:[o]}", "initialization", "provisioned", 1, "conditions", condition());
+	if (json_array_size(domains))
+		json_object_set(status, "failureDomains", domains);
+	json_decref(domains);
 	add(e, "identity", "", "", "",
 	    json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:s, s:{s:s, s:s}}", "apiVersion", "v1", "kind", "Secret", "metadata", "name",
 		      e->name, "labels", CLUSTER_LABEL, e->name, "type", "Opaque", "stringData", "username", e->v->session.user,
 		      "password", e->v->session.password), NULL);
-	add(e, "cluster", "Cluster", "", "", new_object(e, "VSphereCluster", e->name, spec),
-	    json_pack("{s:{s:b}, s:[o]}", "initialization", "provisioned", 1, "conditions", condition()));
+	add(e, "cluster", "Cluster", "", "", new_object(e, "VSphereCluster", e->name, spec), status);
 }
 
 static json_t *custom_keys(const struct export *e, const char *pool, const char *role)
@@ -187,6 +239,22 @@ static void set_disks(json_t *spec, const struct vs_options *o)
 	json_object_set_new(spec, "dataDisks", disks);
 }
 
+static bool set_tags(struct export *e, json_t *spec, const json_t *tags)
+{
+	json_t *ids = json_array(), *problems = json_array();
+	int r = tags_resolve(e->v, e->call, tags, ids, problems, &e->err);
+
+	if (!r && json_array_size(problems)) {
+		vs_fail(&e->err, PCG_ERR_NOT_FOUND, vs_str(json_array_get(problems, 0), "remedy"), "%s",
+			vs_str(json_array_get(problems, 0), "text"));
+		r = -1;
+	}
+	json_object_set(spec, "tagIDs", ids);
+	json_decref(ids);
+	json_decref(problems);
+	return !r;
+}
+
 /* What template and machine have in common; NULL with err. A full clone takes no snapshot, and a linked one gets the
  * one that was meant by its name. */
 static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, const char *pool_name, const char *role)
@@ -217,7 +285,82 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 	set_number(spec, "memoryMiB", o.memory_mib);
 	set_disks(spec, &o);
 	set_resources(spec, &o);
+	if (o.tags && !set_tags(e, spec, o.tags)) {
+		json_decref(spec);
+		return NULL;
+	}
 	return spec;
+}
+
+static void scope_cluster(const struct export *e)
+{
+	json_object_set_new(json_array_get(e->objects, json_array_size(e->objects) - 1), "clusterScoped", json_true());
+}
+
+/* A failure domain says where, a deployment zone what it is for; by that one's name the controllers place a Machine. */
+static bool export_zone(struct export *e, const json_t *pool, size_t zone, const char *name, bool control_plane)
+{
+	json_t *problems = json_array(), *topology, *networks = json_array();
+	char region_tag[256], zone_tag[256];
+	struct vs_options o;
+	struct spot spot;
+	int r = clone_find(e->v, e->call, e->cluster, pool, zone, &spot, &o, &e->err);
+
+	if (!r)
+		r = zone_tags(e->v, e->call, &spot, region_tag, zone_tag, problems, &e->err);
+	if (!r && json_array_size(problems)) {
+		vs_fail(&e->err, PCG_ERR_PERMANENT, vs_str(json_array_get(problems, 0), "remedy"), "%s",
+			vs_str(json_array_get(problems, 0), "text"));
+		r = -1;
+	}
+	json_decref(problems);
+	if (r) {
+		json_decref(networks);
+		return false;
+	}
+	for (size_t i = 0; i < spot.n_nics; i++)
+		json_array_append_new(networks, json_string(spot.nics[i].path));
+	topology = json_pack("{s:s, s:s, s:o}", "datacenter", spot.datacenter, "computeCluster", spot.cluster_path, "networks",
+			     networks);
+	set_text(topology, "datastore", spot.datastore_path);
+	add(e, "extra", "", "", "",
+	    new_object(e, "VSphereFailureDomain", name,
+		       json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:o}", "region", "name", region_tag, "type", "Datacenter",
+				 "tagCategory", REGION_CATEGORY, "zone", "name", zone_tag, "type", "ComputeCluster", "tagCategory",
+				 ZONE_CATEGORY, "topology", topology)), NULL);
+	scope_cluster(e);
+	add(e, "extra", "", "", "",
+	    new_object(e, "VSphereDeploymentZone", name,
+		       json_pack("{s:s, s:s, s:b, s:{s:s, s:s}}", "server", e->v->session.server, "failureDomain", name,
+				 "controlPlane", control_plane, "placementConstraint", "resourcePool", spot.pool_path, "folder",
+				 *e->folder ? e->folder : spot.folder_path)),
+	    json_pack("{s:b}", "ready", 1));
+	scope_cluster(e);
+	return true;
+}
+
+static bool export_zones(struct export *e)
+{
+	const json_t *pools = json_object_get(json_object_get(e->cluster, "spec"), "pools"), *pool;
+	json_t *domains = zones_of(e), *done = json_object(), *one;
+	bool good = true;
+	size_t i, k;
+
+	json_array_foreach(pools, i, pool)
+		for (size_t zone = 0; good && zone < placement_zones(pool); zone++) {
+			char name[256];
+
+			zone_name(e->cluster, pool, zone, name, sizeof(name));
+			if (!*name || json_object_get(done, name))
+				continue;
+			json_object_set_new(done, name, json_true());
+			json_array_foreach(domains, k, one)
+				if (strcmp(vs_str(one, "name"), name) == 0)
+					good = export_zone(e, pool, zone, name, json_is_true(json_object_get(one, "controlPlane")));
+		}
+	json_decref(domains);
+	json_decref(done);
+	return good;
 }
 
 static bool export_pools(struct export *e)
@@ -301,7 +444,9 @@ static bool export_machines(struct export *e)
 	size_t i;
 
 	json_array_foreach(json_object_get(e->doc, "machines"), i, machine) {
-		json_t *spec = clone_spec(e, json_object_get(machine, "poolSpec"), 0, vs_str(machine, "pool"), vs_str(machine, "role"));
+		json_t *spec = clone_spec(e, json_object_get(machine, "poolSpec"),
+					  (size_t)json_integer_value(json_object_get(json_object_get(machine, "observed"), "zone")),
+					  vs_str(machine, "pool"), vs_str(machine, "role"));
 
 		if (!spec)
 			return false;
@@ -338,58 +483,11 @@ void vs_export_objects(void *plugin, struct pcg_call *call, const char *text)
 		vs_error(v, call, &e.err);
 	} else {
 		export_cluster(&e);
-		if (export_pools(&e) && export_machines(&e))
+		if (export_zones(&e) && export_pools(&e) && export_machines(&e))
 			vs_done(v, call, json_pack("{s:O}", "objects", e.objects));
 		else
 			vs_error(v, call, &e.err);
 	}
 	json_decref(e.objects);
-	json_decref(doc);
-}
-
-static json_t *imported(const json_t *object, const json_t *vm)
-{
-	const json_t *spec = json_object_get(object, "spec"), *meta = json_object_get(object, "metadata");
-	const char *provider_id = vs_str(spec, "providerID"), *bios = vs_str(json_object_get(vm, "spec"), "biosUUID");
-	char made[64] = "";
-
-	if (!*provider_id && *bios) {
-		snprintf(made, sizeof(made), "vsphere://%s", bios);
-		provider_id = made;
-	}
-	return json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:O?}}", "name", vs_str(meta, "name"), "pool",
-			 vs_at(spec, "customVMXKeys", MARK_POOL), "role",
-			 json_object_get(json_object_get(meta, "labels"), "cluster.x-k8s.io/control-plane") ? "control-plane" : "worker",
-			 "observed", "id", strncmp(provider_id, "vsphere://", 10) == 0 ? provider_id + 10 : "", "providerID",
-			 provider_id, "addresses", json_object_get(json_object_get(object, "status"), "addresses"));
-}
-
-void vs_import_objects(void *plugin, struct pcg_call *call, const char *text)
-{
-	struct vsphere *v = plugin;
-	json_t *doc = json_loads(text ? text : "", 0, NULL), *list, *machines, *item, *other;
-	size_t i, k;
-
-	if (!doc) {
-		v->svc->error(call, PCG_ERR_BUG, "the op's document is no JSON object", "");
-		return;
-	}
-	list = json_object_get(doc, "objects");
-	machines = json_array();
-	json_array_foreach(list, i, item) {
-		json_t *object = json_object_get(item, "object") ? json_object_get(item, "object") : item, *vm = NULL;
-
-		if (strcmp(vs_str(object, "kind"), "VSphereMachine") != 0)
-			continue;
-		json_array_foreach(list, k, other) {
-			json_t *o = json_object_get(other, "object") ? json_object_get(other, "object") : other;
-
-			if (strcmp(vs_str(o, "kind"), "VSphereVM") == 0 &&
-			    strcmp(vs_at(o, "metadata", "name"), vs_at(object, "metadata", "name")) == 0)
-				vm = o;
-		}
-		json_array_append_new(machines, imported(object, vm));
-	}
-	vs_done(v, call, json_pack("{s:o}", "machines", machines));
 	json_decref(doc);
 }

@@ -222,6 +222,7 @@ static void read_labels(const struct reader *r, struct vs_options *o)
 	if (affinity && !json_is_boolean(affinity))
 		wrong(r, "antiAffinity", "true or false");
 	o->anti_affinity = json_is_true(affinity);
+	o->together = json_is_false(affinity);
 }
 
 void options_read(const struct vsphere *v, const json_t *cluster, const json_t *pool, struct vs_options *o, json_t *problems)

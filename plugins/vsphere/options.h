@@ -19,7 +19,8 @@ struct vs_options {
 	struct vs_share cpu, memory;
 	const json_t *template_disks; /* GiB of the template's further disks, in order */
 	const json_t *data_disks;     /* {"name","sizeGiB","provisioningMode"} */
-	bool linked, anti_affinity;
+	bool linked;
+	bool anti_affinity, together;  /* asked for; refused */
 	const char *snapshot, *hardware, *policy, *notes, *power_off_mode;
 	json_int_t soft_off_s;
 	const json_t *tags, *attributes;

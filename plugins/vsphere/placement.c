@@ -295,6 +295,7 @@ int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *clust
 	r = placement_read(v, call, err);
 	dc = r ? NULL : look(&l, vs_str(place, "datacenter"), "");
 	if (dc) {
+		out->dc = dc->ref;
 		set(out->datacenter, sizeof(out->datacenter), dc->path);
 		find_folder(&l, vs_str(place, "folder"), out);
 		if (pool)

@@ -42,7 +42,7 @@ struct spot_nic {
 /* What a machine's clone needs. Copies: valid on their own, but for devices, which live as long as the plugin. */
 struct spot {
 	char datacenter[256];
-	struct vs_ref folder, cluster, pool;
+	struct vs_ref dc, folder, cluster, pool;
 	struct vs_ref datastore, pod;     /* one of both; neither: the storage policy says */
 	char folder_path[512], cluster_path[512], pool_path[512], datastore_path[512], template_path[512];
 	struct spot_nic nics[NICS_MAX];

@@ -139,6 +139,48 @@ int tags_resolve(struct vsphere *v, struct pcg_call *call, const json_t *tags, j
 	return 0;
 }
 
+static int category_name(struct vsphere *v, struct pcg_call *call, const char *id, char *name, size_t size, struct vs_err *err)
+{
+	json_t *category;
+	int r;
+
+	if (kept_get(v, "category", id, name, size))
+		return 0;
+	r = ask(v, call, "GET", "cis/tagging/category", id, NULL, NULL, &category, err);
+	if (r)
+		return r;
+	snprintf(name, size, "%s", vs_str(category, "name"));
+	kept_put(v, "category", id, name);
+	json_decref(category);
+	return 0;
+}
+
+int tag_of(struct vsphere *v, struct pcg_call *call, const struct vs_ref *object, const char *category, char *name, size_t size,
+	   struct vs_err *err)
+{
+	json_t *body = json_pack("{s:{s:s, s:s}}", "object_id", "id", object->value, "type", object->type), *ids = NULL, *one, *tag;
+	size_t i;
+	int r = ask(v, call, "POST", "cis/tagging/tag-association", NULL, "list-attached-tags", body, &ids, err);
+
+	*name = 0;
+	json_array_foreach(ids, i, one) {
+		char of[256];
+
+		if (r || *name)
+			break;
+		r = ask(v, call, "GET", "cis/tagging/tag", json_string_value(one), NULL, NULL, &tag, err);
+		if (r)
+			break;
+		r = category_name(v, call, vs_str(tag, "category_id"), of, sizeof(of), err);
+		if (!r && strcmp(of, category) == 0)
+			snprintf(name, size, "%s", vs_str(tag, "name"));
+		json_decref(tag);
+	}
+	json_decref(ids);
+	json_decref(body);
+	return r;
+}
+
 /* 7.0 answers {"success", "error_messages"}; so does 8.0. A tag that is attached already is no error. */
 static int attached(const json_t *reply, struct vs_err *err)
 {

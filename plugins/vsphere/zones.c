@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/zones.h"
 
+#include "plugins/vsphere/finish.h"
 #include "plugins/vsphere/task.h"
 #include "plugins/vsphere/track_impl.h"
 
@@ -147,4 +148,24 @@ void zone_name(const json_t *cluster, const json_t *pool, size_t zone, char *out
 	n = n < size ? n : size - 1;
 	while (n && out[n - 1] == '-')
 		out[--n] = 0;
+}
+
+static void no_tag(json_t *problems, const char *what, const char *path, const char *category)
+{
+	vs_problem(problems, "pool.cloudConfig.placements", "Attach a tag of that category to it in vCenter, or give one placement.",
+		   "%s %s has no tag of category %s, by which several placements are told apart", what, path, category);
+}
+
+int zone_tags(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char region[256], char zone[256],
+	      json_t *problems, struct vs_err *err)
+{
+	int r = tag_of(v, call, &spot->dc, REGION_CATEGORY, region, 256, err);
+
+	if (!r)
+		r = tag_of(v, call, &spot->cluster, ZONE_CATEGORY, zone, 256, err);
+	if (!r && !*region)
+		no_tag(problems, "datacenter", spot->datacenter, REGION_CATEGORY);
+	if (!r && !*zone)
+		no_tag(problems, "compute cluster", spot->cluster_path, ZONE_CATEGORY);
+	return r;
 }

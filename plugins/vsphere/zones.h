@@ -21,5 +21,11 @@ int zone_of(struct vsphere *v, struct pcg_call *call, const struct subject *s, c
 /* Name of the failure domain in Kubernetes: what the placement says ("zone"), else its compute cluster; with the
  * cluster's name before it, for these objects have no namespace. "" when the pool has one placement. */
 void zone_name(const json_t *cluster, const json_t *pool, size_t zone, char *out, size_t size);
+/* Tags that the vSphere controllers know a failure domain by, of the categories that Palette asks for: k8s-region on the
+ * datacenter, k8s-zone on the compute cluster. A missing one is added to problems. */
+#define REGION_CATEGORY "k8s-region"
+#define ZONE_CATEGORY "k8s-zone"
+int zone_tags(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char region[256], char zone[256],
+	      json_t *problems, struct vs_err *err);
 
 #endif

@@ -241,7 +241,8 @@ struct pcg_provider {
 	 * Cluster API objects in the infrastructure.cluster.x-k8s.io group, spec only, status apart. No owner references. What is made of
 	 * a pool whose "addressPools" names an IP pool of the cluster's spec has "addressesFromPools" with that one's "object", of kind
 	 * InClusterIPPool. The object of a machine that owns its IPAddressClaims (named NAME-DEVICE-N after it) has "claims":
-	 * {"finalizer"} beside it, what its controller protects them by: the host makes them for the machine's "addresses". */
+	 * {"finalizer"} beside it, what its controller protects them by: the host makes them for the machine's "addresses". "clusterScoped":
+	 * true beside an object that has no namespace. "failureDomain" in a machine's "observed" is its Machine's. */
 	pcg_op export_objects;
 	/* {"objects":[...]} as read back from the cluster -> done {"machines":[{"name","pool","role","observed":{...}}]} */
 	pcg_op import_objects;

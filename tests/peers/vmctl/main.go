@@ -36,6 +36,7 @@ const usage = `usage: vmctl --url URL --password-file FILE --ca FILE COMMAND ...
   power-off PATH
   destroy PATH
   make-tags CATEGORY/NAME...  the categories too; tags may be on anything
+  attach-tag CATEGORY/NAME PATH  of whatever object
   make-folder PATH            all of it that is not there
 Prints {"name", "moref", "instanceUuid", "uuid", "powerState", "mac"} of the machine.`
 
@@ -229,12 +230,16 @@ func run() error {
 	}
 	defer logout()
 	switch flag.Arg(0) {
-	case "make-tags":
+	case "make-tags", "attach-tag":
 		password, err := os.ReadFile(*passwordFile)
 		if err != nil {
 			return err
 		}
-		return makeTags(ctx, client, url.UserPassword(*user, strings.TrimRight(string(password), "\r\n")), flag.Args()[1:])
+		secret := url.UserPassword(*user, strings.TrimRight(string(password), "\r\n"))
+		if flag.Arg(0) == "attach-tag" {
+			return attachTag(ctx, client, secret, flag.Arg(1), flag.Arg(2))
+		}
+		return makeTags(ctx, client, secret, flag.Args()[1:])
 	case "make-folder":
 		return makeFolder(ctx, client, flag.Arg(1))
 	}

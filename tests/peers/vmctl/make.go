@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/vmware/govmomi/find"
+	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vapi/tags"
 	"github.com/vmware/govmomi/vim25"
@@ -42,6 +43,28 @@ func makeTags(ctx context.Context, client *vim25.Client, user *url.Userinfo, nam
 		}
 	}
 	return nil
+}
+
+func attachTag(ctx context.Context, client *vim25.Client, user *url.Userinfo, name, where string) error {
+	c := rest.NewClient(client)
+	if err := c.Login(ctx, user); err != nil {
+		return err
+	}
+	defer func() { _ = c.Logout(context.WithoutCancel(ctx)) }()
+	manager := tags.NewManager(c)
+	category, tagName, _ := strings.Cut(name, "/")
+	tag, err := manager.GetTagForCategory(ctx, tagName, category)
+	if err != nil {
+		return err
+	}
+	ref, err := object.NewSearchIndex(client).FindByInventoryPath(ctx, where)
+	if err != nil {
+		return err
+	}
+	if ref == nil {
+		return fmt.Errorf("there is no %s", where)
+	}
+	return manager.AttachTag(ctx, tag.ID, ref)
 }
 
 func makeFolder(ctx context.Context, client *vim25.Client, wanted string) error {

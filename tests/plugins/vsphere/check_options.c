@@ -281,6 +281,241 @@ START_TEST(without_a_reserved_address_nothing_is_made)
 }
 END_TEST
 
+static json_t *two_zones(const char *more)
+{
+	json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	json_t *places = (json_t *)(uintptr_t)json_at(cluster, "spec.pools.0.cloudConfig.placements"), *second;
+
+	second = json_deep_copy(json_array_get(places, 0));
+	json_object_set_new(second, "cluster", json_string("/DC0/host/DC0_C1"));
+	json_object_set_new(second, "datastore", json_string("LocalDS_1"));
+	json_array_append_new(places, second);
+	set_all(cluster, more);
+	return cluster;
+}
+
+static void tag_zones(void)
+{
+	rig_vmctl(&rig, "make-tags k8s-region/north k8s-zone/a k8s-zone/b env/prod");
+	rig_vmctl(&rig, "attach-tag k8s-region/north /DC0");
+	rig_vmctl(&rig, "attach-tag k8s-zone/a /DC0/host/DC0_C0");
+	rig_vmctl(&rig, "attach-tag k8s-zone/b /DC0/host/DC0_C1");
+}
+
+/* Machines 0 to n - 1 of the cluster, made at the same time; observed[i] is a new reference. */
+static json_t *make_machines(json_t *cluster, size_t n, json_t **observed)
+{
+	json_t *infra = json_deep_copy(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)),
+						       "observed"));
+	struct run *runs[8];
+
+	for (size_t i = 0; i < n; i++) {
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		AUTO_JSON json_t *machine = rig_machine(cluster, uid, machine_name);
+		runs[i] = rig_begin(&rig, "a1", "machine_ensure", uid, rig_doc(cluster, machine, infra));
+	}
+	rig_end_all(&rig);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_msg(runs[i]->ok, "%s", runs[i]->err.text);
+		observed[i] = json_deep_copy(json_object_get(runs[i]->reply, "observed"));
+	}
+	return infra;
+}
+
+START_TEST(placements_are_failure_domains_that_machines_are_spread_over)
+{
+	AUTO_JSON json_t *cluster = two_zones("{}"), *inventory = NULL, *infra = NULL;
+	json_t *observed[4], *again, *machine;
+	size_t of[2] = { 0, 0 };
+
+	infra = make_machines(cluster, 4, observed);
+	inventory = rig_vmread(&rig);
+	for (size_t i = 0; i < 4; i++) {
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+		json_int_t zone = json_int_or(observed[i], "zone", 9);
+		json_t *vm;
+
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		vm = rig_vm(inventory, machine_name);
+		ck_assert(zone == 0 || zone == 1);
+		of[zone]++;
+		ck_assert_str_eq(json_str_or(vm, "cluster", ""), zone ? "/DC0/host/DC0_C1" : "/DC0/host/DC0_C0");
+		ck_assert_str_eq(json_str_or(vm, "datastores.0", ""), zone ? "LocalDS_1" : "LocalDS_0");
+		ck_assert_str_eq(json_str_or(observed[i], "failureDomain", ""), zone ? "c1-dc0-c1" : "c1-dc0-c0");
+	}
+	ck_assert_uint_eq(of[0], 2);
+	ck_assert_uint_eq(of[1], 2);
+
+	/* Whoever lost its memory reads it from the machine. */
+	rig_kill_workers(&rig);
+	for (size_t i = 0; i < 4; i++) {
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		machine = rig_machine(cluster, uid, machine_name);
+		again = json_object_get(rig_ok(&rig, "machine_ensure", uid, rig_doc(cluster, machine, infra)), "observed");
+		ck_assert(json_equal(json_object_get(again, "zone"), json_object_get(observed[i], "zone")));
+		json_decref(machine);
+		json_decref(observed[i]);
+	}
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 4);
+}
+END_TEST
+
+START_TEST(failure_domains_need_the_tags_that_the_controllers_look_for)
+{
+	AUTO_JSON json_t *cluster = two_zones("{}"), *doc = rig_doc(cluster, NULL, NULL);
+	json_t *problems;
+
+	json_object_set_new(doc, "check", json_true());
+	problems = json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, json_incref(doc)), "problems");
+	AUTO_FREE char *text = json_dumps(problems, 0);
+	ck_assert_uint_eq(json_array_size(problems), 3);
+	ck_assert_ptr_nonnull(strstr(text, "datacenter /DC0 has no tag of category k8s-region"));
+	ck_assert_ptr_nonnull(strstr(text, "compute cluster /DC0/host/DC0_C1 has no tag of category k8s-zone"));
+	tag_zones();
+	problems = json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, json_incref(doc)), "problems");
+	ck_assert_uint_eq(json_array_size(problems), 0);
+}
+END_TEST
+
+START_TEST(a_rule_keeps_control_planes_apart_and_goes_with_the_cluster)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *infra = NULL, *before = NULL, *after = NULL;
+	json_t *observed[3], *rule;
+
+	set_all(cluster, "{\"antiAffinity\":true}");
+	infra = make_machines(cluster, 3, observed);
+	before = rig_vmread(&rig);
+	ck_assert_uint_eq(json_array_size(json_object_get(before, "rules")), 1);
+	rule = json_array_get(json_object_get(before, "rules"), 0);
+	ck_assert_str_eq(json_str_or(rule, "cluster", ""), "/DC0/host/DC0_C0");
+	ck_assert_str_eq(json_str_or(rule, "name", ""), "pcg c1 control planes " CLUSTER_UID);
+	ck_assert_str_eq(json_str_or(rule, "type", ""), "antiAffinity");
+	ck_assert(json_bool_or(rule, "enabled", false));
+	AUTO_JSON json_t *all = parse("[\"o00-cp-bcdfg\",\"o01-cp-bcdfg\",\"o02-cp-bcdfg\"]");
+	AUTO_FREE char *vms = json_dumps(json_object_get(rule, "vms"), 0);
+	ck_assert_msg(json_equal(json_object_get(rule, "vms"), all), "%s", vms);
+	for (size_t i = 0; i < 3; i++) {
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		AUTO_JSON json_t *machine = rig_machine(cluster, uid, machine_name);
+		rig_ok(&rig, "machine_delete", uid, rig_doc(cluster, machine, observed[i]));
+		json_decref(observed[i]);
+	}
+	ck_assert_uint_eq(json_array_size(json_object_get(rig_ok(&rig, "cluster_delete", CLUSTER_UID,
+								 rig_doc(cluster, NULL, infra)), "left")), 0);
+	after = rig_vmread(&rig);
+	ck_assert_uint_eq(json_array_size(json_object_get(after, "rules")), 0);
+}
+END_TEST
+
+static void slow_setup(void)
+{
+	rig_open(&rig, "--task-delay-ms 2000");
+}
+
+/* The worker ends before it has the answer to the clone, and the machine cannot be seen before that is done. */
+START_TEST(a_clone_that_still_runs_is_waited_for_and_not_sent_again)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *inventory = NULL;
+	char cluster_uid[32], uid[48], name[32], machine_name[48], key[80];
+	struct run *run;
+	json_t *infra;
+
+	ids_of(0, cluster_uid, uid, name, machine_name);
+	AUTO_JSON json_t *machine = rig_machine(cluster, uid, machine_name);
+	infra = json_deep_copy(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed"));
+	run = rig_begin(&rig, "a1", "machine_ensure", uid, rig_doc(cluster, machine, infra));
+	run->once = true;
+	rig_end_all(&rig);
+	snprintf(key, sizeof(key), "machine_ensure %s", uid);
+	ck_assert_str_ne(json_str_or(json_object_get(rig.checkpoints, key), "task", ""), "");
+	json_object_set_new(rig.checkpoints, key, parse("{\"begun\":true}"));
+	rig_kill_workers(&rig);
+	rig_ok(&rig, "machine_ensure", uid, rig_doc(cluster, machine, infra));
+	json_decref(infra);
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 1);
+	inventory = rig_vmread(&rig);
+	ck_assert_str_eq(json_str_or(rig_vm(inventory, machine_name), "powerState", ""), "poweredOn");
+}
+END_TEST
+
+static const json_t *exported(const json_t *objects, const char *kind)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(objects, i, item)
+		if (strcmp(json_str_or(item, "object.kind", ""), kind) == 0)
+			return json_object_get(item, "object");
+	ck_abort_msg("no %s", kind);
+	return NULL;
+}
+
+/* With everything set that the controllers know. PCG_EXPORT_TO names a file for the objects, for a real API server. */
+START_TEST(all_of_it_is_exported_for_the_controllers)
+{
+	AUTO_JSON json_t *cluster = two_zones("{\"instanceType.numCPUs\":6, \"instanceType.numCoresPerSocket\":3, \"instanceType.memoryMiB\":6144,"
+		"\"instanceType.diskGiB\":30, \"additionalDisksGiB\":[12], \"dataDisks\":[{\"name\":\"etcd\",\"sizeGiB\":5,\"provisioningMode\":"
+		"\"Thin\"}], \"resources.requests.cpuMHz\":500, \"resources.requests.memoryMiB\":1024, \"resources.limits.cpuMHz\":2000,"
+		"\"resources.shares.memory\":77, \"hardwareVersion\":\"vmx-19\", \"tags\":[\"env/prod\"], \"powerOffMode\":\"trySoft\","
+		"\"guestSoftPowerOffTimeoutSeconds\":90, \"antiAffinity\":true, \"storagePolicyName\":\"vSAN Default Storage Policy\","
+		"\"placements.0.network\":{\"networkName\":\"DC0_DVPG0\",\"staticIp\":true,\"ipPool\":{\"name\":\"c1-pool\",\"nameserver\":"
+		"{\"addresses\":[\"10.0.0.2\"],\"search\":[\"a.test\"]}},\"mtu\":1400,\"routes\":[{\"to\":\"172.16.0.0/12\",\"via\":\"10.0.0.9\"}]},"
+		"\"placements.0.networks\":[{\"networkName\":\"VM Network\",\"dhcp4\":false}]}"), *doc = NULL;
+	json_t *objects, *item;
+	const json_t *spec, *zone;
+	size_t i;
+
+	tag_zones();
+	doc = json_pack("{s:O, s:{s:s, s:s, s:i}, s:{s:s, s:i}, s:{s:{s:s, s:s}}, s:[{s:s, s:s, s:s, s:s, s:O, s:o,"
+			"s:{s:s, s:s, s:s, s:i, s:s, s:s, s:[{s:s, s:s}]}}]}", "cluster", cluster, "mark", "cluster", CLUSTER_UID,
+			"gateway", "g1", "epoch", 1, "endpoint", "host", "10.0.0.5", "port", 6443, "observed", "folder", "id", "group-v1",
+			"path", "/DC0/vm/c1", "machines", "uid", "u1", "name", "c1-cp-bcdfg", "pool", "control-plane", "role",
+			"control-plane", "poolSpec", json_at(cluster, "spec.pools.0"), "addresses",
+			parse("[{\"device\":0,\"pool\":\"c1-pool\",\"address\":\"10.0.0.5\",\"prefix\":24,\"gateway\":\"10.0.0.1\",\"nameservers\":"
+			      "[\"10.0.0.2\"],\"search\":[\"a.test\"]}]"),
+			"observed", "id", "42", "providerID", "vsphere://4203a2ab-0000-4000-8000-000000000001", "biosUUID",
+			"4203a2ab-0000-4000-8000-000000000001", "zone", 0, "failureDomain", "c1-dc0-c0", "mac", "00:50:56:00:00:01",
+			"addresses", "type", "ExternalIP", "address", "10.0.0.5");
+	ck_assert_ptr_nonnull(doc);
+	objects = json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, json_incref(doc)), "objects");
+	spec = json_at(exported(objects, "VSphereMachineTemplate"), "spec.template.spec");
+	check_all("template", spec, "{\"numCPUs\":6, \"numCoresPerSocket\":3, \"memoryMiB\":6144, \"diskGiB\":30, \"additionalDisksGiB\":[12],"
+		  "\"dataDisks\":[{\"name\":\"etcd\",\"sizeGiB\":5,\"provisioningMode\":\"Thin\"}], \"hardwareVersion\":\"vmx-19\","
+		  "\"storagePolicyName\":\"vSAN Default Storage Policy\", \"powerOffMode\":\"trySoft\", \"guestSoftPowerOffTimeoutSeconds\":90,"
+		  "\"resources\":{\"requests\":{\"cpu\":\"500M\",\"memory\":\"1024Mi\"},\"limits\":{\"cpu\":\"2000M\"},\"shares\":{\"memory\":77}},"
+		  "\"cloneMode\":\"fullClone\", \"network.devices\":[{\"networkName\":\"/DC0/network/DC0_DVPG0\",\"mtu\":1400,\"routes\":"
+		  "[{\"to\":\"172.16.0.0/12\",\"via\":\"10.0.0.9\",\"metric\":0}],\"addressesFromPools\":[{\"apiGroup\":\"ipam.cluster.x-k8s.io\","
+		  "\"kind\":\"InClusterIPPool\",\"name\":\"c1-pool\"}],\"nameservers\":[\"10.0.0.2\"],\"searchDomains\":[\"a.test\"]},"
+		  "{\"networkName\":\"/DC0/network/VM Network\",\"skipIPAllocation\":true}]}");
+	ck_assert_uint_eq(json_array_size(json_object_get(spec, "tagIDs")), 1);
+	ck_assert(strncmp(json_str(spec, "tagIDs.0"), "urn:vmomi:InventoryServiceTag:", 30) == 0);
+	/* A machine's devices are the template's: the controllers write its addresses themselves. */
+	ck_assert(json_equal(json_at(exported(objects, "VSphereVM"), "spec.network"), json_object_get(spec, "network")));
+	ck_assert(json_equal(json_at(exported(objects, "VSphereMachine"), "spec.network"), json_object_get(spec, "network")));
+	zone = exported(objects, "VSphereFailureDomain");
+	check_all("failure domain", json_object_get(zone, "spec"), "{\"region\":{\"name\":\"north\",\"type\":\"Datacenter\",\"tagCategory\":"
+		  "\"k8s-region\"}, \"zone\":{\"name\":\"a\",\"type\":\"ComputeCluster\",\"tagCategory\":\"k8s-zone\"},"
+		  "\"topology\":{\"datacenter\":\"/DC0\",\"computeCluster\":\"/DC0/host/DC0_C0\",\"networks\":[\"/DC0/network/DC0_DVPG0\","
+		  "\"/DC0/network/VM Network\"],\"datastore\":\"/DC0/datastore/LocalDS_0\"}}");
+	check_all("deployment zone", json_object_get(exported(objects, "VSphereDeploymentZone"), "spec"), "{\"failureDomain\":\"c1-dc0-c0\","
+		  "\"controlPlane\":true, \"placementConstraint\":{\"resourcePool\":\"/DC0/host/DC0_C0/Resources\",\"folder\":\"/DC0/vm/c1\"}}");
+	check_all("cluster", exported(objects, "VSphereCluster"), "{\"spec.failureDomainSelector\":{\"matchLabels\":"
+		  "{\"cluster.x-k8s.io/cluster-name\":\"c1\"}}}");
+	json_array_foreach(objects, i, item)
+		if (strcmp(json_str_or(item, "role", ""), "cluster") == 0)
+			check_all("cluster", item, "{\"status.failureDomains\":[{\"name\":\"c1-dc0-c0\",\"controlPlane\":true},"
+				  "{\"name\":\"c1-dc0-c1\",\"controlPlane\":true}]}");
+	if (getenv("PCG_EXPORT_TO"))
+		ck_assert_int_eq(json_dump_file(objects, getenv("PCG_EXPORT_TO"), 0), 0);
+}
+END_TEST
+
 /* set: members of the pool's cloudConfig that cannot be; what the problem says, and of which field. */
 static const struct {
 	const char *set, *field, *said;
@@ -357,6 +592,19 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, static_addresses_are_written_as_the_controllers_would);
 	tcase_add_test(tc, without_a_reserved_address_nothing_is_made);
 	tcase_add_test(tc, what_cannot_be_is_a_problem_that_says_why);
+	tcase_add_test(tc, placements_are_failure_domains_that_machines_are_spread_over);
+	tcase_add_test(tc, failure_domains_need_the_tags_that_the_controllers_look_for);
+	tcase_add_test(tc, a_rule_keeps_control_planes_apart_and_goes_with_the_cluster);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("export");
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, all_of_it_is_exported_for_the_controllers);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("slow tasks");
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, slow_setup, teardown);
+	tcase_add_test(tc, a_clone_that_still_runs_is_waited_for_and_not_sent_again);
 	suite_add_tcase(s, tc);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
