@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "plugins/vsphere/finish.h"
+#include "plugins/vsphere/storage.h"
 #include "plugins/vsphere/zones.h"
 
 #include <ctype.h>
@@ -239,6 +240,23 @@ static void set_disks(json_t *spec, const struct vs_options *o)
 	json_object_set_new(spec, "dataDisks", disks);
 }
 
+/* Of a datastore cluster one of its datastores; none when a policy says which, for the controllers then choose. */
+static bool set_datastore(struct export *e, json_t *object, const struct spot *spot, const struct vs_options *o)
+{
+	char path[512];
+
+	if (!spot->pod.value[0]) {
+		set_text(object, "datastore", spot->datastore_path);
+		return true;
+	}
+	if (*o->policy)
+		return true;
+	if (storage_member(e->v, e->call, spot, path, sizeof(path), &e->err))
+		return false;
+	set_text(object, "datastore", path);
+	return true;
+}
+
 static bool set_tags(struct export *e, json_t *spec, const json_t *tags)
 {
 	json_t *ids = json_array(), *problems = json_array();
@@ -275,7 +293,6 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 			 o.power_off_mode, "customVMXKeys", custom_keys(e, pool_name, role), "network", "devices",
 			 clone_netdevices(&spot));
 	set_text(spec, "thumbprint", e->thumbprint);
-	set_text(spec, "datastore", spot.datastore_path);
 	set_text(spec, "storagePolicyName", o.policy);
 	set_text(spec, "snapshot", o.linked ? o.snapshot : "");
 	set_text(spec, "hardwareVersion", o.hardware);
@@ -285,7 +302,7 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 	set_number(spec, "memoryMiB", o.memory_mib);
 	set_disks(spec, &o);
 	set_resources(spec, &o);
-	if (o.tags && !set_tags(e, spec, o.tags)) {
+	if (!set_datastore(e, spec, &spot, &o) || (o.tags && !set_tags(e, spec, o.tags))) {
 		json_decref(spec);
 		return NULL;
 	}
@@ -322,7 +339,10 @@ static bool export_zone(struct export *e, const json_t *pool, size_t zone, const
 		json_array_append_new(networks, json_string(spot.nics[i].path));
 	topology = json_pack("{s:s, s:s, s:o}", "datacenter", spot.datacenter, "computeCluster", spot.cluster_path, "networks",
 			     networks);
-	set_text(topology, "datastore", spot.datastore_path);
+	if (!set_datastore(e, topology, &spot, &o)) {
+		json_decref(topology);
+		return false;
+	}
 	add(e, "extra", "", "", "",
 	    new_object(e, "VSphereFailureDomain", name,
 		       json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:o}", "region", "name", region_tag, "type", "Datacenter",

@@ -61,10 +61,10 @@ static void on_store(void *arg, const struct xn *object)
 	s->free[s->n++] = atoll(xn_get(summary, "freeSpace"));
 }
 
-/* What the compute cluster sees, and may be written to. */
-static int stores_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *compute, struct stores *out,
-		       struct vs_err *err)
+/* What a compute cluster sees, or a datastore cluster holds, and may be written to. */
+static int stores_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *of, struct stores *out, struct vs_err *err)
 {
+	bool pod = strcmp(of->type, "StoragePod") == 0;
 	struct soap s;
 
 	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
@@ -74,11 +74,11 @@ static int stores_read(struct vsphere *v, struct pcg_call *call, const struct vs
 	soap_text(&s, "pathSet", "summary");
 	soap_close(&s);
 	soap_open(&s, "objectSet");
-	soap_ref(&s, "obj", compute);
+	soap_ref(&s, "obj", of);
 	soap_bool(&s, "skip", true);
 	soap_open_type(&s, "selectSet", "TraversalSpec");
-	soap_text(&s, "type", "ComputeResource");
-	soap_text(&s, "path", "datastore");
+	soap_text(&s, "type", pod ? "StoragePod" : "ComputeResource");
+	soap_text(&s, "path", pod ? "childEntity" : "datastore");
 	soap_bool(&s, "skip", false);
 	soap_close(&s);
 	soap_close(&s);
@@ -136,6 +136,31 @@ int storage_policy(struct vsphere *v, struct pcg_call *call, const struct vs_opt
 			   "no datastore that %s sees satisfies storage policy \"%s\"", spot->cluster_path, o->policy);
 	else if (!r)
 		spot->datastore = chosen;
+	free(stores);
+	return r;
+}
+
+int storage_member(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char *path, size_t size, struct vs_err *err)
+{
+	struct stores *stores = calloc(1, sizeof(*stores));
+	const struct place *place;
+	size_t best = 0;
+	int r;
+
+	if (!stores)
+		abort();
+	r = stores_read(v, call, &spot->pod, stores, err);
+	if (!r && !stores->n) {
+		vs_fail(err, PCG_ERR_QUOTA, "Add datastores to it, or end their maintenance.",
+			"datastore cluster %s has no datastore that can be written to", spot->datastore_path);
+		r = -1;
+	}
+	for (size_t i = 1; i < stores->n; i++)
+		best = stores->free[i] > stores->free[best] ? i : best;
+	pthread_mutex_lock(&v->placement->lock);
+	place = r ? NULL : placement_by_ref(v->placement, &stores->refs[best]);
+	snprintf(path, size, "%s", place ? place->path : r ? "" : stores->refs[best].value);
+	pthread_mutex_unlock(&v->placement->lock);
 	free(stores);
 	return r;
 }

@@ -17,5 +17,7 @@ int storage_policy(struct vsphere *v, struct pcg_call *call, const struct vs_opt
  * specification as the element that it is given the name of. */
 int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot,
 		      void (*write)(struct soap *s, const char *element, void *arg), void *arg, struct vs_err *err);
+/* Path of the datastore of spot's datastore cluster that has the most free space now: the vSphere controllers know no clusters. */
+int storage_member(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char *path, size_t size, struct vs_err *err);
 
 #endif

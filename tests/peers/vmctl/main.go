@@ -35,6 +35,7 @@ const usage = `usage: vmctl --url URL --password-file FILE --ca FILE COMMAND ...
   power-on PATH
   power-off PATH
   destroy PATH
+  make-template PATH
   make-tags CATEGORY/NAME...  the categories too; tags may be on anything
   attach-tag CATEGORY/NAME PATH  of whatever object
   make-folder PATH            all of it that is not there
@@ -258,6 +259,8 @@ func run() error {
 		err = wait(ctx, func() (*object.Task, error) { return vm.PowerOn(ctx) })
 	case "power-off":
 		err = wait(ctx, func() (*object.Task, error) { return vm.PowerOff(ctx) })
+	case "make-template":
+		return vm.MarkAsTemplate(ctx)
 	case "destroy":
 		return wait(ctx, func() (*object.Task, error) { return vm.Destroy(ctx) })
 	case "clone":

@@ -444,6 +444,138 @@ START_TEST(a_clone_that_still_runs_is_waited_for_and_not_sent_again)
 }
 END_TEST
 
+static json_t *problems_of(json_t *cluster)
+{
+	json_t *doc = rig_doc(cluster, NULL, NULL);
+
+	json_object_set_new(doc, "check", json_true());
+	return json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, doc), "problems");
+}
+
+/* The id in the brackets behind path. */
+static void id_behind(const char *text, const char *path, char id[64])
+{
+	const char *at = strstr(text, path);
+
+	ck_assert_msg(at != NULL, "%s: no %s", text, path);
+	at += strlen(path) + 2;
+	snprintf(id, 64, "%.*s", (int)strcspn(at, ")"), at);
+}
+
+START_TEST(a_name_that_is_not_unique_is_answered_with_paths_and_ids)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *inventory = NULL;
+	char cluster_uid[32], uid[48], name[32], machine_name[48], id[64];
+	const char *text;
+	json_t *infra, *problems;
+
+	rig_vmctl(&rig, "make-folder /DC0/vm/a/team");
+	rig_vmctl(&rig, "make-folder /DC0/vm/b/team");
+	set_at(cluster, "spec.cloudConfig.placement.folder", json_string("team"));
+	problems = problems_of(cluster);
+	ck_assert_uint_eq(json_array_size(problems), 1);
+	text = json_str_or(json_array_get(problems, 0), "text", "");
+	ck_assert_msg(strstr(text, "2 folders go by \"team\"; there are: ") != NULL, "%s", text);
+	id_behind(text, "/DC0/vm/a/team", id);
+	id_behind(text, "/DC0/vm/b/team", id);
+	/* By its id it is one. */
+	set_at(cluster, "spec.cloudConfig.placement.folder", json_string(id));
+	ids_of(0, cluster_uid, uid, name, machine_name);
+	AUTO_JSON json_t *machine = rig_machine(cluster, uid, machine_name);
+	infra = json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed");
+	rig_ok(&rig, "machine_ensure", uid, rig_doc(cluster, machine, infra));
+	inventory = rig_vmread(&rig);
+	ck_assert_str_eq(json_str_or(rig_vm(inventory, machine_name), "folder", ""), "/DC0/vm/b/team/c1");
+}
+END_TEST
+
+START_TEST(a_template_is_named_by_path_name_id_or_uuid)
+{
+	AUTO_JSON json_t *inventory = rig_vmread(&rig), *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	json_t *template = rig_vm(inventory, "ubuntu-2404-kube-v1.36.3"), *problems;
+	const char *good[] = { "ubuntu-2404-kube-v1.36.3", "templates/ubuntu-2404-kube-v1.36.3", json_str_or(template, "moref", ""),
+			       json_str_or(template, "instanceUuid", ""), "/DC0/vm/templates/ubuntu-2404-kube-v1.36.3" };
+	const char *text;
+
+	/* Folders are known for a minute. */
+	rig_vmctl(&rig, "make-folder /DC0/vm/old");
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		set_at(cluster, "spec.image.template", json_string(good[i]));
+		problems = problems_of(cluster);
+		text = json_str_or(json_array_get(problems, 0), "text", "");
+		ck_assert_msg(json_array_size(problems) == 0, "%zu %s: %s", i, good[i], text);
+	}
+	rig_vmctl(&rig, "clone /DC0/vm/templates/ubuntu-2404-kube-v1.36.3 /DC0/vm/old/ubuntu-2404-kube-v1.36.3 --pool /DC0/host/DC0_C0/Resources");
+	rig_vmctl(&rig, "make-template /DC0/vm/old/ubuntu-2404-kube-v1.36.3");
+	set_at(cluster, "spec.image.template", json_string(good[0]));
+	problems = problems_of(cluster);
+	text = json_str_or(json_array_get(problems, 0), "text", "");
+	ck_assert_msg(strstr(text, "2 templates go by \"ubuntu-2404-kube-v1.36.3\"; there are: /DC0/vm/") != NULL, "%s", text);
+	ck_assert_msg(strstr(text, json_str_or(template, "moref", "?")) != NULL, "%s", text);
+}
+END_TEST
+
+/* An option of the pool holds, then the cluster's, then the account's. */
+START_TEST(options_may_stand_in_the_cluster_and_in_the_account)
+{
+	static const char *const modes[] = { "createNewChildDiskBacking", "moveAllDiskBackingsAndConsolidate", "createNewChildDiskBacking" };
+
+	for (size_t i = 0; i < 3; i++) {
+		AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *settings = parse("{\"cloneMode\":\"linkedClone\"}");
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+		json_t *infra;
+
+		rig_account_settings(&rig, "a1", json_incref(settings));
+		if (i > 0)
+			set_at(cluster, "spec.cloudConfig.cloneMode", json_string("fullClone"));
+		if (i > 1)
+			set_all(cluster, "{\"cloneMode\":\"linkedClone\"}");
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		AUTO_JSON json_t *machine = rig_machine(cluster, uid, machine_name);
+		infra = json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed");
+		rig_ok(&rig, "machine_ensure", uid, rig_doc(cluster, machine, infra));
+		AUTO_JSON json_t *clones = rig_admin(&rig, "GET", "/clones", NULL);
+		ck_assert_str_eq(json_str_or(asked(clones, machine_name), "diskMoveType", ""), modes[i]);
+	}
+}
+END_TEST
+
+static json_t *with_user_data(size_t i, size_t bytes, bool random)
+{
+	json_t *doc = ensure_doc(i, "{}");
+	char *text = malloc(bytes + 1);
+	unsigned seed = 4711;
+
+	for (size_t k = 0; k < bytes; k++)
+		text[k] = random ? (char)(33 + rand_r(&seed) % 90) : "#cloud-config\n"[k % 14];
+	text[bytes] = 0;
+	json_object_set_new(doc, "userData", json_string(text));
+	free(text);
+	return doc;
+}
+
+START_TEST(large_user_data_is_packed_and_too_large_one_refused_with_the_limit)
+{
+	char cluster_uid[32], uid[48], name[32], machine_name[48];
+	struct run *run;
+
+	ids_of(0, cluster_uid, uid, name, machine_name);
+	rig_ok(&rig, "machine_ensure", uid, with_user_data(0, 200000, false));
+	AUTO_JSON json_t *inventory = rig_vmread(&rig);
+	const json_t *extra = json_object_get(rig_vm(inventory, machine_name), "extraConfig");
+	ck_assert_str_eq(json_string_value(json_object_get(extra, "guestinfo.userdata.encoding")), "gzip+base64");
+	ck_assert_int_lt((int)strlen(json_string_value(json_object_get(extra, "guestinfo.userdata"))), 4000);
+	ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(extra, "guestinfo.userdata")), "H4sI"));
+
+	ids_of(1, cluster_uid, uid, name, machine_name);
+	run = rig_do(&rig, "a1", "machine_ensure", uid, with_user_data(1, 700000, true));
+	ck_assert(!run->ok);
+	ck_assert_msg(strstr(run->err.text, "the user data has 700000 bytes, packed ") && strstr(run->err.text, "guestinfo takes 524288"),
+		      "%s", run->err.text);
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 1);
+}
+END_TEST
+
 static const json_t *exported(const json_t *objects, const char *kind)
 {
 	json_t *item;
@@ -594,6 +726,10 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, what_cannot_be_is_a_problem_that_says_why);
 	tcase_add_test(tc, placements_are_failure_domains_that_machines_are_spread_over);
 	tcase_add_test(tc, failure_domains_need_the_tags_that_the_controllers_look_for);
+	tcase_add_test(tc, a_name_that_is_not_unique_is_answered_with_paths_and_ids);
+	tcase_add_test(tc, a_template_is_named_by_path_name_id_or_uuid);
+	tcase_add_test(tc, options_may_stand_in_the_cluster_and_in_the_account);
+	tcase_add_test(tc, large_user_data_is_packed_and_too_large_one_refused_with_the_limit);
 	tcase_add_test(tc, a_rule_keeps_control_planes_apart_and_goes_with_the_cluster);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("export");

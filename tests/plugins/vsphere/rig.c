@@ -414,7 +414,7 @@ void rig_close(struct rig *r)
 	ck_assert_int_eq(system(command), 0);
 }
 
-void rig_account(struct rig *r, const char *uid, const char *password, const char *member, json_t *value)
+static void account_set(struct rig *r, const char *uid, const char *password, const char *member, json_t *value, json_t *settings)
 {
 	AUTO_FREE char *ca = read_file(r->dir, "ca.pem");
 	AUTO_JSON json_t *doc = NULL;
@@ -426,7 +426,19 @@ void rig_account(struct rig *r, const char *uid, const char *password, const cha
 			password, "caCert", ca);
 	if (member)
 		json_object_set_new(json_object_get(doc, "spec"), member, value);
+	if (settings)
+		json_object_set_new(doc, "settings", settings);
 	provider_account_set(r->pool, doc);
+}
+
+void rig_account(struct rig *r, const char *uid, const char *password, const char *member, json_t *value)
+{
+	account_set(r, uid, password, member, value, NULL);
+}
+
+void rig_account_settings(struct rig *r, const char *uid, json_t *settings)
+{
+	account_set(r, uid, PASSWORD, NULL, NULL, settings);
 }
 
 void rig_kill_workers(struct rig *r)

@@ -59,6 +59,7 @@ void rig_pool_open(struct rig *r);
 void rig_pool_close(struct rig *r);                   /* workers end as they do in service */
 void rig_close(struct rig *r);
 void rig_account(struct rig *r, const char *uid, const char *password, const char *member, json_t *value);
+void rig_account_settings(struct rig *r, const char *uid, json_t *settings); /* taken */
 void rig_kill_workers(struct rig *r);                /* and waits until the pool knows */
 
 struct run *rig_begin(struct rig *r, const char *account, const char *op, const char *subject, json_t *doc);
