@@ -15,22 +15,32 @@
 #define MOST_MS 2000u
 #define SPARE_MS 1500u /* of the op's time: for its answer */
 
-int object_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *ref, const char *const *paths, size_t n,
-		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err)
+/* Up to and with the properties; the objects and soap_close() are the caller's. */
+static int read_begin(struct vsphere *v, struct pcg_call *call, struct soap *s, const char *type, const char *const *paths, size_t n,
+		      struct vs_err *err)
 {
-	struct soap s;
 	unsigned generation;
 
 	/* The collector is the session's. */
 	if (vs_session_open(&v->session, call, &generation, err))
 		return -1;
-	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
-	soap_open(&s, "specSet");
-	soap_open(&s, "propSet");
-	soap_text(&s, "type", ref->type);
+	soap_begin(s, "RetrievePropertiesEx", &v->session.collector);
+	soap_open(s, "specSet");
+	soap_open(s, "propSet");
+	soap_text(s, "type", type);
 	for (size_t i = 0; i < n; i++)
-		soap_text(&s, "pathSet", paths[i]);
-	soap_close(&s);
+		soap_text(s, "pathSet", paths[i]);
+	soap_close(s);
+	return 0;
+}
+
+int object_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *ref, const char *const *paths, size_t n,
+		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err)
+{
+	struct soap s;
+
+	if (read_begin(v, call, &s, ref->type, paths, n, err))
+		return -1;
 	soap_open(&s, "objectSet");
 	soap_ref(&s, "obj", ref);
 	soap_bool(&s, "skip", false);
@@ -105,17 +115,9 @@ int task_clones(struct vsphere *v, struct pcg_call *call, const struct vs_ref *t
 	static const char *const paths[] = { "info.state", "info.descriptionId", "info.entity" };
 	struct clones c = { template, ids };
 	struct soap s;
-	unsigned generation;
 
-	if (vs_session_open(&v->session, call, &generation, err))
+	if (read_begin(v, call, &s, "Task", paths, sizeof(paths) / sizeof(paths[0]), err))
 		return -1;
-	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
-	soap_open(&s, "specSet");
-	soap_open(&s, "propSet");
-	soap_text(&s, "type", "Task");
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
-		soap_text(&s, "pathSet", paths[i]);
-	soap_close(&s);
 	soap_open(&s, "objectSet");
 	soap_ref(&s, "obj", &v->session.tasks);
 	soap_bool(&s, "skip", true);

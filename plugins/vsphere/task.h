@@ -9,7 +9,7 @@
 int task_end(struct vsphere *v, struct pcg_call *call, const struct vs_ref *task, struct vs_err *err);
 /* Ids of the clones of a template that run or are queued now; added to ids. */
 int task_clones(struct vsphere *v, struct pcg_call *call, const struct vs_ref *template, json_t *ids, struct vs_err *err);
-/* One property of one object: what xn_prop() of it is handed to cb, NULL when there is none. */
+/* Some properties of one object, which is handed to cb. */
 int object_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *ref, const char *const *paths, size_t n,
 		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err);
 

@@ -3,6 +3,8 @@
 
 #include "plugins/vsphere/placement_impl.h"
 
+#include "plugins/vsphere/task.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,21 +56,8 @@ static int template_read(struct vsphere *v, struct pcg_call *call, const struct 
 {
 	static const char *const paths[] = { "config.hardware.device", "config.version", "config.template", "snapshot", "name",
 					     "parent" };
-	struct soap s;
 
-	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
-	soap_open(&s, "specSet");
-	soap_open(&s, "propSet");
-	soap_text(&s, "type", "VirtualMachine");
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
-		soap_text(&s, "pathSet", paths[i]);
-	soap_close(&s);
-	soap_open(&s, "objectSet");
-	soap_ref(&s, "obj", ref);
-	soap_bool(&s, "skip", false);
-	soap_close(&s);
-	soap_close(&s);
-	return vs_retrieve(&v->session, call, &s, 0, 0, on_template, r, err);
+	return object_read(v, call, ref, paths, sizeof(paths) / sizeof(paths[0]), on_template, r, err);
 }
 
 /* By path, or by instance uuid as the vSphere controllers take one. */
