@@ -56,12 +56,15 @@ struct making {
 
 static void write_location(struct soap *s, const struct making *m)
 {
+	const char *move_type = m->o->linked ? "createNewChildDiskBacking" : "moveAllDiskBackingsAndConsolidate";
+
 	soap_open(s, "location");
 	soap_ref(s, "folder", &m->spot->folder);
 	if (m->spot->datastore.value[0])
 		soap_ref(s, "datastore", &m->spot->datastore);
-	soap_text(s, "diskMoveType", m->o->linked ? "createNewChildDiskBacking" : "moveAllDiskBackingsAndConsolidate");
+	soap_text(s, "diskMoveType", move_type);
 	soap_ref(s, "pool", &m->spot->pool);
+	disk_locate(s, m->spot->devices, &m->spot->datastore, move_type, m->profile);
 	profile_write(s, m->profile);
 	soap_close(s);
 }

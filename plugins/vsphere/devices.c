@@ -195,6 +195,22 @@ void disk_write(struct soap *s, const struct xn *devices, const struct vs_option
 	}
 }
 
+void disk_locate(struct soap *s, const struct xn *devices, const struct vs_ref *datastore, const char *move_type,
+		 const char *profile)
+{
+	/* A recommendation is asked for before the datastore is known, which a locator must name. */
+	if (!*profile || !datastore->value[0])
+		return;
+	for (const struct xn *d = first_disk(devices); d; d = next_disk(d->next)) {
+		soap_open(s, "disk");
+		soap_text(s, "diskId", xn_get(d, "key"));
+		soap_ref(s, "datastore", datastore);
+		soap_text(s, "diskMoveType", move_type);
+		profile_write(s, profile);
+		soap_close(s);
+	}
+}
+
 static bool is_nic(const struct xn *d)
 {
 	return d->xsi && (strncmp(d->xsi, "VirtualVmxnet", 13) == 0 || strncmp(d->xsi, "VirtualE1000", 12) == 0 ||

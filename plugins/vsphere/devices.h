@@ -10,6 +10,10 @@
 void disk_check(const struct xn *devices, const struct vs_options *o, const char *template_path, json_t *problems);
 /* Disks that grow (not of a linked clone) and disks that are added. profile: id of the storage policy, "" none. */
 void disk_write(struct soap *s, const struct xn *devices, const struct vs_options *o, const char *profile);
+/* <disk> of a clone's location: the template's disks get the profile too, which the location's own is not for (it is the
+ * home directory's: VirtualMachineRelocateSpec). Nothing without a profile. */
+void disk_locate(struct soap *s, const struct xn *devices, const struct vs_ref *datastore, const char *move_type,
+		 const char *profile);
 /* The template's network devices go, those of nics come with the MAC addresses of netdevice_ready(). */
 void nic_write(struct soap *s, const struct spot *spot, const json_t *netdevices);
 /* <profile> of a storage policy; nothing for "". */

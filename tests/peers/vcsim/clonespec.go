@@ -33,6 +33,7 @@ type cloneAsked struct {
 	PowerOn      bool     `json:"powerOn"`
 	Profiles     []string `json:"profiles"`
 	DiskProfiles []string `json:"diskProfiles"`
+	Locators     []string `json:"locatorProfiles"`
 	VAppRemoved  bool     `json:"vAppConfigRemoved"`
 }
 
@@ -70,6 +71,10 @@ func (c *cloneSpecs) note(body []byte) {
 		Name: req.Name, Template: req.This.Value, DiskMoveType: req.Spec.Location.DiskMoveType,
 		Snapshot: refValue(req.Spec.Snapshot), Datastore: refValue(req.Spec.Location.Datastore),
 		PowerOn: req.Spec.PowerOn, Profiles: profileIDs(req.Spec.Location.Profile), DiskProfiles: []string{},
+		Locators: []string{},
+	}
+	for _, disk := range req.Spec.Location.Disk {
+		asked.Locators = append(asked.Locators, profileIDs(disk.Profile)...)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -63,7 +63,7 @@ static const struct option {
 	  " \"nics.0.type\":\"vmxnet3\", \"nics.0.network\":\"DC0_DVPG0\", \"nics.0.addressType\":\"manual\", \"nics.0.wakeOnLan\":true,"
 	  " \"resourcePool\":\"/DC0/host/DC0_C0/Resources\", \"datastores.0\":\"LocalDS_0\", \"cpu.reservation\":0,"
 	  " \"notes\":\"Machine of a Kubernetes cluster, made by its private cloud gateway.\", \"hardwareVersion\":\"vmx-13\"}",
-	  "{\"diskMoveType\":\"moveAllDiskBackingsAndConsolidate\", \"snapshot\":\"\", \"powerOn\":true, \"profiles\":[],"
+	  "{\"diskMoveType\":\"moveAllDiskBackingsAndConsolidate\", \"snapshot\":\"\", \"powerOn\":true, \"profiles\":[], \"locatorProfiles\":[],"
 	  " \"vAppConfigRemoved\":true}" },
 	{ "processors", "{\"instanceType.numCPUs\":8}", "{\"numCPU\":8}", "{}" },
 	{ "one processor is two", "{\"instanceType.numCPUs\":1}", "{\"numCPU\":2}", "{}" },
@@ -103,12 +103,12 @@ static const struct option {
 	{ "datastore cluster", "{\"placements.0.datastore\":\"DC0_POD0\"}", "{\"datastores.0\":\"LocalDS_1\"}", "{}" },
 	{ "storage policy", "{\"storagePolicyName\":\"vSAN Default Storage Policy\", \"dataDisks\":[{\"name\":\"d\",\"sizeGiB\":3}]}",
 	  "{\"datastores.0\":\"LocalDS_0\"}", "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"],"
-	  " \"diskProfiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}" },
+	  " \"diskProfiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"], \"locatorProfiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\",\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}" },
 	{ "storage policy chooses", "{\"placements.0.storagePolicyName\":\"vSAN Default Storage Policy\", \"placements.0.datastore\":\"\"}",
 	  "{}", "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}" },
 	{ "storage policy of a datastore cluster", "{\"storagePolicyName\":\"vSAN Default Storage Policy\","
 	  " \"placements.0.datastore\":\"DC0_POD0\"}", "{\"datastores.0\":\"LocalDS_1\"}",
-	  "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}" },
+	  "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"], \"locatorProfiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\",\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}" },
 	{ "datastore", "{\"placements.0.datastore\":\"LocalDS_1\"}", "{\"datastores.0\":\"LocalDS_1\"}", "{}" },
 };
 
