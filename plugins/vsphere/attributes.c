@@ -63,7 +63,7 @@ static int field_make(struct vsphere *v, struct pcg_call *call, const char *name
 	return r;
 }
 
-static int value_set(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const char *name, const char *value,
+static int value_try(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const char *name, const char *value,
 		     struct vs_err *err)
 {
 	struct xn *reply = NULL;
@@ -84,9 +84,19 @@ static int value_set(struct vsphere *v, struct pcg_call *call, const struct vs_r
 	soap_finish(&s);
 	r = vs_call(&v->session, call, &s, 0, 0, 0, &reply, err);
 	xn_free(reply);
-	if (r)
-		kept_forget(v);
 	return r;
+}
+
+/* A definition that somebody made anew under its name has another key. */
+static int value_set(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const char *name, const char *value,
+		     struct vs_err *err)
+{
+	int r = value_try(v, call, vm, name, value, err);
+
+	if (!r || (strcmp(err->fault, "InvalidArgument") != 0 && strcmp(err->fault, "ManagedObjectNotFound") != 0))
+		return r;
+	kept_forget(v);
+	return value_try(v, call, vm, name, value, err);
 }
 
 int attributes_set(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const json_t *attributes,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define KEPT_MS 300000u
+#define KEY_MAX 1200 /* a tag: names of at most 256 characters each */
 
 struct kept {
 	pthread_mutex_t lock;
@@ -36,7 +37,7 @@ void kept_free(struct kept *k)
 bool kept_get(struct vsphere *v, const char *kind, const char *name, char *id, size_t size)
 {
 	struct kept *k = v->kept;
-	char key[400];
+	char key[KEY_MAX];
 
 	snprintf(key, sizeof(key), "%s %s", kind, name);
 	pthread_mutex_lock(&k->lock);
@@ -50,7 +51,7 @@ bool kept_get(struct vsphere *v, const char *kind, const char *name, char *id, s
 void kept_put(struct vsphere *v, const char *kind, const char *name, const char *id)
 {
 	struct kept *k = v->kept;
-	char key[400];
+	char key[KEY_MAX];
 
 	snprintf(key, sizeof(key), "%s %s", kind, name);
 	pthread_mutex_lock(&k->lock);

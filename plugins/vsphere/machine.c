@@ -4,6 +4,7 @@
 #include "plugins/vsphere/machine.h"
 
 #include "plugins/vsphere/finish.h"
+#include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/task.h"
 #include "plugins/vsphere/zones.h"
 
@@ -208,6 +209,7 @@ static void task_failed(struct vsphere *v, struct pcg_call *call, const json_t *
 	/* What the task was about may have changed meanwhile, and the next attempt begins with a new one. */
 	track_drop(v, s->key);
 	placement_forget(v);
+	kept_forget(v);
 	v->svc->checkpoint(call, "{}");
 	vs_fail(&err, t->task_err.class, t->task_err.remedy, "machine %s: %s", s->name, t->task_err.text);
 	vs_error(v, call, &err);

@@ -67,7 +67,7 @@ static int category_read(struct vsphere *v, struct pcg_call *call, const char *n
 	int r = tags_of(v, call, category, &ids, err);
 
 	json_array_foreach(ids, i, one) {
-		char full[300];
+		char full[1100];
 
 		if (r)
 			break;
@@ -91,7 +91,7 @@ static int resolve(struct vsphere *v, struct pcg_call *call, const char *tag, ch
 		   struct vs_err *err)
 {
 	const char *slash = strchr(tag, '/');
-	char category[256], category_id[128];
+	char category[600], category_id[128];
 	int r;
 
 	*why = 0;
@@ -127,7 +127,7 @@ int tags_resolve(struct vsphere *v, struct pcg_call *call, const json_t *tags, j
 	size_t i;
 
 	json_array_foreach(tags, i, one) {
-		char id[160], why[600];
+		char id[160], why[1500];
 
 		if (resolve(v, call, json_string_value(one), id, sizeof(id), why, sizeof(why), err))
 			return -1;
@@ -194,7 +194,7 @@ static int attached(const json_t *reply, struct vs_err *err)
 	return -1;
 }
 
-int tags_attach(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const json_t *tags, struct vs_err *err)
+static int attach_once(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const json_t *tags, struct vs_err *err)
 {
 	json_t *problems = json_array(), *ids = json_array(), *body, *reply = NULL;
 	int r = tags_resolve(v, call, tags, ids, problems, err);
@@ -210,9 +210,18 @@ int tags_attach(struct vsphere *v, struct pcg_call *call, const struct vs_ref *v
 		r = ask(v, call, "POST", "cis/tagging/tag-association", NULL, "attach-multiple-tags-to-object", body, &reply, err);
 	if (!r)
 		r = attached(reply, err);
-	if (r)
-		kept_forget(v);
 	json_decref(reply);
 	json_decref(body);
 	return r;
+}
+
+/* A tag that somebody made anew under its name has another id. */
+int tags_attach(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const json_t *tags, struct vs_err *err)
+{
+	int r = attach_once(v, call, vm, tags, err);
+
+	if (!r || err->class == PCG_ERR_AUTH || err->class == PCG_ERR_CANCELLED)
+		return r;
+	kept_forget(v);
+	return attach_once(v, call, vm, tags, err);
 }

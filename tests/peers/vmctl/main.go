@@ -38,6 +38,8 @@ const usage = `usage: vmctl --url URL --password-file FILE --ca FILE COMMAND ...
   make-template PATH
   make-tags CATEGORY/NAME...  the categories too; tags may be on anything
   attach-tag CATEGORY/NAME PATH  of whatever object
+  renew-tag CATEGORY/NAME     another one under its name
+  renew-attribute NAME        the same with a custom attribute of machines
   make-folder PATH            all of it that is not there
 Prints {"name", "moref", "instanceUuid", "uuid", "powerState", "mac"} of the machine.`
 
@@ -231,12 +233,17 @@ func run() error {
 	}
 	defer logout()
 	switch flag.Arg(0) {
-	case "make-tags", "attach-tag":
+	case "renew-attribute":
+		return renewAttribute(ctx, client, flag.Arg(1))
+	case "make-tags", "attach-tag", "renew-tag":
 		password, err := os.ReadFile(*passwordFile)
 		if err != nil {
 			return err
 		}
 		secret := url.UserPassword(*user, strings.TrimRight(string(password), "\r\n"))
+		if flag.Arg(0) == "renew-tag" {
+			return renewTag(ctx, client, secret, flag.Arg(1))
+		}
 		if flag.Arg(0) == "attach-tag" {
 			return attachTag(ctx, client, secret, flag.Arg(1), flag.Arg(2))
 		}

@@ -67,6 +67,41 @@ func attachTag(ctx context.Context, client *vim25.Client, user *url.Userinfo, na
 	return manager.AttachTag(ctx, tag.ID, ref)
 }
 
+func renewTag(ctx context.Context, client *vim25.Client, user *url.Userinfo, name string) error {
+	c := rest.NewClient(client)
+	if err := c.Login(ctx, user); err != nil {
+		return err
+	}
+	defer func() { _ = c.Logout(context.WithoutCancel(ctx)) }()
+	manager := tags.NewManager(c)
+	category, tagName, _ := strings.Cut(name, "/")
+	tag, err := manager.GetTagForCategory(ctx, tagName, category)
+	if err != nil {
+		return err
+	}
+	if err = manager.DeleteTag(ctx, tag); err != nil {
+		return err
+	}
+	_, err = manager.CreateTag(ctx, &tags.Tag{Name: tagName, CategoryID: tag.CategoryID})
+	return err
+}
+
+func renewAttribute(ctx context.Context, client *vim25.Client, name string) error {
+	manager, err := object.GetCustomFieldsManager(client)
+	if err != nil {
+		return err
+	}
+	key, err := manager.FindKey(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err = manager.Remove(ctx, key); err != nil {
+		return err
+	}
+	_, err = manager.Add(ctx, name, "VirtualMachine", nil, nil)
+	return err
+}
+
 func makeFolder(ctx context.Context, client *vim25.Client, wanted string) error {
 	finder := find.NewFinder(client)
 	if _, err := finder.Folder(ctx, wanted); err == nil {

@@ -515,6 +515,23 @@ START_TEST(a_template_is_named_by_path_name_id_or_uuid)
 }
 END_TEST
 
+START_TEST(what_was_made_anew_under_its_name_is_found_again)
+{
+	static const char set[] = "{\"tags\":[\"env/prod\"],\"customAttributes\":{\"owner\":\"platform\"}}";
+	char cluster_uid[32], uid[48], name[32], machine_name[48];
+
+	rig_vmctl(&rig, "make-tags env/prod");
+	ids_of(0, cluster_uid, uid, name, machine_name);
+	rig_ok(&rig, "machine_ensure", uid, ensure_doc(0, set));
+	rig_vmctl(&rig, "renew-tag env/prod");
+	rig_vmctl(&rig, "renew-attribute owner");
+	ids_of(1, cluster_uid, uid, name, machine_name);
+	rig_ok(&rig, "machine_ensure", uid, ensure_doc(1, set));
+	AUTO_JSON json_t *inventory = rig_vmread_tags(&rig);
+	check_all("the second", rig_vm(inventory, machine_name), "{\"tags\":[\"env/prod\"],\"customValues\":{\"owner\":\"platform\"}}");
+}
+END_TEST
+
 /* An option of the pool holds, then the cluster's, then the account's. */
 START_TEST(options_may_stand_in_the_cluster_and_in_the_account)
 {
@@ -728,6 +745,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, failure_domains_need_the_tags_that_the_controllers_look_for);
 	tcase_add_test(tc, a_name_that_is_not_unique_is_answered_with_paths_and_ids);
 	tcase_add_test(tc, a_template_is_named_by_path_name_id_or_uuid);
+	tcase_add_test(tc, what_was_made_anew_under_its_name_is_found_again);
 	tcase_add_test(tc, options_may_stand_in_the_cluster_and_in_the_account);
 	tcase_add_test(tc, large_user_data_is_packed_and_too_large_one_refused_with_the_limit);
 	tcase_add_test(tc, a_rule_keeps_control_planes_apart_and_goes_with_the_cluster);
