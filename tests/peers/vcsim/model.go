@@ -25,7 +25,7 @@ type modelFlag map[string]int
 func newModelFlag() modelFlag {
 	return modelFlag{
 		"datacenter": 1, "cluster": 1, "host": 3, "pool": 0, "vm": 0, "datastore": 1,
-		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0, "templatedisk": 1,
+		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0, "podstore": 0, "templatedisk": 1,
 	}
 }
 
@@ -135,7 +135,7 @@ func describe(model *simulator.Model, template string, counts modelFlag) (*place
 	}
 	where.Network = networks[0].GetInventoryPath()
 
-	if err = fillPods(ctx, client, dc, counts["datastore"], counts["pod"]); err != nil {
+	if err = fillPods(ctx, client, dc, counts["datastore"], counts["podstore"]); err != nil {
 		return nil, err
 	}
 	if template == "" {

@@ -12,7 +12,7 @@
 
 /* Each option of a pool, set alone, and what govmomi reads of the machine that was made with it. */
 
-#define MODEL "--model cluster=2,pool=1,datastore=2,pod=1,portgroup=2,templatedisk=2"
+#define MODEL "--model cluster=2,pool=1,datastore=2,pod=1,podstore=1,portgroup=2,templatedisk=2"
 
 static struct rig rig;
 
