@@ -76,7 +76,7 @@ func newWorld(t *testing.T, cloud string) *world {
 	if err := model.Create(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := describe(model, testTemplate); err != nil {
+	if _, err := describe(model, testTemplate, newModelFlag()); err != nil {
 		t.Fatal(err)
 	}
 	pair, err := tls.X509KeyPair(testCertificate(t))
