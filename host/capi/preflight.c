@@ -54,7 +54,10 @@ static json_t *object_at(const struct preflight *f, size_t i)
 static void cannot_ask(struct preflight *f, enum check_id id, const struct kube_reply *r,
 		       const char *what)
 {
-	check_fail(f->records, id, r->err.class == PCG_CLASS_RETRY, r->err.remedy, "an answer",
+	const char *remedy = *r->err.remedy ? r->err.remedy :
+			     "it is asked again; if it stays so, see the API server's log";
+
+	check_fail(f->records, id, r->err.class == PCG_CLASS_RETRY, remedy, "an answer",
 		   "%s: %s", what, r->err.text);
 }
 
