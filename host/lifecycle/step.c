@@ -362,6 +362,8 @@ static void on_failed(struct lc_state *s, const struct lc_event *e, const struct
 			 "bring its API back; after %" PRId64 " s of asking the delete goes on "
 			 "without it, its control plane powered off first",
 			 set->take_back_ms / 1000);
+	if (!*err.remedy && err.class == PCG_CLASS_RETRY)
+		snprintf(err.remedy, sizeof(err.remedy), "it is tried again by itself");
 	if (s->forced && needs_infrastructure(s->task))
 		offer_abandon(&err);
 	s->attempts++;

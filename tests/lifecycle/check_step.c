@@ -315,6 +315,21 @@ START_TEST(an_error_becomes_a_condition_that_is_told_once)
 }
 END_TEST
 
+START_TEST(what_passes_by_itself_says_so)
+{
+	struct pcg_error err;
+	struct lc_event e = { .type = LC_EV_FAILED, .err = &err };
+
+	go_to(LC_TASK_COMMIT);
+	pcg_fail(&err, PCG_CLASS_RETRY, "", "Empty reply from server");
+	e.now_ms = ++now;
+	e.mono_ms = ++mono;
+	lc_step(&s, &e, &settings, &a);
+	ck_assert_str_eq(s.condition.remedy, "it is tried again by itself");
+	ck_assert_str_eq(err.remedy, "");
+}
+END_TEST
+
 START_TEST(new_credentials_try_again_at_once)
 {
 	go_to(LC_TASK_INFRA);
@@ -648,6 +663,7 @@ int main(void)
 	tcase_add_test(t, a_refusal_holds_until_policy_changes_or_the_delete_is_forced);
 	tcase_add_test(t, load_balancers_and_volumes_go_before_machines_and_hold_nothing_up);
 	tcase_add_test(t, an_error_becomes_a_condition_that_is_told_once);
+	tcase_add_test(t, what_passes_by_itself_says_so);
 	tcase_add_test(t, new_credentials_try_again_at_once);
 	tcase_add_test(t, a_changed_request_counts_until_something_was_made);
 	tcase_add_test(t, a_pivot_that_is_refused_is_rolled_back_and_tried_again);
