@@ -51,6 +51,8 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 	text = json_str(spec, "caCert");
 	if (text && *text && strcmp(cloud->name, "openstack") && pki_bundle_check(text, &n, &why))
 		api_field(fields, "caCert", "%s", why.text);
+	if (json_object_get(spec, "settings") && !json_is_object(json_object_get(spec, "settings")))
+		api_field(fields, "settings", "is an object of settings of the provider");
 	text = json_str(spec, "thumbprint");
 	if (text && *text && pki_thumbprint_normal(text, hex, &why))
 		api_field(fields, "thumbprint", "%s", why.text);

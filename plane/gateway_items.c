@@ -92,6 +92,8 @@ static int account_document(struct plane *p, const char *uid, json_t **doc, stru
 			 json_str_or(account, "kind", ""), "generation",
 			 (json_int_t)json_int_or(account, "generation", 1), "spec",
 			 spec ? spec : json_object());
+	if (json_is_object(json_object_get(spec, "settings")))
+		json_object_set(*doc, "settings", json_object_get(spec, "settings"));
 	return 0;
 }
 

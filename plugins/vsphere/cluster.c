@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include "plugins/vsphere/check.h"
 #include "plugins/vsphere/finish.h"
 #include "plugins/vsphere/storage.h"
 #include "plugins/vsphere/zones.h"
@@ -10,57 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The account, and what a cluster has beside its machines: a folder of its name. */
-
-static void validate_login(struct vsphere *v, struct pcg_call *call, const json_t *spec, json_t *problems, json_t **warnings,
-			   char *version, size_t size)
-{
-	struct vs_session ss;
-	struct vs_err err;
-	unsigned generation;
-	int r = vs_session_init(&ss, v->svc, v->host, spec, false, &err);
-
-	if (r) {
-		vs_problem(problems, "vcenterServer", err.remedy, "%s", err.text);
-	} else if (*ss.user && *ss.password) {
-		r = vs_session_open(&ss, call, &generation, &err);
-		if (r)
-			vs_problem(problems, err.class == PCG_ERR_AUTH ? "password" : "vcenterServer", err.remedy, "%s", err.text);
-		else
-			snprintf(version, size, "%s", ss.version);
-		vs_session_close(&ss, call);
-	}
-	if (json_is_true(json_object_get(spec, "insecure")) && !*vs_str(spec, "caCert") && !*vs_str(spec, "thumbprint"))
-		json_array_append_new(*warnings, json_string("insecure: the vCenter's certificate is not verified"));
-	vs_session_fini(&ss);
-}
-
-void vs_account_validate(void *plugin, struct pcg_call *call, const char *text)
-{
-	struct vsphere *v = plugin;
-	json_t *doc = json_loads(text ? text : "", 0, NULL), *problems, *warnings;
-	const json_t *spec = json_object_get(doc, "account");
-	char version[128] = "";
-
-	if (!doc) {
-		v->svc->error(call, PCG_ERR_BUG, "the op's document is no JSON object", "");
-		return;
-	}
-	problems = json_array();
-	warnings = json_array();
-	if (!*vs_str(spec, "username"))
-		vs_problem(problems, "username", "Give the user as USER@DOMAIN.", "the user name is missing");
-	if (!*vs_str(spec, "password"))
-		vs_problem(problems, "password", "Give the user's password.", "the password is missing");
-	validate_login(v, call, spec, problems, &warnings, version, sizeof(version));
-	if (json_array_size(problems))
-		vs_done(v, call, json_pack("{s:O}", "problems", problems));
-	else
-		vs_done(v, call, json_pack("{s:s, s:O}", "version", version, "warnings", warnings));
-	json_decref(problems);
-	json_decref(warnings);
-	json_decref(doc);
-}
+/* What a cluster has beside its machines: a folder of its name. */
 
 /* A problem that all pools share is told once. */
 static void merge_problems(json_t *all, json_t *some)
@@ -113,6 +64,8 @@ static int check_all(struct vsphere *v, struct pcg_call *call, const json_t *clu
 			r = placement_find(v, call, cluster, pool, zone, &spot, some, err);
 			if (!r)
 				r = check_labels(v, call, cluster, pool, &spot, some, err);
+			if (!r)
+				r = check_spot(v, call, cluster, pool, &spot, some, err);
 			merge_problems(problems, some);
 			json_decref(some);
 		}

@@ -36,6 +36,7 @@ struct vs_session {
 	bool tidied;            /* this session has looked for what the lost ones left */
 	unsigned generation;
 	char *cookie;
+	char key[64];           /* the session's, which is not its cookie; "" when it is not known */
 	char agent[80];         /* of the session, "" before the first */
 	json_t *lost;           /* agents of logins whose end is not known */
 	struct vs_ref session_manager, collector, search, views, root, tasks;

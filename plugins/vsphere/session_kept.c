@@ -125,8 +125,8 @@ void vs_content_keep(struct vs_session *ss)
 	if (json_array_size(ss->lost))
 		json_object_set(doc, "lost", ss->lost);
 	if (ss->keep && ss->cookie) {
-		json_t *session = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "server", ss->server, "user", ss->user,
-					    "cookie", ss->cookie, "credential", ss->credential, "version", ss->version,
+		json_t *session = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "server", ss->server, "user", ss->user,
+					    "cookie", ss->cookie, "key", ss->key, "credential", ss->credential, "version", ss->version,
 					    "release", ss->release, "agent", ss->agent);
 
 		json_object_update(doc, session);
@@ -164,6 +164,7 @@ static void session_restore(struct vs_session *ss, const json_t *doc, const char
 	bool whole = true;
 
 	snprintf(ss->agent, sizeof(ss->agent), "%s", json_string_value(json_object_get(doc, "agent")) ?: "");
+	snprintf(ss->key, sizeof(ss->key), "%s", json_string_value(json_object_get(doc, "key")) ?: "");
 	snprintf(ss->version, sizeof(ss->version), "%s", json_string_value(json_object_get(doc, "version")) ?: "");
 	snprintf(ss->release, sizeof(ss->release), "%s", json_string_value(json_object_get(doc, "release")) ?: "");
 	for (size_t i = 0; i < N_CONTENT; i++) {

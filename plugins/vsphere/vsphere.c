@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/vsphere.h"
 
+#include "plugins/vsphere/check.h"
 #include "plugins/vsphere/picklist.h"
 #include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/placement.h"
@@ -117,6 +118,7 @@ static int32_t vs_start(struct pcg_host *host, const struct pcg_services *servic
 	v->picks = picks_new();
 	v->kept = kept_new();
 	v->zones = zones_new();
+	v->checks = checks_new();
 	*plugin = v;
 	return 0;
 }
@@ -134,6 +136,7 @@ static void vs_stop(void *plugin, uint32_t final)
 	picks_free(v->picks);
 	kept_free(v->kept);
 	zones_free(v->zones);
+	checks_free(v->checks);
 	json_decref(v->account);
 	free(v);
 }

@@ -21,6 +21,7 @@ struct inventory;
 struct picks;
 struct kept;
 struct zones;
+struct checks;
 
 struct vsphere {
 	struct pcg_host *host;
@@ -35,6 +36,7 @@ struct vsphere {
 	struct picks *picks;
 	struct kept *kept;
 	struct zones *zones;
+	struct checks *checks;
 };
 
 /* vsphere.c */

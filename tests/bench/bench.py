@@ -17,6 +17,7 @@ import subprocess
 import sys
 
 import gateway
+import part_choices
 import part_idle
 import part_instruction
 import part_pivot
@@ -32,12 +33,13 @@ KEYS = {
                     "instruction_to_call_cold_ms"),
     "sim": ("sim200_chain_ratio", "sim200_chain_ms", "sim200_host_rss_mib", "sim200_cpu_ms_per_cluster"),
     "vsphere": ("vsphere_calls_per_machine_1", "vsphere_calls_per_machine_20", "vsphere_one_machine_ms"),
+    "choices": ("vsphere_validate_ms", "vsphere_picklist_10000_ms", "vsphere_picklist_10000_rss_mib"),
     "pivot": ("pivotback350_vs_clusterctl_ratio", "pivotback350_calls", "clusterctl350_calls", "pivot_ms",
               "pivot_calls"),
     "pivots": ("pivot50_host_rss_mib",),
 }
 PARTS = (("idle", part_idle), ("instruction", part_instruction), ("sim", part_sim),
-         ("vsphere", part_vsphere), ("pivot", part_pivot), ("pivots", part_pivots))
+         ("vsphere", part_vsphere), ("choices", part_choices), ("pivot", part_pivot), ("pivots", part_pivots))
 
 
 def main():

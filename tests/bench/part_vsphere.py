@@ -14,6 +14,11 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 
 
 def run(args, work):
+    return inside(args, work, "vsphere_inside.py")
+
+
+def inside(args, work, program):
+    """Starts the program in a network namespace; its figures and notes."""
     if not shutil.which("unshare"):
         raise gateway.Missing("unshare makes the network namespace; on Debian: apt-get install util-linux")
     if not os.path.exists(os.path.join(args.build, ".libs", "libpcg-vsphere.so")):
@@ -21,7 +26,7 @@ def run(args, work):
     out = os.path.join(work, "figures.json")
     log = os.path.join(work, "log")
     with open(log, "wb") as f:
-        done = subprocess.run([sys.executable, os.path.join(HERE, "vsphere_inside.py"), args.build, out],
+        done = subprocess.run([sys.executable, os.path.join(HERE, program), args.build, out],
                               stdout=f, stderr=f, timeout=1800, check=False)
     if done.returncode:
         raise gateway.Failed(gateway.read(log)[-1500:])

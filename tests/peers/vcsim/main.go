@@ -36,6 +36,7 @@ type options struct {
 	delayMs, taskDelayMs                         int
 	watchURL, watchCA, watchTokenFile            string
 	addressRange                                 string
+	release                                      string
 }
 
 type ready struct {
@@ -67,6 +68,7 @@ func parseFlags() (*options, error) {
 	flag.StringVar(&o.watchCA, "watch-ca", "", "`FILE` with the CA of that URL, if it is https")
 	flag.StringVar(&o.watchTokenFile, "watch-token-file", "", "`FILE` with a bearer token for that URL")
 	flag.StringVar(&o.addressRange, "address-range", "10.77.0.0/24", "`CIDR` that machines get their addresses from")
+	flag.StringVar(&o.release, "release", "8.0.3", "`VERSION` that it says it is; govmomi's own would be 6.5.0")
 	flag.Parse()
 
 	for name, value := range map[string]string{
@@ -121,6 +123,9 @@ func run() error {
 	}
 
 	model := o.model.model()
+	about := &model.ServiceContent.About
+	about.Version, about.ApiVersion = o.release, o.release+".0"
+	about.FullName = fmt.Sprintf("%s %s build-%s", about.Name, about.Version, about.Build)
 	model.DelayConfig.Delay = o.delayMs
 	if err = model.Create(); err != nil {
 		return err

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "plugins/vsphere/check.h"
+#include "plugins/vsphere/fault.h"
+
+#include "core/attr.h"
+
+#include <check.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * What govmomi's simulator does not show: privileges that a role lacks, clocks, versions, objects that do not do. A front of our own
+ * answers as the Web Services API's documentation says, and refuses what a vCenter refuses: a session's key that is
+ * none, a privilege or a property that there is not, an object that there is not.
+ */
+
+static const struct vs_ref root = { "Folder", "group-d1" }, folder = { "Folder", "group-v3" }, tmpl = { "VirtualMachine", "vm-1" },
+			   pool = { "ResourcePool", "resgroup-8" }, store = { "Datastore", "datastore-10" },
+			   net = { "DistributedVirtualPortgroup", "dvportgroup-7" }, cluster = { "ClusterComputeResource", "domain-c8" };
+
+/* The privileges that 6.7 has, of those that are asked about, and what only newer ones have. */
+static const char *const known_privileges[] = {
+	"Folder.Create", "Folder.Delete", "VirtualMachine.Inventory.CreateFromExisting", "VirtualMachine.Inventory.Delete",
+	"VirtualMachine.Config.AddNewDisk", "VirtualMachine.Config.AddRemoveDevice", "VirtualMachine.Config.EditDevice",
+	"VirtualMachine.Config.AdvancedConfig", "VirtualMachine.Config.CPUCount", "VirtualMachine.Config.Memory",
+	"VirtualMachine.Config.DiskExtend", "VirtualMachine.Config.Resource", "VirtualMachine.Config.Settings",
+	"VirtualMachine.Config.Annotation", "VirtualMachine.Config.UpgradeVirtualHardware", "VirtualMachine.Interact.PowerOn",
+	"VirtualMachine.Interact.PowerOff", "VirtualMachine.Provisioning.DeployTemplate", "VirtualMachine.Provisioning.Clone",
+	"Resource.AssignVMToPool", "Datastore.AllocateSpace", "Network.Assign", "Host.Inventory.EditCluster",
+	"InventoryService.Tagging.AttachTag", "StorageProfile.View", "Global.ManageCustomFields", "Global.SetCustomField",
+	"ContentLibrary.GetConfiguration", "Sessions.TerminateSession",
+};
+
+static struct {
+	bool old;                 /* 6.7: has no ObjectAttachable */
+	const char *denied;       /* "PRIVILEGE OBJECT PRIVILEGE OBJECT ..." */
+	int64_t skew_ms;
+	const char *clock;        /* in place of the time; NULL: the time */
+	int asked;
+	/* properties of the objects; NULL: as they should be */
+	const char *of_template, *of_store, *of_net, *of_cluster;
+} end;
+
+static char *text_of(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static char *text_of(const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+
+	va_start(ap, fmt);
+	ck_assert_int_ge(vasprintf(&text, fmt, ap), 0);
+	va_end(ap);
+	return text;
+}
+
+static char *fault(const char *type)
+{
+	return text_of("<Fault><faultcode>ServerFaultCode</faultcode><faultstring/><detail><%sFault xmlns=\"urn:vim25\" "
+		       "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"%s\"/></detail></Fault>", type, type);
+}
+
+static bool privilege_known(const char *id)
+{
+	for (size_t i = 0; i < ARRAY_LEN(known_privileges); i++)
+		if (strcmp(known_privileges[i], id) == 0)
+			return true;
+	return !end.old && strcmp(id, "InventoryService.Tagging.ObjectAttachable") == 0;
+}
+
+static bool object_known(const char *id)
+{
+	const struct vs_ref *all[] = { &root, &folder, &tmpl, &pool, &store, &net, &cluster };
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (strcmp(all[i]->value, id) == 0)
+			return true;
+	return false;
+}
+
+static bool denied(const char *id, const char *object)
+{
+	AUTO_FREE char *pair = text_of("%s %s", id, object);
+
+	return end.denied && strstr(end.denied, pair);
+}
+
+static char *privileges_end(const struct xn *asked)
+{
+	char *out = NULL;
+	size_t size;
+	FILE *f = open_memstream(&out, &size);
+
+	end.asked++;
+	if (strcmp(xn_get(asked, "sessionId"), "session-key") != 0)
+		return fault("InvalidArgument");
+	fputs("<HasPrivilegeOnEntitiesResponse xmlns=\"urn:vim25\">", f);
+	for (const struct xn *e = xn_child(asked, "entity"); e; e = xn_next(e, "entity")) {
+		if (!object_known(xn_text(e)))
+			return fault("ManagedObjectNotFound");
+		fprintf(f, "<returnval><entity type=\"%s\">%s</entity>", e->type, xn_text(e));
+		for (const struct xn *p = xn_child(asked, "privId"); p; p = xn_next(p, "privId")) {
+			if (!privilege_known(xn_text(p)))
+				return fault("InvalidArgument");
+			fprintf(f, "<privAvailability><privId>%s</privId><isGranted>%s</isGranted></privAvailability>", xn_text(p),
+				denied(xn_text(p), xn_text(e)) ? "false" : "true");
+		}
+		fputs("</returnval>", f);
+	}
+	fputs("</HasPrivilegeOnEntitiesResponse>", f);
+	fclose(f);
+	return out;
+}
+
+/* Which properties a type has: asked for another one, a vCenter refuses the whole call. */
+static const struct { const char *type, *props; } has[] = {
+	{ "VirtualMachine", " config.template config.version config.guestId snapshot.currentSnapshot " },
+	{ "Datastore", " summary.accessible summary.maintenanceMode summary.freeSpace " },
+	{ "StoragePod", " summary.freeSpace " }, { "Network", " tag summary.accessible " },
+	{ "ComputeResource", " name host datastore network " }, { "ClusterComputeResource", " configurationEx " },
+	{ "ResourcePool", " owner " },
+};
+
+static bool has_property(const char *type, const char *path)
+{
+	AUTO_FREE char *word = text_of(" %s ", path);
+
+	for (size_t i = 0; i < ARRAY_LEN(has); i++)
+		if (strcmp(has[i].type, type) == 0)
+			return strstr(has[i].props, word) != NULL;
+	return false;
+}
+
+static const char good_template[] = "config.template=true config.version=vmx-19 config.guestId=ubuntu64Guest";
+static const char good_store[] = "summary.accessible=true summary.maintenanceMode=normal summary.freeSpace=1099511627776";
+static const char good_net[] = "summary.accessible=true";
+static const char good_cluster[] = "name=C1 host=host-1 datastore=datastore-10 network=dvportgroup-7 drs=true";
+
+/* "name=value ..." as properties. */
+static void put_object(FILE *f, const struct vs_ref *ref, const char *given, const char *good)
+{
+	AUTO_FREE char *text = strdup(given ? given : good);
+	char *save, *word;
+
+	fprintf(f, "<objects><obj type=\"%s\">%s</obj>", ref->type, ref->value);
+	for (word = strtok_r(text, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		char *value = strchr(word, '=');
+
+		*value++ = 0;
+		if (strcmp(word, "drs") == 0)
+			fprintf(f, "<propSet><name>configurationEx</name><val><drsConfig><enabled>%s</enabled></drsConfig></val></propSet>",
+				value);
+		else if (strcmp(word, "tag") == 0)
+			fprintf(f, "<propSet><name>tag</name><val><Tag><key>%s</key></Tag></val></propSet>", value);
+		else if (strcmp(word, "host") == 0 || strcmp(word, "datastore") == 0 || strcmp(word, "network") == 0)
+			fprintf(f, "<propSet><name>%s</name><val>%s%s%s</val></propSet>", word,
+				*value ? "<ManagedObjectReference>" : "", value, *value ? "</ManagedObjectReference>" : "");
+		else
+			fprintf(f, "<propSet><name>%s</name><val>%s</val></propSet>", word, value);
+	}
+	fputs("</objects>", f);
+}
+
+static char *properties_end(const struct xn *asked)
+{
+	const struct xn *spec = xn_child(asked, "specSet");
+	char *out = NULL;
+	size_t size;
+	FILE *f = open_memstream(&out, &size);
+
+	end.asked++;
+	for (const struct xn *p = xn_child(spec, "propSet"); p; p = xn_next(p, "propSet"))
+		for (const struct xn *path = xn_child(p, "pathSet"); path; path = xn_next(path, "pathSet"))
+			if (!has_property(xn_get(p, "type"), xn_text(path)))
+				return fault("InvalidProperty");
+	fputs("<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval>", f);
+	for (const struct xn *o = xn_child(spec, "objectSet"); o; o = xn_next(o, "objectSet")) {
+		const char *id = xn_get(o, "obj");
+
+		if (strcmp(id, tmpl.value) == 0)
+			put_object(f, &tmpl, end.of_template, good_template);
+		else if (strcmp(id, store.value) == 0)
+			put_object(f, &store, end.of_store, good_store);
+		else if (strcmp(id, net.value) == 0)
+			put_object(f, &net, end.of_net, good_net);
+		else if (strcmp(id, pool.value) == 0)
+			put_object(f, &cluster, end.of_cluster, good_cluster);
+		else
+			return fault("ManagedObjectNotFound");
+	}
+	fputs("</returnval></RetrievePropertiesExResponse>", f);
+	fclose(f);
+	return out;
+}
+
+static char *time_end(void)
+{
+	int64_t ms = 1700000000000 + end.skew_ms;
+	time_t s = (time_t)(ms / 1000);
+	struct tm tm;
+	char at[32];
+
+	gmtime_r(&s, &tm);
+	strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%S", &tm);
+	return text_of("<CurrentTimeResponse xmlns=\"urn:vim25\"><returnval>%s%s</returnval></CurrentTimeResponse>",
+		       end.clock ? end.clock : at, end.clock ? "" : ".25Z");
+}
+
+static char *answer(const char *method, const struct xn *asked)
+{
+	if (strcmp(method, "RetrieveServiceContent") == 0)
+		return strdup("<RetrieveServiceContentResponse xmlns=\"urn:vim25\"><returnval><rootFolder type=\"Folder\">group-d1</rootFolder>"
+			      "<propertyCollector type=\"PropertyCollector\">pc</propertyCollector><viewManager type=\"ViewManager\">vm</viewManager>"
+			      "<about><fullName>VMware vCenter Server 8.0.3</fullName><version>8.0.3</version><apiType>VirtualCenter</apiType></about>"
+			      "<sessionManager type=\"SessionManager\">sm</sessionManager><taskManager type=\"TaskManager\">tm</taskManager>"
+			      "<searchIndex type=\"SearchIndex\">si</searchIndex></returnval></RetrieveServiceContentResponse>");
+	if (strcmp(method, "Login") == 0)
+		return strdup("<LoginResponse xmlns=\"urn:vim25\"><returnval><key>session-key</key></returnval></LoginResponse>");
+	if (strcmp(method, "HasPrivilegeOnEntities") == 0)
+		return privileges_end(asked);
+	if (strcmp(method, "RetrievePropertiesEx") == 0)
+		return properties_end(asked);
+	if (strcmp(method, "CurrentTime") == 0)
+		return time_end();
+	return fault("NotSupported");
+}
+
+static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct pcg_http_request *req,
+			 struct pcg_http_response *resp)
+{
+	static const struct pcg_http_header cookie[] = { { "set-cookie", "vmware_soap_session=s; Path=/" } };
+	AUTO_FREE char *body = NULL;
+	struct vs_err err;
+	struct xn *n;
+
+	ck_assert_msg(xn_parse(req->body, req->body_len, &n, &err) == 0, "%s", err.text);
+	body = answer(vs_result(n)->name, vs_result(n));
+	xn_free(n);
+	resp->body = text_of("<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body>%s</Body></Envelope>", body);
+	resp->body_len = strlen(resp->body);
+	resp->status = strncmp(body, "<Fault", 6) == 0 ? 500 : 200;
+	resp->headers = cookie;
+	resp->n_headers = 1;
+	return 0;
+}
+
+static void fake_free(struct pcg_host *h, struct pcg_http_response *resp)
+{
+	free((void *)(uintptr_t)resp->body);
+}
+
+static uint64_t fake_remaining(struct pcg_call *call)
+{
+	return 10000;
+}
+
+static int32_t fake_put(struct pcg_host *h, const char *name, const char *value)
+{
+	return 0;
+}
+
+static const char *fake_get(struct pcg_host *h, const char *name)
+{
+	return NULL;
+}
+
+static uint64_t fake_now(struct pcg_host *h)
+{
+	return 1000;
+}
+
+static int64_t fake_wall(struct pcg_host *h)
+{
+	return 1700000000000;
+}
+
+static void fake_fault(struct pcg_host *h, const char *name)
+{
+}
+
+static const struct pcg_services services = {
+	.struct_size = sizeof(services), .http = fake_http, .http_free = fake_free, .remaining_ms = fake_remaining,
+	.secret_put = fake_put, .secret_get = fake_get, .mono_ms = fake_now, .wall_ms = fake_wall, .fault_point = fake_fault,
+};
+
+static struct vs_session ss;
+static json_t *problems, *warnings;
+
+static void setup(void)
+{
+	AUTO_JSON json_t *spec = json_pack("{s:s, s:s, s:s}", "vcenterServer", "vc", "username", "u", "password", "p");
+	struct vs_err err;
+	unsigned generation;
+
+	memset(&end, 0, sizeof(end));
+	problems = json_array();
+	warnings = json_array();
+	ck_assert_int_eq(vs_session_init(&ss, &services, NULL, spec, true, &err), 0);
+	ck_assert_msg(vs_session_open(&ss, NULL, &generation, &err) == 0, "%s", err.text);
+}
+
+static void teardown(void)
+{
+	vs_session_fini(&ss);
+	json_decref(problems);
+	json_decref(warnings);
+}
+
+/* vsphere.c has this of the plugin; here is only what is checked. */
+void vs_problem(json_t *list, const char *field, const char *remedy, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+
+	va_start(ap, fmt);
+	ck_assert_int_ge(vasprintf(&text, fmt, ap), 0);
+	va_end(ap);
+	ck_assert_str_ne(remedy, "");
+	ck_assert_str_ne(field, "");
+	json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "field", field, "text", text, "remedy", remedy));
+	free(text);
+}
+
+static const struct check_entity place[] = {
+	{ .kind = CHECK_ROOT, .ref = root, .path = "the vCenter", .field = "cloudAccountUid" },
+	{ .kind = CHECK_FOLDER, .ref = folder, .path = "/DC/vm", .field = "folder" },
+	{ .kind = CHECK_TEMPLATE, .ref = tmpl, .path = "/DC/vm/t", .field = "image.template" },
+	{ .kind = CHECK_POOL, .ref = pool, .path = "/DC/host/C1/Resources", .field = "pool" },
+	{ .kind = CHECK_DATASTORE, .ref = store, .path = "/DC/datastore/ds", .field = "datastore" },
+	{ .kind = CHECK_NETWORK, .ref = net, .path = "/DC/network/n", .field = "network" },
+};
+
+static void told(const json_t *list, size_t n, const char *first)
+{
+	AUTO_FREE char *text = json_dumps(list, JSON_INDENT(1));
+	const json_t *one = json_array_get(list, 0);
+
+	ck_assert_msg(json_array_size(list) == n && (!first || strstr(json_is_string(one) ? json_string_value(one) :
+						      json_string_value(json_object_get(one, "text")), first)), "%s", text);
+}
+
+static const struct { const char *release; size_t problems, warnings; const char *said; } releases[] = {
+	{ "8.0.3", 0, 0, NULL }, { "8.0.0", 0, 0, NULL }, { "7.0.3", 0, 0, NULL }, { "6.7.0", 0, 1, "from 6.7 U3 on" },
+	{ "6.5.0", 1, 0, "too old" }, { "5.5.0", 1, 0, "too old" }, { "9.0.0", 0, 1, "newer than" }, { "", 0, 1, "not known" },
+};
+
+START_TEST(says_which_versions_it_does_for)
+{
+	check_release(releases[_i].release, "vCenter X", problems, warnings);
+	told(problems, releases[_i].problems, releases[_i].problems ? releases[_i].said : NULL);
+	told(warnings, releases[_i].warnings, releases[_i].warnings ? releases[_i].said : NULL);
+}
+END_TEST
+
+static const struct { int64_t skew_ms; const char *clock; size_t problems, warnings; const char *said; } clocks[] = {
+	{ 0, NULL, 0, 0, NULL }, { 59000, NULL, 0, 0, NULL }, { -59000, NULL, 0, 0, NULL }, { 61000, NULL, 0, 1, "61 s ahead" },
+	{ -120000, NULL, 0, 1, "119 s behind" }, { 400000, NULL, 1, 0, "400 s ahead" }, { -86400000, NULL, 1, 0, "86399 s behind" },
+	{ 0, "2023-11-15T00:13:20.5+02:00", 0, 0, NULL }, { 0, "2023-11-14T23:13:20Z", 1, 0, "3600 s ahead" },
+	{ 0, "soon", 0, 1, "was not told" },
+};
+
+START_TEST(compares_clocks)
+{
+	struct vs_err err;
+
+	end.skew_ms = clocks[_i].skew_ms;
+	end.clock = clocks[_i].clock;
+	ck_assert_int_eq(check_clock(&ss, NULL, problems, warnings, &err), 0);
+	told(problems, clocks[_i].problems, clocks[_i].problems ? clocks[_i].said : NULL);
+	told(warnings, clocks[_i].warnings, clocks[_i].warnings ? clocks[_i].said : NULL);
+}
+END_TEST
+
+static const struct { const char *denied; unsigned uses; bool old; size_t problems, warnings; const char *said; } roles[] = {
+	{ NULL, 0, false, 0, 0, NULL },
+	{ NULL, ~0u, false, 0, 0, NULL },
+	{ NULL, ~0u, true, 0, 0, NULL },
+	{ "Folder.Create group-v3", 0, false, 1, 0, "lacks the privilege Folder.Create on /DC/vm, to make the cluster's folder" },
+	{ "Folder.Create group-d1", 0, false, 0, 0, NULL }, /* not needed there */
+	{ "Network.Assign dvportgroup-7", 0, false, 1, 0, "Network.Assign on /DC/network/n" },
+	{ "Datastore.AllocateSpace datastore-10 Resource.AssignVMToPool resgroup-8", 0, false, 2, 0, "Resource.AssignVMToPool" },
+	{ "VirtualMachine.Provisioning.DeployTemplate vm-1", 0, false, 1, 0, "to deploy the template" },
+	{ "VirtualMachine.Provisioning.Clone vm-1", 0, false, 0, 0, NULL }, /* it is a template */
+	{ "Sessions.TerminateSession group-d1", 0, false, 0, 1, "Sessions.TerminateSession on the vCenter" },
+	{ "InventoryService.Tagging.AttachTag group-d1", 0, false, 0, 0, NULL }, /* no tags are used */
+	{ "InventoryService.Tagging.AttachTag group-d1", CHECK_TAGS, false, 1, 0, "AttachTag on the vCenter" },
+	{ "InventoryService.Tagging.AttachTag group-d1", CHECK_TAGS, true, 1, 0, "AttachTag on the vCenter" },
+	{ "StorageProfile.View group-d1", 0, false, 0, 0, NULL },
+	{ "StorageProfile.View group-d1", CHECK_POLICY, false, 1, 0, "to see storage policies" },
+	{ "ContentLibrary.GetConfiguration group-d1", CHECK_LIBRARY, false, 0, 1, "content libraries" },
+	{ "Global.SetCustomField group-v3 Global.ManageCustomFields group-d1", CHECK_ATTRIBUTES, false, 2, 0, "ManageCustomFields" },
+	{ "VirtualMachine.Config.UpgradeVirtualHardware group-v3", CHECK_UPGRADE, false, 1, 0, "upgrade the hardware" },
+};
+
+START_TEST(names_what_the_role_lacks_on_which_object)
+{
+	struct vs_err err;
+
+	end.denied = roles[_i].denied;
+	end.old = roles[_i].old;
+	ck_assert_msg(check_privileges(&ss, NULL, place, ARRAY_LEN(place), roles[_i].uses, problems, warnings, &err) == 0, "%s",
+		      err.text);
+	told(problems, roles[_i].problems, roles[_i].problems ? roles[_i].said : NULL);
+	told(warnings, roles[_i].warnings, roles[_i].warnings ? roles[_i].said : NULL);
+	ck_assert_int_eq(end.asked, roles[_i].old && roles[_i].uses & CHECK_TAGS ? 2 : 1);
+}
+END_TEST
+
+/* A role without anything: every privilege is named, once for each object that needs it. */
+START_TEST(names_all_at_once)
+{
+	struct check_entity all[ARRAY_LEN(place)];
+	char *denied_all = NULL;
+	size_t size;
+	FILE *f = open_memstream(&denied_all, &size);
+	struct vs_err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(known_privileges); i++)
+		for (size_t k = 0; k < ARRAY_LEN(place); k++)
+			fprintf(f, "%s %s ", known_privileges[i], place[k].ref.value);
+	fclose(f);
+	end.denied = denied_all;
+	memcpy(all, place, sizeof(all));
+	all[2].plain_machine = true;
+	ck_assert_int_eq(check_privileges(&ss, NULL, all, ARRAY_LEN(all), 0, problems, warnings, &err), 0);
+	told(problems, 20, "Folder.Create");
+	told(warnings, 1, "Sessions.TerminateSession");
+	free(denied_all);
+}
+END_TEST
+
+static const struct {
+	const char *of_template, *of_store, *of_net, *of_cluster;
+	unsigned uses;
+	struct check_sizes sizes;
+	size_t problems, warnings;
+	const char *said;
+} objects[] = {
+	{ .uses = 0 },
+	{ .of_template = "config.template=false config.version=vmx-19 config.guestId=ubuntu64Guest", .problems = 1,
+	  .said = "is a machine, not a template" },
+	{ .of_template = "config.version=vmx-19", .problems = 1, .said = "cannot be read" },
+	{ .of_template = good_template, .uses = CHECK_SNAPSHOT, .problems = 1, .said = "has no snapshot, which a linked clone needs" },
+	{ .of_template = "config.template=true config.version=vmx-19 config.guestId=ubuntu64Guest snapshot.currentSnapshot=snapshot-3",
+	  .uses = CHECK_SNAPSHOT },
+	{ .of_template = "config.template=true config.version=vmx-8 config.guestId=ubuntu64Guest", .problems = 1,
+	  .said = "hardware version vmx-8; nodes need vmx-10" },
+	{ .of_template = "config.template=true config.version=vmx-13 config.guestId=ubuntu64Guest", .warnings = 1, .said = "vmx-15" },
+	{ .of_template = "config.template=true config.version=vmx-13 config.guestId=ubuntu64Guest", .uses = CHECK_UPGRADE },
+	{ .of_template = "config.template=true config.version=vmx-19 config.guestId=windows2019srv_64Guest", .problems = 1,
+	  .said = "nodes are Linux machines" },
+	{ .of_template = "config.template=true config.version=vmx-19 config.guestId=debian10Guest", .warnings = 1,
+	  .said = "not a 64-bit Linux" },
+	{ .of_store = "summary.accessible=false summary.maintenanceMode=normal summary.freeSpace=1099511627776", .problems = 1,
+	  .said = "is not accessible" },
+	{ .of_store = "summary.accessible=true summary.maintenanceMode=enteringMaintenance summary.freeSpace=1099511627776",
+	  .problems = 1, .said = "in maintenance mode" },
+	{ .sizes = { .disk_gib = 1024, .machines = 8 } },
+	{ .sizes = { .disk_gib = 1025, .machines = 8 }, .problems = 1, .said = "has 1024 GiB free, and the disks of 8 machines are 1025" },
+	{ .sizes = { .disk_gib = 1025, .machines = 8 }, .uses = CHECK_LINKED, .warnings = 1, .said = "may come to take 1025 GiB" },
+	{ .of_net = "summary.accessible=true tag=SYSTEM/DVS.UPLINKPG", .problems = 1, .said = "carries the uplinks" },
+	{ .of_net = "summary.accessible=false", .problems = 1, .said = "on no host that is connected" },
+	{ .of_cluster = "name=C1 host= datastore=datastore-10 network=dvportgroup-7 drs=true", .problems = 1, .said = "has no host" },
+	{ .of_cluster = "name=C1 host=host-1 datastore=datastore-10 network=dvportgroup-7 drs=false", .problems = 1,
+	  .said = "has no DRS" },
+	{ .of_cluster = "name=C1 host=host-1 datastore=datastore-11 network=dvportgroup-7 drs=true", .problems = 1,
+	  .said = "no host of compute cluster C1 reaches datastore /DC/datastore/ds" },
+	{ .of_cluster = "name=C1 host=host-1 datastore=datastore-10 network=network-9 drs=true", .problems = 1,
+	  .said = "no host of compute cluster C1 reaches network /DC/network/n" },
+	/* All of it at once. */
+	{ .of_template = "config.template=false config.version=vmx-8 config.guestId=winXPProGuest",
+	  .of_store = "summary.accessible=false summary.freeSpace=0", .of_net = "summary.accessible=false",
+	  .of_cluster = "name=C1 host= datastore=x network=x drs=false", .uses = CHECK_SNAPSHOT,
+	  .sizes = { .disk_gib = 1, .machines = 1 }, .problems = 11, .said = "is a machine" },
+};
+
+START_TEST(judges_what_machines_would_be_made_of)
+{
+	struct vs_err err;
+
+	end.of_template = objects[_i].of_template;
+	end.of_store = objects[_i].of_store;
+	end.of_net = objects[_i].of_net;
+	end.of_cluster = objects[_i].of_cluster;
+	ck_assert_msg(check_objects(&ss, NULL, place, ARRAY_LEN(place), objects[_i].uses, &objects[_i].sizes, problems, warnings,
+				    &err) == 0, "%s", err.text);
+	told(problems, objects[_i].problems, objects[_i].problems ? objects[_i].said : NULL);
+	told(warnings, objects[_i].warnings, objects[_i].warnings ? objects[_i].said : NULL);
+	ck_assert_int_eq(end.asked, 1);
+}
+END_TEST
+
+int main(void)
+{
+	TCase *tc = tcase_create("checks");
+	Suite *s = suite_create("vsphere");
+	SRunner *r;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, says_which_versions_it_does_for, 0, ARRAY_LEN(releases));
+	tcase_add_loop_test(tc, compares_clocks, 0, ARRAY_LEN(clocks));
+	tcase_add_loop_test(tc, names_what_the_role_lacks_on_which_object, 0, ARRAY_LEN(roles));
+	tcase_add_test(tc, names_all_at_once);
+	tcase_add_loop_test(tc, judges_what_machines_would_be_made_of, 0, ARRAY_LEN(objects));
+	suite_add_tcase(s, tc);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
