@@ -61,6 +61,7 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 /* A validation that waits for the gateway. */
 struct validation {
 	struct http_exchange *x;
+	bool detail;                /* ?detail=true: a body that says what the infrastructure is, and warnings */
 	struct gateways_query *query;
 };
 
@@ -72,7 +73,16 @@ static void validation_gone(void *arg, struct http_exchange *x)
 	free(v);
 }
 
-static void answer_validation(struct http_exchange *x, const json_t *reply, const struct pcg_error *err)
+/* Palette's clients want 204 without a body. */
+static void answer_detail(struct http_exchange *x, const json_t *doc)
+{
+	AUTO_JSON json_t *out = json_pack("{s:b,s:s,s:O*}", "valid", 1, "version", json_str_or(doc, "version", ""), "warnings",
+					  json_object_get(doc, "warnings"));
+
+	http_exchange_reply_json(x, 200, out);
+}
+
+static void answer_validation(struct http_exchange *x, bool detail, const json_t *reply, const struct pcg_error *err)
 {
 	const json_t *problems = json_at(reply, "doc.problems"), *error = json_object_get(reply, "error");
 
@@ -87,7 +97,9 @@ static void answer_validation(struct http_exchange *x, const json_t *reply, cons
 	else if (json_array_size(problems))
 		api_answer_error(x, 400, "CloudAccountInvalid",
 				 json_str_or(json_array_get(problems, 0), "text", "the account is not valid"),
-				 json_pack("{s:O}", "fields", problems));
+				 json_pack("{s:O,s:O*}", "fields", problems, "warnings", json_at(reply, "doc.warnings")));
+	else if (detail)
+		answer_detail(x, json_object_get(reply, "doc"));
 	else
 		http_exchange_reply_json(x, 204, NULL);
 }
@@ -97,7 +109,7 @@ static void validation_done(void *arg, const json_t *reply, const struct pcg_err
 	struct validation *v = arg;
 
 	http_exchange_on_gone(v->x, NULL, NULL);
-	answer_validation(v->x, reply, err);
+	answer_validation(v->x, v->detail, reply, err);
 	free(v);
 }
 
@@ -148,6 +160,7 @@ int account_validate(struct api_call *c, struct pcg_error *err)
 	v = calloc(1, sizeof(*v));
 	assert(v);
 	v->x = c->x;
+	v->detail = api_query(c, "detail") != NULL;
 	account = json_pack("{s:s,s:s,s:O}", "name", json_str_or(c->body, "name", ""), "provider",
 			    cloud->name, "spec", json_object_get(c->body, "account"));
 	r = gateways_query(c->p, c->param[1], "account_validate", account, NULL, validation_done, v,

@@ -155,7 +155,17 @@ static int read_account(struct ctl *c, json_t **doc, char cloud[32])
 	return r ? r : choose_overlord(c, *doc);
 }
 
-static int validate_body(struct ctl *c, const char *cloud, const char *overlord, const json_t *body)
+static void say_warnings(const json_t *warnings)
+{
+	json_t *w;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)warnings, i, w)
+		fprintf(stderr, "  warning: %s\n", json_string_value(w) ? json_string_value(w) : "");
+}
+
+/* *detail: what the answer says, a new reference or NULL. */
+static int validate_body(struct ctl *c, const char *cloud, const char *overlord, const json_t *body, json_t **detail)
 {
 	struct ctl_reply reply;
 	char path[256];
@@ -163,8 +173,11 @@ static int validate_body(struct ctl *c, const char *cloud, const char *overlord,
 
 	if (!plain(cloud) || !plain(overlord))
 		return ctl_fail(CTL_USAGE, "'%s' is no gateway's uid", overlord);
-	snprintf(path, sizeof(path), "/v1/overlords/%s/%s/account/validate", cloud, overlord);
+	snprintf(path, sizeof(path), "/v1/overlords/%s/%s/account/validate?detail=true", cloud, overlord);
 	r = ctl_call(c, "POST", path, body, 0, &reply);
+	*detail = json_incref(reply.json);
+	if (!c->json)
+		say_warnings(json_object_get(r ? json_object_get(*detail, "details") : *detail, "warnings"));
 	ctl_reply_free(&reply);
 	return r;
 }
@@ -191,13 +204,14 @@ int ctl_post_new(struct ctl *c, const char *path, const char *what, const json_t
 
 int ctl_account_add(struct ctl *c, const char *arg)
 {
+	AUTO_JSON json_t *detail = NULL;
 	json_t *doc = NULL, *body = NULL;
 	char cloud[32], path[128];
 	int r = read_account(c, &doc, cloud);
 
 	if (!r && !c->no_validate) {
 		body = json_pack("{s:O}", "account", json_object_get(doc, "spec"));
-		r = validate_body(c, cloud, json_str_or(doc, "metadata.annotations.overlordUid", ""), body);
+		r = validate_body(c, cloud, json_str_or(doc, "metadata.annotations.overlordUid", ""), body, &detail);
 		json_decref(body);
 	}
 	if (!r) {
@@ -227,7 +241,7 @@ int ctl_find_account(struct ctl *c, const char *arg, json_t **found)
 	return r;
 }
 
-static int validate_stored(struct ctl *c, const char *arg)
+static int validate_stored(struct ctl *c, const char *arg, json_t **detail)
 {
 	AUTO_JSON json_t *account = NULL;
 	AUTO_JSON json_t *body = NULL;
@@ -237,28 +251,32 @@ static int validate_stored(struct ctl *c, const char *arg)
 		return r;
 	body = json_pack("{s:s}", "accountUid", json_str_or(account, "metadata.uid", ""));
 	return validate_body(c, json_str_or(account, "kind", ""),
-			     json_str_or(account, "metadata.annotations.overlordUid", ""), body);
+			     json_str_or(account, "metadata.annotations.overlordUid", ""), body, detail);
 }
 
 int ctl_account_validate(struct ctl *c, const char *arg)
 {
+	AUTO_JSON json_t *detail = NULL;
 	json_t *doc = NULL, *body;
 	char cloud[32];
 	int r;
 
 	if (arg) {
-		r = validate_stored(c, arg);
+		r = validate_stored(c, arg, &detail);
 	} else {
 		r = read_account(c, &doc, cloud);
 		if (!r) {
 			body = json_pack("{s:O}", "account", json_object_get(doc, "spec"));
-			r = validate_body(c, cloud, json_str_or(doc, "metadata.annotations.overlordUid", ""), body);
+			r = validate_body(c, cloud, json_str_or(doc, "metadata.annotations.overlordUid", ""), body,
+					  &detail);
 			json_decref(body);
 		}
 		json_wipe(doc);
 	}
 	if (!r && c->json)
-		puts("{\"valid\":true}");
+		ctl_print_json(detail);
+	else if (!r && *json_str_or(detail, "version", ""))
+		printf("the account is valid: %s\n", json_str_or(detail, "version", ""));
 	else if (!r)
 		puts("the account is valid");
 	return r;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vsphere_choices.py BUILD OUT: the part choices, started again inside a network namespace. A vCenter of 10,000 port groups:
+"""vsphere_choices.py BUILD OUT: the part choices, started again inside a network namespace. A vCenter of 10,000 templates:
 its account is validated, and they are listed by the plane's pages of 500."""
 import json
 import os
@@ -30,7 +30,7 @@ def worker(rig):
 
 
 def every(rig, account, limit):
-    base, token, found = f"/v1/pcg/{rig.overlord}/picklists/networks?accountUid={account}&limit={limit}", "", 0
+    base, token, found = f"/v1/pcg/{rig.overlord}/picklists/templates?accountUid={account}&limit={limit}", "", 0
     while True:
         page = rig.api("GET", base + "&continue=" + token)
         found += len(page["items"])
@@ -43,7 +43,7 @@ def main():
     rig = Rig(sys.argv[1], inside_namespace())
     figures, notes = {}, []
     try:
-        rig.start("--model", f"portgroup={OBJECTS}")
+        rig.start("--model", f"vm={OBJECTS},templates={OBJECTS}")
         account = rig.add_account()
         times = []
         for _ in range(5):

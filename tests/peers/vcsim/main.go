@@ -131,6 +131,7 @@ func run() error {
 		return err
 	}
 	defer model.Remove()
+	o.model.makeTemplates(model)
 
 	where, err := describe(model, o.template, o.model)
 	if err != nil {

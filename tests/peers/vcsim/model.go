@@ -26,6 +26,7 @@ func newModelFlag() modelFlag {
 	return modelFlag{
 		"datacenter": 1, "cluster": 1, "host": 3, "pool": 0, "vm": 0, "datastore": 1,
 		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0, "podstore": 0, "templatedisk": 1,
+		"templates": 0,
 	}
 }
 
@@ -76,6 +77,20 @@ func (f modelFlag) model() *simulator.Model {
 	m.Pod = f["pod"]
 	m.OpaqueNetwork = f["opaque"]
 	return m
+}
+
+// makeTemplates turns as many machines as the flag says into templates, so that there is a long list of them.
+func (f modelFlag) makeTemplates(model *simulator.Model) {
+	left := f["templates"]
+	for _, e := range model.Map().All("VirtualMachine") {
+		if left == 0 {
+			return
+		}
+		vm := e.(*simulator.VirtualMachine)
+		vm.Config.Template = true
+		vm.Runtime.PowerState = types.VirtualMachinePowerStatePoweredOff
+		left--
+	}
 }
 
 // placement names one valid place of each kind, for requests of tests.
