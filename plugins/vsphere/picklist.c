@@ -256,7 +256,8 @@ static void list_begin(struct vsphere *v, struct pcg_call *call, const struct pi
 	list_drop(&old);
 	l->kind = kind;
 	l->filter = json_deep_copy(filter);
-	l->max_objects = limit < PICK_LIMIT ? (unsigned)limit : PICK_LIMIT;
+	/* The server's pages are even parts of ours, and small enough that their trees take no memory to speak of. */
+	l->max_objects = (unsigned)(limit / ((limit + PICK_OBJECTS - 1) / PICK_OBJECTS));
 	r = kind->begin ? kind->begin(v, call, l, &err) : pick_read_begin(v, call, l, &err);
 	if (r) {
 		vs_error(v, call, &err);

@@ -16,6 +16,7 @@
 #define PICK_OPEN 4
 #define PICK_LIMIT 200   /* objects of a page when the caller says nothing */
 #define PICK_LIMIT_MAX 1000
+#define PICK_OBJECTS 250 /* of one page of the server, at most */
 #define PICK_IDLE_MS 120000u
 
 struct pick_place {

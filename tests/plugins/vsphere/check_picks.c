@@ -98,7 +98,7 @@ static const struct {
 	{ "resourcePools", "{\"datacenter\":\"DC1\"}", 7, "/DC1/host/DC1_C0/Resources/DC1_C0_RP1", NULL, NULL },
 	{ "hosts", "{\"cluster\":\"/DC1/host/DC1_C0\"}", 3, "/DC1/host/DC1_C0/DC1_C0_H2", "state", "connected" },
 	{ "datastores", "{\"datacenter\":\"DC0\"}", 2, "/DC0/datastore/LocalDS_0", "type", "OTHER" },
-	{ "datastores", "{\"cluster\":\"DC0_C0\"}", 2, "/DC0/datastore/LocalDS_1", NULL, NULL },
+	{ "datastores", "{\"cluster\":\"DC0_C0\"}", 2, "/DC0/datastore/DC0_POD0/LocalDS_1", NULL, NULL },
 	{ "datastoreClusters", "{\"datacenter\":\"DC1\"}", 1, "/DC1/datastore/DC1_POD0", NULL, NULL },
 	/* The simulator's uplinks are not tagged as such: they are among these. */
 	{ "networks", "{\"datacenter\":\"DC0\"}", 64, "/DC0/network/DC0_DVPG59", "type", "distributed" },

@@ -447,8 +447,7 @@ START_TEST(validates_an_account_by_using_it)
 		if (i)
 			ck_assert_str_eq(json_str(run->reply, "problems.0.field"), "password");
 		else
-			ck_assert_msg(strstr(json_str_or(run->reply, "version", ""), "vCenter") != NULL, "%s",
-				      json_str_or(run->reply, "problems.0.text", "no version"));
+			ck_assert_ptr_nonnull(strstr(json_str_or(run->reply, "version", ""), "vCenter"));
 	}
 	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
 	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), 0);
