@@ -3,23 +3,19 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/vmware/govmomi/find"
-	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25"
-	"github.com/vmware/govmomi/vim25/mo"
-	"github.com/vmware/govmomi/vim25/types"
 )
 
 type admin struct {
@@ -50,11 +46,13 @@ type gauge struct {
 }
 
 type callsReply struct {
-	SinceStart  callCounts `json:"sinceStart"`
-	SinceReset  callCounts `json:"sinceReset"`
-	Connections gauge      `json:"connections"`
-	Sessions    gauge      `json:"sessions"`
-	Faults      int        `json:"faultsInjected"`
+	SinceStart  callCounts     `json:"sinceStart"`
+	SinceReset  callCounts     `json:"sinceReset"`
+	Connections gauge          `json:"connections"`
+	Sessions    gauge          `json:"sessions"`
+	Faults      int            `json:"faultsInjected"`
+	FaultsAt    map[string]int `json:"faultsAt"` // by method
+	KiB         float64        `json:"kibSinceReset"`
 }
 
 func (a *admin) calls(_ *http.Request) (any, error) {
@@ -71,7 +69,7 @@ func (a *admin) calls(_ *http.Request) (any, error) {
 		Sessions: gauge{
 			Open: sessions, Max: f.sessMax, MaxReset: f.sessMaxReset, REST: len(f.restSessions),
 		},
-		Faults: f.faultsInjected,
+		Faults: f.faultsInjected, FaultsAt: maps.Clone(f.faultsAt), KiB: float64(f.bytes) / 1024,
 	}, nil
 }
 
@@ -81,29 +79,34 @@ func (a *admin) reset(_ *http.Request) (any, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reset = map[string]int{}
+	f.bytes = 0
 	f.connMaxReset = len(f.connections)
 	f.sessMaxReset = sessions
 	return struct{}{}, nil
+}
+
+// delay makes every call from now on ?ms= longer.
+func (a *admin) delay(r *http.Request) (any, error) {
+	ms, err := strconv.Atoi(r.URL.Query().Get("ms"))
+	a.front.mu.Lock()
+	a.front.delay = time.Duration(ms) * time.Millisecond
+	a.front.mu.Unlock()
+	return struct{}{}, err
 }
 
 func (a *admin) expireSessions(_ *http.Request) (any, error) {
 	return map[string]int{"expired": a.front.expireSessions()}, nil
 }
 
-// fault takes a frontFault, or with mode "fault" a SOAP fault of the named type.
+// fault takes a frontFault; DELETE forgets those that are left.
 func (a *admin) fault(r *http.Request) (any, error) {
 	if r.Method == http.MethodDelete {
-		a.model.Service.ClearFaultRules()
 		a.front.mu.Lock()
 		a.front.faults = nil
 		a.front.mu.Unlock()
 		return struct{}{}, nil
 	}
-	var req struct {
-		frontFault
-		Fault   string `json:"fault"`
-		Message string `json:"message"`
-	}
+	var req frontFault
 	decoder := json.NewDecoder(r.Body)
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&req); err != nil {
@@ -115,143 +118,52 @@ func (a *admin) fault(r *http.Request) (any, error) {
 	if req.Times < 1 {
 		req.Times = 1
 	}
-	switch req.Mode {
-	case "fault":
-		fault, err := namedFault(req.Fault)
-		if err != nil {
+	if !frontModes[req.Mode] {
+		return nil, fmt.Errorf("mode %q is none of %s", req.Mode,
+			strings.Join(slices.Sorted(maps.Keys(frontModes)), ", "))
+	}
+	if strings.HasPrefix(req.Mode, "fault") || strings.HasPrefix(req.Mode, "task") {
+		if _, err := namedFault(req.Fault); err != nil {
 			return nil, err
 		}
-		a.model.Service.AddFaultRule(&simulator.FaultInjectionRule{
-			MethodName: req.Method, ObjectType: "*", ObjectName: "*", Probability: 1,
-			FaultType: simulator.FaultTypeCustom, Fault: fault, Message: req.Message,
-			MaxCount: req.Times, SkipCount: req.Skip, Enabled: true,
-		})
-	case "status":
-		if req.Status < 200 || req.Status > 599 {
-			return nil, errors.New(`"status" must be an HTTP status, for example 503`)
-		}
-		fallthrough
-	case "drop-before", "drop-after", "expire":
-		a.front.mu.Lock()
-		a.front.faults = append(a.front.faults, &req.frontFault)
-		a.front.mu.Unlock()
-	default:
-		return nil, fmt.Errorf("mode %q is none of fault, status, drop-before, drop-after, expire", req.Mode)
 	}
+	if req.Mode == "status" && (req.Status < 200 || req.Status > 599) {
+		return nil, errors.New(`"status" must be an HTTP status, for example 503`)
+	}
+	a.front.mu.Lock()
+	a.front.faults = append(a.front.faults, &req)
+	a.front.mu.Unlock()
 	return struct{}{}, nil
 }
 
-func namedFault(name string) (types.BaseMethodFault, error) {
-	switch name {
-	case "NotAuthenticated":
-		return new(types.NotAuthenticated), nil
-	case "NoPermission":
-		return new(types.NoPermission), nil
-	case "InvalidState":
-		return new(types.InvalidState), nil
-	case "TaskInProgress":
-		return new(types.TaskInProgress), nil
-	case "ManagedObjectNotFound":
-		return new(types.ManagedObjectNotFound), nil
-	case "InsufficientResourcesFault":
-		return new(types.InsufficientResourcesFault), nil
-	case "NoDiskSpace":
-		return new(types.NoDiskSpace), nil
-	case "HostCommunication":
-		return new(types.HostCommunication), nil
-	}
-	return nil, fmt.Errorf("fault %q is not among the known ones", name)
+// faultType tells the bases of a fault's type (?type=NAME), the nearest first.
+func (a *admin) faultType(r *http.Request) (any, error) {
+	bases, err := faultBases(r.URL.Query().Get("type"))
+	return map[string]any{"bases": bases}, err
 }
 
-func (a *admin) findVM(r *http.Request) (context.Context, *vim25.Client, *object.VirtualMachine, error) {
-	ctx := context.Background()
-	client, err := vim25.NewClient(ctx, a.model.Service)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	search := object.NewSearchIndex(client)
-	ref, err := search.FindByUuid(ctx, nil, r.URL.Query().Get("uuid"), true, types.NewBool(true))
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if ref == nil {
-		return nil, nil, nil, errors.New("no machine has that instance uuid (?uuid=...)")
-	}
-	return ctx, client, object.NewVirtualMachine(client, ref.Reference()), nil
+type markedMachine struct {
+	Name  string `json:"name"`
+	Power string `json:"power"`
+	Uuid  string `json:"instanceUuid"`
 }
 
-func (a *admin) moveVM(r *http.Request) (any, error) {
-	ctx, client, vm, err := a.findVM(r)
-	if err != nil {
-		return nil, err
+// marked tells of the machines whose extraConfig has ?key=...&value=..., from the simulator's tables: it is no call of the API.
+func (a *admin) marked(r *http.Request) (any, error) {
+	ctx := adminContext(a.model)
+	machines := []markedMachine{}
+	for _, entity := range a.model.Map().All("VirtualMachine") {
+		vm := entity.(*simulator.VirtualMachine)
+		ctx.WithLock(vm, func() {
+			for _, option := range vm.Config.ExtraConfig {
+				v := option.GetOptionValue()
+				if v.Key == r.URL.Query().Get("key") && fmt.Sprint(v.Value) == r.URL.Query().Get("value") {
+					machines = append(machines, markedMachine{vm.Name, string(vm.Runtime.PowerState), vm.Config.InstanceUuid})
+				}
+			}
+		})
 	}
-	folder, err := find.NewFinder(client, false).Folder(ctx, r.URL.Query().Get("folder"))
-	if err != nil {
-		return nil, err
-	}
-	task, err := folder.MoveInto(ctx, []types.ManagedObjectReference{vm.Reference()})
-	if err != nil {
-		return nil, err
-	}
-	return struct{}{}, task.Wait(ctx)
-}
-
-// cloneVM copies a machine as a person would in vCenter, its extraConfig with it (which the simulator drops), in
-// the folder "folder" under the name "name". The body, {"KEY": "VALUE"}, says which keys are others.
-func (a *admin) cloneVM(r *http.Request) (any, error) {
-	ctx, client, vm, err := a.findVM(r)
-	if err != nil {
-		return nil, err
-	}
-	folder, err := find.NewFinder(client, false).Folder(ctx, r.URL.Query().Get("folder"))
-	if err != nil {
-		return nil, err
-	}
-	var source mo.VirtualMachine
-	if err = vm.Properties(ctx, vm.Reference(), []string{"config.extraConfig"}, &source); err != nil {
-		return nil, err
-	}
-	other := map[string]string{}
-	if err = json.NewDecoder(r.Body).Decode(&other); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	spec := types.VirtualMachineCloneSpec{Config: &types.VirtualMachineConfigSpec{}}
-	for _, option := range source.Config.ExtraConfig {
-		o := *option.GetOptionValue()
-		if value, ok := other[o.Key]; ok {
-			o.Value = value
-		}
-		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &o)
-	}
-	task, err := vm.Clone(ctx, folder, r.URL.Query().Get("name"), spec)
-	if err != nil {
-		return nil, err
-	}
-	return struct{}{}, task.Wait(ctx)
-}
-
-func (a *admin) powerOff(r *http.Request) (any, error) {
-	ctx, _, vm, err := a.findVM(r)
-	if err != nil {
-		return nil, err
-	}
-	task, err := vm.PowerOff(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return struct{}{}, task.Wait(ctx)
-}
-
-func (a *admin) destroyVM(r *http.Request) (any, error) {
-	ctx, _, vm, err := a.findVM(r)
-	if err != nil {
-		return nil, err
-	}
-	task, err := vm.Destroy(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return struct{}{}, task.Wait(ctx)
+	return map[string]any{"machines": machines}, nil
 }
 
 func (a *admin) kubeAPIs(_ *http.Request) (any, error) {
@@ -280,8 +192,15 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher) (st
 		"POST /reset":           a.reset,
 		"POST /expire-sessions": a.expireSessions,
 		"POST /fault":           a.fault,
+		"POST /delay":           a.delay,
 		"DELETE /fault":         a.fault,
+		"GET /fault-type":       a.faultType,
+		"GET /marked":           a.marked,
 		"POST /move-vm":         a.moveVM,
+		"POST /rename-vm":       a.renameVM,
+		"POST /make-template":   a.makeTemplate,
+		"POST /attach-disk":     a.attachDisk,
+		"GET /disk":             a.disk,
 		"POST /clone-vm":        a.cloneVM,
 		"POST /destroy-vm":      a.destroyVM,
 		"POST /power-off":       a.powerOff,

@@ -42,19 +42,11 @@ type front struct {
 	restSessions   map[string]struct{}
 	faults         []*frontFault
 	faultsInjected int
+	faultsAt       map[string]int // methods that faults came to
+	delay          time.Duration  // of every call
+	bytes          int64          // bodies of requests and answers since the reset
 
 	clones *cloneSpecs
-}
-
-// frontFault makes the next Times calls of Method fail. Mode is "status" (answer Status, do nothing),
-// "drop-before" (close the connection, do nothing), "drop-after" (carry it out, lose the reply) or "expire" (all
-// sessions end just before it).
-type frontFault struct {
-	Method string `json:"method"`
-	Mode   string `json:"mode"`
-	Status int    `json:"status"`
-	Times  int    `json:"times"`
-	Skip   int    `json:"skip"`
 }
 
 // serveFront lets the simulator set itself up, and serves what it set up on a listener of its own.
@@ -68,6 +60,7 @@ func serveFront(model *simulator.Model, listen string, user *url.Userinfo, confi
 		start: map[string]int{}, reset: map[string]int{},
 		connections: map[net.Conn]struct{}{}, restSessions: map[string]struct{}{},
 		clones: &cloneSpecs{specs: map[string]*types.VirtualMachineConfigSpec{}},
+		faultsAt: map[string]int{},
 	}
 	model.Map().AddHandler(f.clones)
 	service := model.Service
@@ -173,45 +166,24 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.start[name]++
 	f.reset[name]++
+	f.bytes += r.ContentLength
 	fault := f.takeFault(name)
+	delay := f.delay
 	f.mu.Unlock()
+	time.Sleep(delay)
 
+	counted := &countingWriter{ResponseWriter: w, front: f}
 	switch {
 	case fault == nil && r.URL.Path == restSessionPath:
-		f.serveRestSession(w, r)
+		f.serveRestSession(counted, r)
 	case fault == nil:
-		f.next.ServeHTTP(w, r)
-	case fault.Mode == "status":
-		http.Error(w, "fault asked for by the test", fault.Status)
-	case fault.Mode == "drop-before":
-		panic(http.ErrAbortHandler)
-	case fault.Mode == "drop-after":
-		f.next.ServeHTTP(httptest.NewRecorder(), r)
-		panic(http.ErrAbortHandler)
-	case fault.Mode == "expire":
-		f.expireSessions()
-		f.next.ServeHTTP(w, r)
+		f.next.ServeHTTP(counted, r)
+	default:
+		f.fail(counted, r, name, fault)
 	}
 	if name == "Login" {
 		f.noteSessions()
 	}
-}
-
-func (f *front) takeFault(name string) *frontFault {
-	for _, fault := range f.faults {
-		if fault.Times == 0 || (fault.Method != "*" && fault.Method != name) {
-			continue
-		}
-		if fault.Skip > 0 {
-			fault.Skip--
-			continue
-		}
-		fault.Times--
-		f.faultsInjected++
-		taken := *fault
-		return &taken
-	}
-	return nil
 }
 
 func (f *front) serveRestSession(w http.ResponseWriter, r *http.Request) {

@@ -365,7 +365,7 @@ func TestReplyCanBeLostAfterTheCallWasCarriedOut(t *testing.T) {
 	if _, err := w.startClone("n2", nil); err == nil {
 		t.Fatal("no fault")
 	}
-	if n := w.ask("GET", "/calls", "")["faultsInjected"]; n != 1.0 {
+	if n := w.ask("GET", "/calls", "")["faultsInjected"]; n != 2.0 {
 		t.Errorf("faults %v", n)
 	}
 	w.clone("n2", nil)

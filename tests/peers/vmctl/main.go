@@ -16,6 +16,7 @@ import (
 	"log"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +42,8 @@ const usage = `usage: vmctl --url URL --password-file FILE --ca FILE COMMAND ...
   renew-tag CATEGORY/NAME     another one under its name
   renew-attribute NAME        the same with a custom attribute of machines
   make-folder PATH            all of it that is not there
+  clones TEMPLATE FOLDER COUNT --pool PATH
+                          so many at once, powered on, waited for and destroyed again: {"ms": until all were on}
 Prints {"name", "moref", "instanceUuid", "uuid", "powerState", "mac"} of the machine.`
 
 type machine struct {
@@ -201,6 +204,87 @@ func clone(ctx context.Context, finder *find.Finder, args []string) (*object.Vir
 	})
 }
 
+// clones is the least that so many machines cost: clone and wait, a few at a time.
+func clones(ctx context.Context, finder *find.Finder, args []string) error {
+	flags := flag.NewFlagSet("clones", flag.ContinueOnError)
+	pool := flags.String("pool", "", "resource pool")
+	if len(args) < 3 {
+		return errors.New(usage)
+	}
+	if err := flags.Parse(args[3:]); err != nil {
+		return err
+	}
+	template, err := finder.VirtualMachine(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	folder, err := finder.Folder(ctx, args[1])
+	if err != nil {
+		return err
+	}
+	where, err := finder.ResourcePool(ctx, *pool)
+	if err != nil {
+		return err
+	}
+	count, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	ref := where.Reference()
+	made := make([]*object.VirtualMachine, count)
+	one := func(i int) error {
+		t, err := template.Clone(ctx, folder, fmt.Sprintf("bare-%d", i), types.VirtualMachineCloneSpec{
+			PowerOn: true, Location: types.VirtualMachineRelocateSpec{Pool: &ref}})
+		if err != nil {
+			return err
+		}
+		info, err := t.WaitForResult(ctx)
+		if err == nil {
+			made[i] = object.NewVirtualMachine(template.Client(), info.Result.(types.ManagedObjectReference))
+		}
+		return err
+	}
+	began := time.Now()
+	if err = each(count, one); err != nil {
+		return err
+	}
+	ms := float64(time.Since(began).Microseconds()) / 1000
+	err = each(count, func(i int) error {
+		if err := wait(ctx, func() (*object.Task, error) { return made[i].PowerOff(ctx) }); err != nil {
+			return err
+		}
+		return wait(ctx, func() (*object.Task, error) { return made[i].Destroy(ctx) })
+	})
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]float64{"ms": ms})
+}
+
+// each calls do for 0 to count, 16 of them at once, and gives the first error.
+func each(count int, do func(i int) error) error {
+	const atOnce = 16
+	errs, next := make(chan error, count), make(chan int, count)
+	for i := range count {
+		next <- i
+	}
+	close(next)
+	for range atOnce {
+		go func() {
+			for i := range next {
+				errs <- do(i)
+			}
+		}()
+	}
+	var first error
+	for range count {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
 func wait(ctx context.Context, start func() (*object.Task, error)) error {
 	t, err := start()
 	if err != nil {
@@ -252,6 +336,9 @@ func run() error {
 		return makeFolder(ctx, client, flag.Arg(1))
 	}
 	finder := find.NewFinder(client)
+	if flag.Arg(0) == "clones" {
+		return clones(ctx, finder, flag.Args()[1:])
+	}
 	var vm *object.VirtualMachine
 	if flag.Arg(0) == "clone" {
 		vm, err = clone(ctx, finder, flag.Args()[1:])

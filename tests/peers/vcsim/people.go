@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/vmware/govmomi/find"
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// What people and other programs do to machines in a vCenter, past the front and its counts.
+
+func (a *admin) findVM(r *http.Request) (context.Context, *vim25.Client, *object.VirtualMachine, error) {
+	ctx := context.Background()
+	client, err := vim25.NewClient(ctx, a.model.Service)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	search := object.NewSearchIndex(client)
+	ref, err := search.FindByUuid(ctx, nil, r.URL.Query().Get("uuid"), true, types.NewBool(true))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if ref == nil {
+		return nil, nil, nil, errors.New("no machine has that instance uuid (?uuid=...)")
+	}
+	return ctx, client, object.NewVirtualMachine(client, ref.Reference()), nil
+}
+
+func (a *admin) moveVM(r *http.Request) (any, error) {
+	ctx, client, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := find.NewFinder(client, false).Folder(ctx, r.URL.Query().Get("folder"))
+	if err != nil {
+		return nil, err
+	}
+	task, err := folder.MoveInto(ctx, []types.ManagedObjectReference{vm.Reference()})
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, task.Wait(ctx)
+}
+
+// cloneVM copies a machine as a person would in vCenter, its extraConfig with it (which the simulator drops), in
+// the folder "folder" under the name "name". The body, {"KEY": "VALUE"}, says which keys are others.
+func (a *admin) cloneVM(r *http.Request) (any, error) {
+	ctx, client, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := find.NewFinder(client, false).Folder(ctx, r.URL.Query().Get("folder"))
+	if err != nil {
+		return nil, err
+	}
+	var source mo.VirtualMachine
+	if err = vm.Properties(ctx, vm.Reference(), []string{"config.extraConfig"}, &source); err != nil {
+		return nil, err
+	}
+	other := map[string]string{}
+	if err = json.NewDecoder(r.Body).Decode(&other); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	spec := types.VirtualMachineCloneSpec{Config: &types.VirtualMachineConfigSpec{}}
+	for _, option := range source.Config.ExtraConfig {
+		o := *option.GetOptionValue()
+		if value, ok := other[o.Key]; ok {
+			o.Value = value
+		}
+		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &o)
+	}
+	task, err := vm.Clone(ctx, folder, r.URL.Query().Get("name"), spec)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, task.Wait(ctx)
+}
+
+func (a *admin) powerOff(r *http.Request) (any, error) {
+	ctx, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	task, err := vm.PowerOff(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, task.Wait(ctx)
+}
+
+func (a *admin) destroyVM(r *http.Request) (any, error) {
+	ctx, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	task, err := vm.Destroy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, task.Wait(ctx)
+}
+
+func (a *admin) renameVM(r *http.Request) (any, error) {
+	ctx, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	task, err := vm.Rename(ctx, r.URL.Query().Get("name"))
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, task.Wait(ctx)
+}
+
+// makeTemplate powers a machine off and makes a template of it.
+func (a *admin) makeTemplate(r *http.Request) (any, error) {
+	ctx, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	task, err := vm.PowerOff(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_ = task.Wait(ctx) // it may be off already
+	return struct{}{}, vm.MarkAsTemplate(ctx)
+}
+
+// attachDisk makes a disk at ?path=, as a storage driver does for a volume, and attaches it. With ?id= it is a first class disk.
+func (a *admin) attachDisk(r *http.Request) (any, error) {
+	ctx, client, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	devices, err := vm.Device(ctx)
+	if err != nil {
+		return nil, err
+	}
+	controller, err := devices.FindDiskController("")
+	if err != nil {
+		return nil, err
+	}
+	where, dc := object.DatastorePath{}, (*object.Datacenter)(nil)
+	where.FromString(r.URL.Query().Get("path"))
+	if dc, err = find.NewFinder(client, false).DefaultDatacenter(ctx); err != nil {
+		return nil, err
+	}
+	folder := object.DatastorePath{Datastore: where.Datastore, Path: "fcd"}
+	_ = object.NewFileManager(client).MakeDirectory(ctx, folder.String(), dc, true) // it may be there already
+	disk := devices.CreateDisk(controller, types.ManagedObjectReference{}, where.String())
+	disk.CapacityInKB = 1 << 20
+	if id := r.URL.Query().Get("id"); id != "" {
+		disk.VDiskId = &types.ID{Id: id}
+	}
+	return struct{}{}, vm.AddDevice(ctx, disk)
+}
+
+// disk says whether there is a disk at ?path=.
+func (a *admin) disk(r *http.Request) (any, error) {
+	ctx := context.Background()
+	client, err := vim25.NewClient(ctx, a.model.Service)
+	if err != nil {
+		return nil, err
+	}
+	dc, err := find.NewFinder(client, false).DefaultDatacenter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = object.NewVirtualDiskManager(client).QueryVirtualDiskUuid(ctx, r.URL.Query().Get("path"), dc)
+	return map[string]bool{"there": err == nil}, nil
+}
