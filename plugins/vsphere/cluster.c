@@ -120,8 +120,13 @@ static int folder_make(struct vsphere *v, struct pcg_call *call, const struct vs
 		xn_ref(xn_child(vs_result(reply), "returnval"), folder);
 	} else if (strcmp(err->fault, "DuplicateName") == 0) {
 		/* Ours of an attempt whose reply was lost, or one that somebody made for it. */
+		struct vs_err why = *err;
+
 		r = placement_child(v, call, parent, name, folder, err);
-		if (!r && strcmp(folder->type, "Folder") != 0) {
+		if (!r && !*folder->type) {
+			*err = why; /* gone again meanwhile, or not to be seen by the account's user */
+			r = -1;
+		} else if (!r && strcmp(folder->type, "Folder") != 0) {
 			vs_fail(err, PCG_ERR_CONFLICT, "Rename it, or give the cluster another name or folder.",
 				"the folder of cluster %s cannot be made: a machine has that name", name);
 			r = -1;
@@ -231,6 +236,9 @@ static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const cha
 	} else if (t.task_done && t.task_failed && strcmp(t.task_err.fault, "ManagedObjectNotFound") != 0) {
 		track_drop(v, key);
 		vs_error(v, call, &t.task_err);
+	} else if (t.task_done && t.task_failed) {
+		track_drop(v, key);
+		vs_pending(v, call, 20, NULL);
 	} else if (t.task_done || t.gone) {
 		track_drop(v, key);
 		vs_done(v, call, json_pack("{s:[]}", "left"));
@@ -252,10 +260,13 @@ static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char 
 	soap_begin(&s, "Destroy_Task", folder);
 	v->svc->fault_point(v->host, "vsphere.before_destroy_folder");
 	if (vs_task(&v->session, call, &s, &task, &err)) {
-		if (strcmp(err.fault, "ManagedObjectNotFound") == 0)
-			vs_done(v, call, json_pack("{s:[]}", "left"));
-		else
+		/* Gone, which the next look tells. */
+		if (strcmp(err.fault, "ManagedObjectNotFound") == 0) {
+			track_drop(v, key);
+			vs_pending(v, call, 20, NULL);
+		} else {
 			vs_error(v, call, &err);
+		}
 		return;
 	}
 	v->svc->fault_point(v->host, "vsphere.after_destroy_folder");

@@ -28,15 +28,9 @@ static char *cookie_of(const struct pcg_http_response *resp)
 
 static void fault_of(struct vs_err *err, const char *what, const struct xn *fault)
 {
-	const struct xn *detail = xn_child(fault, "detail"), *first = detail ? detail->child : NULL;
-	char type[64] = "";
+	const struct xn *detail = xn_child(fault, "detail");
 
-	if (first)
-		snprintf(type, sizeof(type), "%s", first->xsi ? first->xsi : first->name);
-	/* Without xsi:type the element is named after the type, with "Fault" behind it. */
-	if (first && !first->xsi && strlen(type) > 5 && strcmp(type + strlen(type) - 5, "Fault") == 0)
-		type[strlen(type) - 5] = 0;
-	vs_fault(err, what, type, xn_get(fault, "faultstring"));
+	vs_fault_of(err, what, detail ? detail->child : NULL, xn_get(fault, "faultstring"));
 }
 
 static int read_reply(const char *what, const struct pcg_http_response *resp, struct xn **reply, struct vs_err *err)
@@ -77,11 +71,18 @@ static void note_peer(struct vs_session *ss, const struct pcg_http_response *res
 	snprintf(ss->thumbprint, sizeof(ss->thumbprint), "%s", resp->peer_sha256);
 	pthread_mutex_unlock(&ss->lock);
 }
+
 void vs_no_answer(struct vs_err *err, const char *what, const struct pcg_http_response *resp)
 {
 	vs_fail(err, resp->error_class, resp->remedy && *resp->remedy ? resp->remedy :
 		"Check vcenterServer of the cloud account, the network and the proxy.", "%s: %s", what,
 		resp->error ? resp->error : "no answer");
+}
+
+/* Nobody answered, or a gateway before the vCenter for it. */
+static bool is_away(const struct pcg_http_response *resp)
+{
+	return resp->status ? resp->status >= 502 && resp->status <= 504 : resp->error_class == PCG_ERR_RETRY;
 }
 
 int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, const char *cookie, unsigned flags,
@@ -102,6 +103,8 @@ int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, co
 	int r = -1;
 
 	*reply = NULL;
+	if (vs_outage_blocks(ss->outage, err))
+		return -1;
 	snprintf(url, sizeof(url), "https://%s%s", ss->server, s->service->path);
 	pthread_mutex_lock(&ss->lock);
 	snprintf(agent, sizeof(agent), "%s", *ss->agent ? ss->agent : "pcg");
@@ -122,6 +125,7 @@ int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, co
 		if (!r && cookie_out)
 			*cookie_out = cookie_of(&resp);
 	}
+	vs_outage_result(ss->outage, r && is_away(&resp), r && !resp.status && resp.error_class != PCG_ERR_RETRY, err);
 	ss->svc->http_free(ss->host, &resp);
 	return r;
 }

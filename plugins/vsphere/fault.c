@@ -8,74 +8,44 @@
 
 #define WAITS "Nothing: it is tried again."
 #define ASK_ADMIN "Give the account's role that privilege on the object."
+#define CHECK_CONFIG "Check the pool's cloudConfig against the template (processors, memory, disk, network)."
+#define CHECK_HOST "Check the host in vCenter."
+#define CHECK_LICENCE "Check the licences in vCenter."
+#define CHECK_DATASTORE "Check the datastore in vCenter."
+#define CHECK_TEMPLATE "Check the template: a clone of it by hand must start in the same place."
+#define MAKE_ROOM "Add hosts, or free processors and memory there."
 
 static const struct fault {
-	const char *type;
+	const char *type, *base; /* base: of one that means the same */
 	uint32_t class;
 	const char *text, *remedy;
 } faults[] = {
-	{ "InvalidLogin", PCG_ERR_AUTH, "user name or password is wrong",
-	  "Correct username and password of the cloud account." },
-	{ "NotAuthenticated", PCG_ERR_RETRY, "the session is over", WAITS },
-	{ "NoPermission", PCG_ERR_AUTH, "the user may not do that", ASK_ADMIN },
-	{ "RestrictedByAdministrator", PCG_ERR_AUTH, "an administrator forbade it", ASK_ADMIN },
-	{ "PasswordExpired", PCG_ERR_AUTH, "the user's password has expired",
-	  "Change the password in vCenter, then in the cloud account." },
-	{ "DuplicateName", PCG_ERR_CONFLICT, "the name is taken there",
-	  "Remove or rename the object of that name, or choose another name." },
-	{ "AlreadyExists", PCG_ERR_CONFLICT, "it exists already", "Remove the other one, or choose another name." },
-	{ "NoDiskSpace", PCG_ERR_QUOTA, "the datastore has no space left",
-	  "Free space on the datastore, or choose another one." },
-	{ "InsufficientStorageSpace", PCG_ERR_QUOTA, "the datastore has no space left",
-	  "Free space on the datastore, or choose another one." },
-	{ "InsufficientResourcesFault", PCG_ERR_QUOTA, "the compute cluster has no room for the machine",
-	  "Add hosts, or free processors and memory there." },
-	{ "InsufficientCpuResourcesFault", PCG_ERR_QUOTA, "the resource pool has no processors left",
-	  "Raise the pool's limit, or stop machines in it." },
-	{ "InsufficientMemoryResourcesFault", PCG_ERR_QUOTA, "the resource pool has no memory left",
-	  "Raise the pool's limit, or stop machines in it." },
-	{ "InsufficientHostCapacityFault", PCG_ERR_QUOTA, "no host has room for the machine",
-	  "Add hosts, or free processors and memory there." },
-	{ "InsufficientFailoverResourcesFault", PCG_ERR_QUOTA, "the machine would take what high availability reserves",
-	  "Add hosts, or change admission control of the compute cluster." },
-	{ "NoCompatibleHost", PCG_ERR_QUOTA, "no host can run the machine",
-	  "Check that the compute cluster has hosts that reach datastore and network." },
-	{ "ManagedObjectNotFound", PCG_ERR_NOT_FOUND, "the object is gone", "Nothing, if somebody removed it on purpose." },
-	{ "FileNotFound", PCG_ERR_PERMANENT, "a file of the template is missing",
-	  "Import the template again." },
-	{ "FileLocked", PCG_ERR_RETRY, "a file is in use", WAITS },
-	{ "TaskInProgress", PCG_ERR_RETRY, "another task works on the object", WAITS },
-	{ "ConcurrentAccess", PCG_ERR_RETRY, "somebody else changed the object at the same time", WAITS },
-	{ "InvalidPowerState", PCG_ERR_RETRY, "the machine's power state does not allow that", WAITS },
-	{ "InvalidState", PCG_ERR_RETRY, "the object's state does not allow that now", WAITS },
-	{ "ResourceInUse", PCG_ERR_RETRY, "the object is in use", WAITS },
-	{ "HostNotConnected", PCG_ERR_RETRY, "the host is not connected to vCenter", "Reconnect the host in vCenter." },
-	{ "HostCommunication", PCG_ERR_RETRY, "vCenter does not reach the host", "Check the host in vCenter." },
-	{ "CannotAccessFile", PCG_ERR_RETRY, "the host does not reach a file of the machine",
-	  "Check that the host sees the datastore." },
-	{ "InaccessibleDatastore", PCG_ERR_RETRY, "the datastore is not accessible", "Check the datastore in vCenter." },
-	{ "RequestCanceled", PCG_ERR_RETRY, "the task was cancelled in vCenter", WAITS },
-	{ "Timedout", PCG_ERR_RETRY, "the task ran out of time", WAITS },
-	{ "InvalidArgument", PCG_ERR_PERMANENT, "an argument is not what vCenter takes",
-	  "Check the pool's cloudConfig against the template (processors, memory, disk, network)." },
-	{ "InvalidDeviceSpec", PCG_ERR_PERMANENT, "the template's devices cannot be changed like that",
-	  "Check that the template has one disk that is not larger than diskGiB." },
-	{ "InvalidVmConfig", PCG_ERR_PERMANENT, "the machine's configuration is not valid",
-	  "Check the pool's cloudConfig against the template." },
-	{ "InvalidName", PCG_ERR_PERMANENT, "vCenter does not take the name", "Choose another name." },
-	{ "NotSupported", PCG_ERR_PERMANENT, "vCenter does not support that on the object",
-	  "Check the version of vCenter and what the placement names." },
-	{ "LicenseRestricted", PCG_ERR_PERMANENT, "the licence does not allow that", "Assign a licence that does." },
-	{ "LicenseExpired", PCG_ERR_PERMANENT, "the licence has expired", "Renew the licence in vCenter." },
+#define FAULT(type, class, text, remedy) { #type, NULL, PCG_ERR_##class, text, remedy },
+#define FAULT_AS(type, base) { #type, #base, 0, NULL, NULL },
+#include "plugins/vsphere/fault_types.def"
+#undef FAULT
+#undef FAULT_AS
 };
+
+#define N_FAULTS (sizeof(faults) / sizeof(faults[0]))
+
+static const struct fault *fault_find(const char *type)
+{
+	for (size_t i = 0; i < N_FAULTS; i++)
+		if (strcmp(faults[i].type, type) == 0)
+			return faults[i].base ? fault_find(faults[i].base) : &faults[i];
+	return NULL;
+}
+
+const char *vs_fault_type(size_t i)
+{
+	return i < N_FAULTS ? faults[i].type : NULL;
+}
 
 void vs_fault(struct vs_err *err, const char *what, const char *type, const char *message)
 {
-	const struct fault *f = NULL;
+	const struct fault *f = fault_find(type);
 
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-		if (strcmp(faults[i].type, type) == 0)
-			f = &faults[i];
 	if (!message)
 		message = "";
 	if (f)
@@ -84,4 +54,35 @@ void vs_fault(struct vs_err *err, const char *what, const char *type, const char
 		vs_fail(err, PCG_ERR_RETRY, "Look at the task in vCenter.", "%s: vCenter answered %s%s%s", what,
 			*type ? type : "a fault without type", *message ? ": " : "", message);
 	snprintf(err->fault, sizeof(err->fault), "%s", type);
+}
+
+/* Members that say which: their text, or that of the reference. As in the vSphere Web Services API, at the faults' types. */
+static const char *const telling[] = { "privilegeId", "name", "object", "obj", "file", "datastore", "existingState", "invalidProperty",
+				       "property", "argumentName", "reason", "method", "limit", "unreserved", "requested" };
+
+static void tell(const struct xn *fault, const char *message, char *out, size_t size)
+{
+	size_t at = (size_t)snprintf(out, size, "%s", message);
+
+	for (const struct xn *m = xn_child(fault, "faultMessage"); m && at < size; m = xn_next(m, "faultMessage"))
+		if (*xn_get(m, "message") && !strstr(message, xn_get(m, "message")))
+			at += (size_t)snprintf(out + at, size - at, "%s%s", at ? " " : "", xn_get(m, "message"));
+	for (size_t i = 0; i < sizeof(telling) / sizeof(telling[0]) && at < size; i++)
+		if (*xn_get(fault, telling[i]))
+			at += (size_t)snprintf(out + at, size - at, "%s%s %s", at ? ", " : "", telling[i],
+					       xn_get(fault, telling[i]));
+}
+
+void vs_fault_of(struct vs_err *err, const char *what, const struct xn *fault, const char *message)
+{
+	char type[sizeof(err->fault)] = "", told[512];
+	size_t len;
+
+	if (fault && (fault->xsi || strcmp(fault->name, "fault") != 0))
+		snprintf(type, sizeof(type), "%s", fault->xsi ? fault->xsi : fault->name);
+	len = strlen(type);
+	if (fault && !fault->xsi && len > 5 && strcmp(type + len - 5, "Fault") == 0 && !fault_find(type))
+		type[len - 5] = 0;
+	tell(fault, message ? message : "", told, sizeof(told));
+	vs_fault(err, what, type, told);
 }

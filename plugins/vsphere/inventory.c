@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include "plugins/vsphere/addresses.h"
+#include "plugins/vsphere/fault.h"
 #include "plugins/vsphere/track_impl.h"
 
 #include <assert.h>
@@ -57,7 +59,7 @@ static json_t *addresses(const struct xn *object)
 {
 	const char *ip = xn_text(xn_prop(object, "guest.ipAddress"));
 
-	return *ip ? json_pack("[{s:s, s:s}]", "type", "ExternalIP", "address", ip) : json_array();
+	return address_usable(ip) ? json_pack("[{s:s, s:s}]", "type", "ExternalIP", "address", ip) : json_array();
 }
 
 /* A copy that somebody made of a machine carries its mark. What tells it from the machine: of ours the uuid, which
@@ -68,6 +70,10 @@ static const char *stranger(const struct xn *object, const char *machine, const 
 {
 	char uuid[37], host[128];
 
+	if (strcmp(xn_text(xn_prop(object, "config.template")), "true") == 0) {
+		snprintf(why, size, "somebody made a template of it");
+		return why;
+	}
 	if (*machine) {
 		vs_instance_uuid(machine, uuid);
 		if (strcasecmp(uuid, instance) == 0)
@@ -86,6 +92,7 @@ static const char *stranger(const struct xn *object, const char *machine, const 
 struct listing {
 	struct vsphere *v;
 	bool joined;            /* the answer holds objects of a track too */
+	bool whole;             /* the view itself was in it */
 	json_t *items;
 	uint64_t at;            /* monotonic: when the read began */
 };
@@ -93,26 +100,29 @@ struct listing {
 /* "vm" and "readAt" are for a delete that follows at once: it need not look again. */
 static void on_machine(void *arg, const struct xn *object)
 {
-	const struct listing *l = arg;
+	struct listing *l = arg;
 	const char *type = xn_child(object, "obj") ? xn_child(object, "obj")->type : NULL;
 	const char *cluster = track_option(object, MARK_CLUSTER), *machine = track_option(object, MARK_MACHINE);
 	const char *instance = xn_text(xn_prop(object, "config.instanceUuid")), *bios = xn_text(xn_prop(object, "config.uuid"));
 	char provider_id[64] = "", why[256];
 
-	if (l->joined && type && strcmp(type, "VirtualMachine") != 0)
+	if (type && strcmp(type, "ContainerView") == 0)
+		l->whole = xn_prop(object, "container") != NULL;
+	else if (l->joined && type && strcmp(type, "VirtualMachine") != 0)
 		track_join_object(l->v, object);
 	if (!*cluster || json_array_size(l->items) >= RETURNED_MAX)
 		return;
 	if (*bios)
 		snprintf(provider_id, sizeof(provider_id), "vsphere://%s", bios);
-	json_array_append_new(l->items, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:s*}", "id",
+	json_array_append_new(l->items, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:i, s:s*}", "id",
 					       *instance ? instance : xn_get(object, "obj"), "name", xn_text(xn_prop(object, "name")),
 					       "cluster", cluster, "pool", track_option(object, MARK_POOL), "machine", machine, "kind",
 					       "machine", "power",
 					       strcmp(xn_text(xn_prop(object, "runtime.powerState")), "poweredOff") ? "on" : "off",
 					       "providerID", provider_id, "addresses", addresses(object), "role",
 					       track_option(object, MARK_ROLE), "vm", xn_get(object, "obj"), "readAt",
-					       (json_int_t)l->at, "stranger",
+					       (json_int_t)l->at, "disks",
+					       atoi(xn_text(xn_prop(object, "summary.config.numVirtualDisks"))), "stranger",
 					       stranger(object, machine, instance, why, sizeof(why))));
 }
 
@@ -142,9 +152,9 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 
 static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json_t *items, struct vs_err *err)
 {
-	struct listing l = { v, joined, items, v->svc->mono_ms(v->host) };
+	struct listing l = { .v = v, .joined = joined, .items = items, .at = v->svc->mono_ms(v->host) };
 	static const char *const paths[] = { "name", "config.instanceUuid", "config.uuid", "runtime.powerState",
-					     "guest.ipAddress" };
+					     "guest.ipAddress", "config.template", "summary.config.numVirtualDisks" };
 	char path[96];
 	struct soap s;
 
@@ -159,9 +169,13 @@ static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json
 		soap_text(&s, "pathSet", path);
 	}
 	soap_close(&s);
+	soap_open(&s, "propSet");
+	soap_text(&s, "type", "ContainerView");
+	soap_text(&s, "pathSet", "container");
+	soap_close(&s);
 	soap_open(&s, "objectSet");
 	soap_ref(&s, "obj", &v->inventory->view);
-	soap_bool(&s, "skip", true);
+	soap_bool(&s, "skip", false);
 	soap_open_type(&s, "selectSet", "TraversalSpec");
 	soap_text(&s, "name", "view");
 	soap_text(&s, "type", "ContainerView");
@@ -173,7 +187,15 @@ static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json
 	soap_close(&s);
 	if (joined)
 		track_join_write(v, &s);
-	return vs_retrieve(&v->session, call, &s, VS_SESSION, v->inventory->generation, on_machine, &l, err);
+	if (vs_retrieve(&v->session, call, &s, VS_SESSION, v->inventory->generation, on_machine, &l, err))
+		return -1;
+	/* A view that went with its session is passed over without a word, as a machine that goes meanwhile has to be. That
+	 * there are no machines is believed when the view was there. */
+	if (l.whole)
+		return 0;
+	vs_fault(err, "RetrievePropertiesEx", "ManagedObjectNotFound", v->inventory->view.value);
+	err->class = PCG_ERR_RETRY;
+	return -1;
 }
 
 /* A session that ends between view and read takes the view with it: once more. */
@@ -181,7 +203,7 @@ static int read_all(struct vsphere *v, struct pcg_call *call, bool joined, json_
 {
 	int r = -1;
 
-	for (int attempt = 0; attempt < (joined ? 1 : 2); attempt++) {
+	for (int attempt = 0; attempt < (joined ? 1 : 3); attempt++) {
 		*items = json_array();
 		r = view_make(v, call, err);
 		if (!r)

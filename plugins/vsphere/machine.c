@@ -3,6 +3,8 @@
 
 #include "plugins/vsphere/machine.h"
 
+#include "plugins/vsphere/addresses.h"
+#include "plugins/vsphere/clone_limit.h"
 #include "plugins/vsphere/finish.h"
 #include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/task.h"
@@ -15,6 +17,7 @@
 
 #define CLONE_FIRST_MS 1500u
 #define TASK_FIRST_MS 1000u
+#define CLONE_LINE_MS 5000u
 #define NAME_TAKEN_TRIES 20
 #define CLONES_MS 300u
 
@@ -119,20 +122,34 @@ static json_t *task_checkpoint(const struct vs_ref *task, const struct vs_ref *f
 	return json_pack("{s:s, s:s, s:I}", "task", task->value, "folder", folder->value, "nameTaken", tries);
 }
 
-static json_t *observed_of(const struct subject *s, const struct track *t, size_t zone)
+static json_t *usable(const struct vsphere *v, const struct subject *s, const struct track *t)
+{
+	return addresses_for(v, s->cluster, json_object_get(s->machine, "poolSpec"), t->addresses);
+}
+
+/* It has an address beside the cluster's virtual one, which may come and go. */
+static bool reachable(const struct vsphere *v, const struct subject *s, const struct track *t)
+{
+	json_t *list = usable(v, s, t);
+	bool yes = json_array_size(list) > 0;
+
+	json_decref(list);
+	return yes;
+}
+
+static json_t *observed_of(const struct vsphere *v, const struct subject *s, const struct track *t, size_t zone)
 {
 	const json_t *pool = json_object_get(s->machine, "poolSpec");
 	json_t *observed;
 	char provider_id[64], mac[18], name[256];
-	json_t *addresses = json_array(), *a;
-	const char *vip = vs_at(json_object_get(s->cluster, "spec"), "controlPlaneEndpoint", "host");
+	json_t *addresses = json_array(), *list = usable(v, s, t), *a;
 	size_t i;
 
 	snprintf(provider_id, sizeof(provider_id), "vsphere://%s", t->bios);
 	vs_mac(s->uid, mac);
-	json_array_foreach(t->addresses, i, a)
-		if (strcmp(json_string_value(a), vip) != 0 || json_array_size(t->addresses) == 1)
-			json_array_append_new(addresses, json_pack("{s:s, s:O}", "type", "ExternalIP", "address", a));
+	json_array_foreach(list, i, a)
+		json_array_append_new(addresses, json_pack("{s:s, s:O}", "type", "ExternalIP", "address", a));
+	json_decref(list);
 	json_array_append_new(addresses, json_pack("{s:s, s:s}", "type", "InternalDNS", "address", s->name));
 	observed = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", s->uuid, "providerID", provider_id, "biosUUID", t->bios, "vm",
 			     t->vm.value, "mac", mac, "addresses", addresses);
@@ -154,10 +171,23 @@ static void ask_later(struct vsphere *v, struct pcg_call *call, const struct sub
 
 static void clone_begin(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s)
 {
+	uint64_t now = v->svc->mono_ms(v->host);
 	struct vs_ref task, folder;
 	struct vs_err err;
+	int r;
 
-	if (clone_send(v, call, doc, s, &task, &folder, &err)) {
+	if (clone_limit_held(v->clones, s->key, now, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
+	/* Nothing was done yet: the answer leaves no checkpoint. A place that gets free is told by a hint. */
+	if (!clone_limit_enter(v->clones, s->key, track_clones_running(v), now)) {
+		vs_pending(v, call, CLONE_LINE_MS, NULL);
+		return;
+	}
+	r = clone_send(v, call, doc, s, &task, &folder, &err);
+	clone_limit_sent(v->clones, r ? &err : NULL, v->svc->mono_ms(v->host));
+	if (r) {
 		vs_error(v, call, &err);
 		return;
 	}
@@ -212,6 +242,8 @@ static void task_failed(struct vsphere *v, struct pcg_call *call, const json_t *
 	kept_forget(v);
 	v->svc->checkpoint(call, "{}");
 	vs_fail(&err, t->task_err.class, t->task_err.remedy, "machine %s: %s", s->name, t->task_err.text);
+	if (t->kind == TASK_CLONE)
+		clone_limit_failed(v->clones, s->key, &err, v->svc->mono_ms(v->host));
 	vs_error(v, call, &err);
 }
 
@@ -252,7 +284,8 @@ static void machine_ready(struct vsphere *v, struct pcg_call *call, const struct
 		return;
 	}
 	track_idle(v, s->key);
-	vs_done(v, call, json_pack("{s:o}", "observed", observed_of(s, t, zone)));
+	clone_limit_made(v->clones, s->key);
+	vs_done(v, call, json_pack("{s:o}", "observed", observed_of(v, s, t, zone)));
 }
 
 static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
@@ -264,7 +297,7 @@ static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t
 		vs_pending(v, call, 20, json_object());
 	} else if (t->task_failed && t->kind != TASK_OFF && t->kind != TASK_DESTROY) {
 		task_failed(v, call, doc, s, t);
-	} else if (t->known && t->on && json_array_size(t->addresses) && *t->bios) {
+	} else if (t->known && t->on && *t->bios && reachable(v, s, t)) {
 		machine_ready(v, call, s, t);
 	} else if (t->known && !t->on && !waits_for_clone(t) && !(t->kind == TASK_ON && !t->task_done)) {
 		power_on(v, call, s, t);

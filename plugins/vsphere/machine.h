@@ -25,6 +25,9 @@ int machine_known(struct vsphere *v, struct pcg_call *call, const struct subject
 int machine_task(struct vsphere *v, struct pcg_call *call, const char *method, const struct vs_ref *vm,
 		 struct vs_ref *task, struct vs_err *err);
 
+/* volumes.c: takes disks off the machine that are not its own. False: there are none (any more); else the op was answered. */
+bool volumes_detach(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t);
+
 /* clone.c: sends the clone. */
 int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 	       struct vs_ref *task, struct vs_ref *folder, struct vs_err *err);

@@ -4,6 +4,7 @@
 #include "plugins/vsphere/machine.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -56,22 +57,47 @@ static bool read_already(struct vsphere *v, const json_t *doc, const struct subj
 	return !busy;
 }
 
+/* Where it was last is looked at first, together with others: the reference is the infrastructure's, and asking by uuid is a call for
+ * each. It says nothing when it is not there, or is another machine (of a vCenter that was set back). */
+static int look_where_it_was(struct vsphere *v, struct pcg_call *call, const struct subject *s, bool *found, struct vs_err *err)
+{
+	struct vs_ref vm = { "VirtualMachine", "" };
+	struct track t;
+	int r;
+
+	*found = false;
+	snprintf(vm.value, sizeof(vm.value), "%s", vs_str(s->observed, "vm"));
+	if (!vm.value[0] || !*s->uuid || strcasecmp(vs_str(s->observed, "id"), s->uuid) != 0 || track_there(v, s->key))
+		return 0;
+	track_set_vm(v, s->key, s->uuid, &vm);
+	r = track_poll(v, call, s->key, err);
+	track_get(v, s->key, &t);
+	*found = !r && t.known && !t.gone && strcasecmp(t.instance, s->uuid) == 0;
+	track_copy_free(&t);
+	if (!*found)
+		track_drop(v, s->key);
+	return r;
+}
+
 /* What is known of the machine, its mark read. An answered op is over. */
 static enum look look_at(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 			 struct track *t)
 {
 	struct vs_err err;
-	bool read;
+	bool read, looked = false;
 	int r = 0;
 
+	memset(t, 0, sizeof(*t));
 	if (!*s->key) {
 		v->svc->error(call, PCG_ERR_BUG, "the op was given neither machine nor id", "");
-		memset(t, 0, sizeof(*t));
 		return LOOK_ANSWERED;
 	}
 	read = read_already(v, doc, s);
-	r = machine_known(v, call, s, t, &err);
-	if (!r && !read && (t->vm.value[0] || t->task.value[0]) && !t->gone) {
+	if (!read)
+		r = look_where_it_was(v, call, s, &looked, &err);
+	if (!r)
+		r = machine_known(v, call, s, t, &err);
+	if (!r && !read && !looked && (t->vm.value[0] || t->task.value[0]) && !t->gone) {
 		bool fresh = !t->known || (!*t->cluster && !t->active);
 
 		/* An op that begins reads; one that goes on is told. */
@@ -80,6 +106,9 @@ static enum look look_at(struct vsphere *v, struct pcg_call *call, const json_t 
 		track_get(v, s->key, t);
 	}
 	if (r) {
+		/* Something that the look needs is not there (a view of an ended session): it says nothing of the machine. */
+		if (err.class == PCG_ERR_NOT_FOUND)
+			err.class = PCG_ERR_RETRY;
 		vs_error(v, call, &err);
 		return LOOK_ANSWERED;
 	}
@@ -105,6 +134,17 @@ static void look_anew(struct vsphere *v, struct pcg_call *call, const struct sub
 	vs_pending(v, call, 20, json_object());
 }
 
+/* The state was another one than we knew: a read tells, and the next step follows from it. */
+static void other_power(struct vsphere *v, struct pcg_call *call, const struct subject *s)
+{
+	struct vs_err err;
+
+	if (track_poll(v, call, s->key, &err))
+		vs_error(v, call, &err);
+	else
+		vs_pending(v, call, 20, NULL);
+}
+
 static void begin(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t,
 		  const char *method, enum track_task kind)
 {
@@ -114,6 +154,8 @@ static void begin(struct vsphere *v, struct pcg_call *call, const struct subject
 	if (machine_task(v, call, method, &t->vm, &task, &err)) {
 		if (strcmp(err.fault, "ManagedObjectNotFound") == 0) {
 			look_anew(v, call, s);
+		} else if (strcmp(err.fault, "InvalidPowerState") == 0) {
+			other_power(v, call, s);
 		} else {
 			vs_error(v, call, &err);
 		}
@@ -128,15 +170,11 @@ static bool failed(struct vsphere *v, struct pcg_call *call, const struct subjec
 {
 	struct vs_err err;
 
-	if (!t->task_failed || (t->kind != TASK_OFF && t->kind != TASK_DESTROY))
+	if (!t->task_failed || (t->kind != TASK_OFF && t->kind != TASK_DESTROY && t->kind != TASK_DETACH))
 		return false;
 	track_clear_task(v, s->key);
-	/* The state was another one than we knew: a read tells, and the next step follows from it. */
 	if (strcmp(t->task_err.fault, "InvalidPowerState") == 0) {
-		if (track_poll(v, call, s->key, &err))
-			vs_error(v, call, &err);
-		else
-			vs_pending(v, call, 20, NULL);
+		other_power(v, call, s);
 		return true;
 	}
 	if (strcmp(t->task_err.fault, "ManagedObjectNotFound") == 0) {
@@ -164,6 +202,78 @@ static void act(struct vsphere *v, struct pcg_call *call, const struct subject *
 	v->svc->fault_point(v->host, a->before);
 	begin(v, call, s, t, a->method, a->kind);
 	v->svc->fault_point(v->host, a->after);
+}
+
+/* How long a guest may take to shut down by itself before it is powered off; 0: it is not asked. */
+static json_int_t shutdown_ms(const struct vsphere *v)
+{
+	const json_t *set = json_object_get(json_object_get(v->account, "settings"), "guestShutdownSeconds");
+
+	return json_is_integer(set) && json_integer_value(set) > 0 ? json_integer_value(set) * 1000 : 0;
+}
+
+static int shutdown_send(struct vsphere *v, struct pcg_call *call, const struct track *t, struct vs_err *err)
+{
+	struct xn *reply;
+	struct soap s;
+	int r;
+
+	soap_begin(&s, "ShutdownGuest", &t->vm);
+	soap_finish(&s);
+	v->svc->fault_point(v->host, "vsphere.before_shutdown");
+	r = vs_call(&v->session, call, &s, 0, 0, 0, &reply, err);
+	v->svc->fault_point(v->host, "vsphere.after_shutdown");
+	xn_free(reply);
+	return r;
+}
+
+/* ShutdownGuest has no task: the machine is off, or it is not. True while it is waited for; the op is answered then. Without
+ * tools, and when the guest cannot be asked, the machine is powered off at once. */
+static bool guest_shuts_down(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
+			     const struct track *t)
+{
+	json_int_t began = json_integer_value(json_object_get(json_object_get(doc, "checkpoint"), "shutdownAt"));
+	json_int_t limit = shutdown_ms(v), now = v->svc->wall_ms(v->host);
+	struct vs_err err;
+	uint32_t after;
+
+	if (!limit || (t->kind == TASK_OFF && !t->task_done) || (began && (now - began >= limit || now < began)))
+		return false;
+	if (!began) {
+		began = now;
+		if (shutdown_send(v, call, t, &err))
+			return false;
+	}
+	watch_sync(v, call);
+	after = track_after_ms(v, s->key);
+	vs_pending(v, call, limit - (now - began) < after ? (uint32_t)(limit - (now - began)) + 1 : after,
+		   json_pack("{s:I}", "shutdownAt", began));
+	return true;
+}
+
+/* What somebody made a template of, they want to keep. */
+static void template_left(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	json_t *fields = json_pack("{s:s, s:s}", "machine", *s->name ? s->name : t->name, "vm", t->vm.value);
+	char *text = json_dumps(fields, JSON_COMPACT);
+
+	v->svc->log(v->host, PCG_LOG_WARN, "vsphere_template_left", text);
+	free(text);
+	json_decref(fields);
+	track_drop(v, s->key);
+	vs_done(v, call, json_object());
+}
+
+/* One step nearer to the machine's end. */
+static void remove_step(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
+			const struct track *t)
+{
+	if (t->template)
+		template_left(v, call, s, t);
+	else if (t->on && !guest_shuts_down(v, call, doc, s, t))
+		act(v, call, s, t, &power_off);
+	else if (!t->on && ((t->kind == TASK_DESTROY && !t->task_done) || !volumes_detach(v, call, s, t)))
+		act(v, call, s, t, &destroy);
 }
 
 /* Clones that run now, by the ids of their tasks: one of them may be the machine's, of a worker that was
@@ -284,8 +394,10 @@ static void off_or_gone(struct vsphere *v, struct pcg_call *call, const char *te
 			later(v, call, &s);
 		} else if (failed(v, call, &s, &t)) {
 			break;
-		} else if (t.on || gone) {
-			act(v, call, &s, &t, t.on ? &power_off : &destroy);
+		} else if (gone) {
+			remove_step(v, call, doc, &s, &t);
+		} else if (t.on) {
+			act(v, call, &s, &t, &power_off);
 		} else {
 			track_idle(v, s.key);
 			vs_done(v, call, json_object());

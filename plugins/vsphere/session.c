@@ -75,6 +75,8 @@ int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struc
 	assert(ss->server);
 	ss->lost = json_array();
 	ss->rest = vs_rest_new();
+	if (keep)
+		ss->outage = vs_outage_new(svc, host, ss->server);
 	ss->user = strdup(user ? user : "");
 	ss->password = strdup(password ? password : "");
 	assert(ss->user && ss->password);
@@ -90,6 +92,7 @@ void vs_session_fini(struct vs_session *ss)
 	free(ss->server);
 	free(ss->user);
 	json_decref(ss->lost);
+	vs_outage_free(ss->outage);
 	pthread_mutex_destroy(&ss->lock);
 	pthread_cond_destroy(&ss->changed);
 }
@@ -200,7 +203,7 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 
 	ss->busy = true;
 	pthread_mutex_unlock(&ss->lock);
-	r = vs_login_must_wait(ss, err) ? -1 : 0;
+	r = vs_login_must_wait(ss, err) || vs_outage_refuses(ss->outage, err) ? -1 : 0;
 	pthread_mutex_lock(&ss->lock);
 	if (r) {
 		ss->busy = false;

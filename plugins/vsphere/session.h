@@ -15,6 +15,7 @@
  * keeps its agent until it has logged out, for the next validation of the same user of that vCenter.
  */
 
+#include "plugins/vsphere/outage.h"
 #include "plugins/vsphere/soap.h"
 
 #include <pthread.h>
@@ -28,6 +29,7 @@ struct vs_session {
 	char *user, *password;
 	bool keep;              /* the cookie is kept as a secret; else only what ends the session after a kill */
 	char secret[64];        /* name of that */
+	struct vs_outage *outage; /* NULL: of a validation, which tries whatever others have seen */
 
 	pthread_mutex_t lock;   /* everything below */
 	pthread_cond_t changed;

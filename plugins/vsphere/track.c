@@ -4,6 +4,8 @@
 #include "plugins/vsphere/track.h"
 #include "plugins/vsphere/track_impl.h"
 
+#include "plugins/vsphere/addresses.h"
+#include "plugins/vsphere/clone_limit.h"
 #include "plugins/vsphere/fault.h"
 
 #include <assert.h>
@@ -14,6 +16,7 @@
 #include <time.h>
 
 #define ASK_MS 1000u
+#define CLONE_MAX_MS (4u * 3600 * 1000) /* one that nobody has asked for in that time runs no more */
 #define SHORT_MIN_MS 60u      /* a short task is looked at after what the last ones took */
 #define SHORT_MAX_MS 2000u
 
@@ -34,6 +37,7 @@ struct track_table *track_table_new(void)
 static void track_free(struct track *t)
 {
 	json_decref(t->addresses);
+	json_decref(t->net);
 	free(t);
 }
 
@@ -101,6 +105,7 @@ bool track_get(struct vsphere *v, const char *subject, struct track *out)
 	if (t) {
 		*out = *t;
 		out->addresses = t->addresses ? json_deep_copy(t->addresses) : NULL;
+		out->net = NULL;
 	}
 	pthread_mutex_unlock(&v->tracks->lock);
 	return t != NULL;
@@ -159,6 +164,7 @@ void track_set_read(struct vsphere *v, const char *subject, const char *uuid, co
 	t->known = true;
 	t->gone = false;
 	t->on = strcmp(power, "off") != 0;
+	t->disks = (unsigned)json_integer_value(json_object_get(item, "disks"));
 	t->poll_step = 0;
 	t->next_poll = v->svc->mono_ms(v->host) + POLL_FIRST_MS;
 	pthread_cond_broadcast(&v->tracks->changed);
@@ -229,37 +235,6 @@ void track_drop(struct vsphere *v, const char *subject)
 	pthread_mutex_unlock(&v->tracks->lock);
 }
 
-/* fe80::/10 and 169.254/16 say nothing about where the machine answers. */
-static bool address_useful(const char *a)
-{
-	return *a && strncasecmp(a, "fe80:", 5) != 0 && strncmp(a, "169.254.", 8) != 0 && strcmp(a, "127.0.0.1") != 0 &&
-	       strcmp(a, "::1") != 0;
-}
-
-static void address_add(json_t *list, const char *a)
-{
-	size_t i;
-	json_t *e;
-
-	if (!address_useful(a))
-		return;
-	json_array_foreach(list, i, e)
-		if (strcmp(json_string_value(e), a) == 0)
-			return;
-	json_array_append_new(list, json_string(a));
-}
-
-static json_t *addresses_of(const struct xn *net, const struct xn *primary)
-{
-	json_t *list = json_array();
-
-	address_add(list, xn_text(primary));
-	for (const struct xn *nic = net ? net->child : NULL; nic; nic = nic->next)
-		for (const struct xn *a = xn_child(nic, "ipAddress"); a; a = xn_next(a, "ipAddress"))
-			address_add(list, xn_text(a));
-	return list;
-}
-
 const char *track_option(const struct xn *object, const char *key)
 {
 	char path[96];
@@ -280,15 +255,36 @@ static bool copy_prop(const struct xn *object, const char *path, char *out, size
 	return true;
 }
 
+/* The property is told, if only that it is not set any more: then *val is NULL. */
+static bool told(const struct xn *object, const char *path, const struct xn **val)
+{
+	*val = NULL;
+	for (const struct xn *p = object->child; p; p = p->next)
+		if ((strcmp(p->name, "propSet") == 0 || strcmp(p->name, "changeSet") == 0) &&
+		    strcmp(xn_get(p, "name"), path) == 0) {
+			*val = xn_child(p, "val");
+			return true;
+		}
+	return false;
+}
+
+/* An update tells what has changed, which may be one of the two. */
 static bool observe_addresses(struct track *t, const struct xn *object)
 {
-	const struct xn *net = xn_prop(object, "guest.net"), *ip = xn_prop(object, "guest.ipAddress");
+	const struct xn *net, *ip;
+	bool net_told = told(object, "guest.net", &net), ip_told = told(object, "guest.ipAddress", &ip);
 	json_t *found;
 
-	if (!net && !ip)
+	if (net_told) {
+		json_decref(t->net);
+		t->net = addresses_of_net(net);
+	}
+	if (ip_told)
+		snprintf(t->ip, sizeof(t->ip), "%s", xn_text(ip));
+	if (!net_told && !ip_told)
 		return false;
-	found = addresses_of(net, ip);
-	if (t->addresses && (json_equal(found, t->addresses) || (!json_array_size(found) && !net))) {
+	found = addresses_of_guest(t->net, t->ip);
+	if (t->addresses && json_equal(found, t->addresses)) {
 		json_decref(found);
 		return false;
 	}
@@ -297,29 +293,59 @@ static bool observe_addresses(struct track *t, const struct xn *object)
 	return true;
 }
 
+static void forget_addresses(struct track *t)
+{
+	json_decref(t->addresses);
+	json_decref(t->net);
+	t->addresses = t->net = NULL;
+	t->ip[0] = 0;
+}
+
+/* What may not be read for another reason than that it, or the session, is gone. */
+static void observe_missing(struct track *t, const struct xn *object)
+{
+	t->blind[0] = 0;
+	for (const struct xn *m = xn_child(object, "missingSet"); m; m = xn_next(m, "missingSet")) {
+		const struct xn *fault = xn_child(xn_child(m, "fault"), "fault");
+		const char *type = fault && fault->xsi ? fault->xsi : "";
+
+		if (*type && strcmp(type, "ManagedObjectNotFound") != 0 && strcmp(type, "NotAuthenticated") != 0 &&
+		    strcmp(type, "InvalidProperty") != 0)
+			snprintf(t->blind, sizeof(t->blind), "%.60s: %.32s", xn_get(m, "path"), type);
+	}
+}
+
 static bool observe_vm(struct track *t, const struct xn *object, const struct vs_ref *ref)
 {
-	const struct xn *power = xn_prop(object, "runtime.powerState");
+	const struct xn *power = xn_prop(object, "runtime.powerState"), *val;
 	const char *cluster = track_option(object, MARK_CLUSTER), *machine = track_option(object, MARK_MACHINE);
 	bool changed = !t->known || !t->vm.value[0];
 
 	t->vm = *ref;
 	t->known = true;
+	observe_missing(t, object);
 	if (power) {
 		bool on = strcmp(xn_text(power), "poweredOff") != 0;
 
 		changed = changed || on != t->on;
 		t->on = on;
-		if (!on && t->addresses)
-			json_array_clear(t->addresses);
+		if (!on)
+			forget_addresses(t);
 	}
 	changed |= copy_prop(object, "config.uuid", t->bios, sizeof(t->bios));
 	changed |= copy_prop(object, "name", t->name, sizeof(t->name));
+	copy_prop(object, "config.instanceUuid", t->instance, sizeof(t->instance));
+	if (told(object, "guest.toolsRunningStatus", &val))
+		t->tools = strcmp(xn_text(val), "guestToolsRunning") == 0;
+	if (told(object, "config.template", &val))
+		t->template = strcmp(xn_text(val), "true") == 0;
+	if (told(object, "summary.config.numVirtualDisks", &val))
+		t->disks = (unsigned)atoi(xn_text(val));
 	if (*cluster)
 		snprintf(t->cluster, sizeof(t->cluster), "%s", cluster);
 	if (*machine)
 		snprintf(t->machine, sizeof(t->machine), "%s", machine);
-	return observe_addresses(t, object) || changed;
+	return (t->on && observe_addresses(t, object)) || changed;
 }
 
 static bool observe_task(struct track *t, const struct xn *object)
@@ -327,7 +353,7 @@ static bool observe_task(struct track *t, const struct xn *object)
 	const char *state = xn_text(xn_prop(object, "info.state"));
 	const struct xn *error = xn_prop(object, "info.error"), *fault = xn_child(error, "fault");
 	static const char *const what[] = { "", "cloning the template", "powering on", "powering off", "destroying",
-					    "redacting the user data" };
+					    "redacting the user data", "detaching volumes" };
 	struct vs_ref vm;
 
 	if (strcmp(state, "success") != 0 && strcmp(state, "error") != 0)
@@ -337,7 +363,7 @@ static bool observe_task(struct track *t, const struct xn *object)
 	t->task_done = true;
 	t->task_failed = *state == 'e';
 	if (t->task_failed)
-		vs_fault(&t->task_err, what[t->kind], fault && fault->xsi ? fault->xsi : "", xn_get(error, "localizedMessage"));
+		vs_fault_of(&t->task_err, what[t->kind], fault, xn_get(error, "localizedMessage"));
 	else if (t->kind == TASK_CLONE && xn_ref(xn_prop(object, "info.result"), &vm) && !t->vm.value[0])
 		t->vm = vm;
 	else if (t->kind == TASK_DESTROY)
@@ -364,7 +390,7 @@ static bool observe_folder(struct track *t, const struct xn *object)
 
 bool track_watched(const struct track *t)
 {
-	return t->active && t->kind != TASK_REDACT && strcmp(t->vm.type, "Folder") != 0;
+	return t->active && t->kind != TASK_REDACT && t->kind != TASK_DETACH && strcmp(t->vm.type, "Folder") != 0;
 }
 
 /* How long short tasks take here: so that one look at the next is enough. lock held */
@@ -397,11 +423,48 @@ static bool observe_one(struct track *t, const struct xn *object, const struct v
 	return true;
 }
 
+static unsigned clones_running_locked(struct vsphere *v)
+{
+	uint64_t now = v->svc->mono_ms(v->host);
+	unsigned n = 0;
+
+	for (struct track *t = v->tracks->first; t; t = t->next)
+		n += t->kind == TASK_CLONE && t->task.value[0] && !t->task_done && now - t->begun < CLONE_MAX_MS;
+	return n;
+}
+
+unsigned track_clones_running(struct vsphere *v)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	n = clones_running_locked(v);
+	pthread_mutex_unlock(&v->tracks->lock);
+	return n;
+}
+
+static void clone_ended(struct vsphere *v, const struct track *t)
+{
+	struct clone_task_end ended = { t->task_failed ? t->task_err.fault : "", t->begun, v->svc->mono_ms(v->host) };
+
+	clone_limit_ended(v->clones, &ended);
+}
+
+/* Those who wait for a clone to end come one after the other. */
+static void clones_call(struct vsphere *v)
+{
+	char subject[64];
+
+	while (clone_limit_next(v->clones, track_clones_running(v), v->svc->mono_ms(v->host), subject))
+		v->svc->hint(v->host, subject);
+}
+
 void track_observe(struct vsphere *v, const struct xn *object, bool left)
 {
 	const char *uuid = xn_text(xn_prop(object, "config.instanceUuid"));
 	char subjects[8][64];
 	struct vs_ref ref;
+	bool cloned = false;
 	size_t n = 0;
 
 	if (!xn_ref(xn_child(object, "obj"), &ref))
@@ -414,12 +477,34 @@ void track_observe(struct vsphere *v, const struct xn *object, bool left)
 			continue;
 		if (t->task_done && !over)
 			short_learn(v, t);
+		if (t->task_done && !over && t->kind == TASK_CLONE) {
+			clone_ended(v, t);
+			cloned = true;
+		}
 		if (t->active && n < 8)
 			snprintf(subjects[n++], sizeof(subjects[0]), "%s", t->subject);
 	}
 	pthread_mutex_unlock(&v->tracks->lock);
 	while (n--)
 		v->svc->hint(v->host, subjects[n]);
+	if (cloned)
+		clones_call(v);
+}
+
+void track_missing(struct vsphere *v, const struct vs_ref *ref)
+{
+	char subject[64] = "";
+
+	pthread_mutex_lock(&v->tracks->lock);
+	for (struct track *t = v->tracks->first; t; t = t->next)
+		if (track_same(&t->vm, ref) || track_same(&t->task, ref) || track_same(&t->folder, ref)) {
+			t->next_poll = 0;
+			if (t->active)
+				snprintf(subject, sizeof(subject), "%s", t->subject);
+		}
+	pthread_mutex_unlock(&v->tracks->lock);
+	if (*subject)
+		v->svc->hint(v->host, subject);
 }
 
 static bool covered_locked(const struct track_table *tt, const struct vs_ref *ref)
@@ -435,6 +520,27 @@ static bool watched_locked(const struct track_table *tt, const struct track *t)
 	return tt->live && (covered_locked(tt, &t->folder) || covered_locked(tt, &t->vm));
 }
 
+/* Nothing that is waited for of it would ever be seen. */
+static int unreadable(struct vsphere *v, const char *subject, struct vs_err *err)
+{
+	struct track *t;
+	int r = 0;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = track_find_locked(v->tracks, subject);
+	if (t && *t->blind) {
+		const char *type = strrchr(t->blind, ' ') + 1;
+		char what[200];
+
+		snprintf(what, sizeof(what), "reading machine %s", *t->name ? t->name : t->vm.value);
+		vs_fault(err, what, type, t->blind);
+		t->next_poll = 0;
+		r = -1;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	return r;
+}
+
 int track_poll_due(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err)
 {
 	uint64_t now = v->svc->mono_ms(v->host);
@@ -444,14 +550,14 @@ int track_poll_due(struct vsphere *v, struct pcg_call *call, const char *subject
 	pthread_mutex_lock(&v->tracks->lock);
 	t = track_find_locked(v->tracks, subject);
 	due = t && now >= t->next_poll && (t->vm.value[0] || t->task.value[0]);
-	/* What the watch sees needs no read of its own at the first time either. */
+	/* What the watch sees needs no read of its own at the first time. */
 	if (due && t->next_poll && t->kind == TASK_CLONE && watched_locked(v->tracks, t) && t->poll_step < POLL_WATCHED_MS) {
 		t->poll_step = POLL_WATCHED_MS;
-		t->next_poll = now + POLL_WATCHED_MS;
+		t->next_poll = now + POLL_FIRST_MS;
 		due = false;
 	}
 	pthread_mutex_unlock(&v->tracks->lock);
-	return due ? track_poll(v, call, subject, err) : 0;
+	return due && track_poll(v, call, subject, err) ? -1 : unreadable(v, subject, err);
 }
 
 uint32_t track_after_ms(struct vsphere *v, const char *subject)

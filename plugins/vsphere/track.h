@@ -10,7 +10,7 @@
 
 #include "plugins/vsphere/vsphere.h"
 
-enum track_task { TASK_NONE, TASK_CLONE, TASK_ON, TASK_OFF, TASK_DESTROY, TASK_REDACT };
+enum track_task { TASK_NONE, TASK_CLONE, TASK_ON, TASK_OFF, TASK_DESTROY, TASK_REDACT, TASK_DETACH };
 
 struct track {
 	struct track *next;
@@ -25,9 +25,16 @@ struct track {
 	bool known;             /* the machine's state was read */
 	bool on, gone;
 	char name[128], bios[37], mac[18];
+	char instance[37];      /* instance uuid as it was read */
 	char cluster[64], machine[64]; /* mark, when it was read */
 	size_t children;        /* of a folder, which stands in vm; CHILDREN_UNKNOWN */
-	json_t *addresses;      /* texts */
+	json_t *addresses;      /* texts: usable ones (addresses.h) */
+	json_t *net;            /* of its own devices, NULL: not reported; with ip they make addresses. Not in a copy */
+	char ip[64];            /* the guest's primary one */
+	bool tools;             /* VMware Tools run in it */
+	bool template;          /* somebody made a template of it */
+	unsigned disks;         /* how many it has, 0: not known */
+	char blind[96];         /* what of it may not be read, and why: "PATH: FAULT" */
 	uint64_t next_poll, poll_step, begun;
 	unsigned looks;         /* reads since the task began */
 };
@@ -68,6 +75,11 @@ uint32_t track_after_ms(struct vsphere *v, const char *subject);
 
 /* Takes up an object of a reply; hints go to ops that wait. */
 void track_observe(struct vsphere *v, const struct xn *object, bool left);
+/* The server knows no such object: whoever is about it looks. */
+void track_missing(struct vsphere *v, const struct vs_ref *ref);
+
+/* Clone tasks whose end is not known. */
+unsigned track_clones_running(struct vsphere *v);
 
 /* For the watch. */
 bool track_any_active(struct vsphere *v, uint32_t wait_ms); /* waits for one at most that long */

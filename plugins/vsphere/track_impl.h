@@ -13,7 +13,7 @@ struct watch_view {
 	bool syncing, asked;   /* asked: somebody wants a sync that the running one may have missed */
 	uint64_t synced_at;    /* of who syncs */
 	unsigned generation;
-	struct vs_ref list, collector;
+	struct vs_ref list, filter, collector;
 	char version[64];
 	struct vs_ref *members;
 	size_t n;

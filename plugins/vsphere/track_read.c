@@ -48,6 +48,10 @@ void track_vm_paths(struct soap *s, bool marks)
 	soap_text(s, "pathSet", "config.uuid");
 	soap_text(s, "pathSet", "guest.ipAddress");
 	soap_text(s, "pathSet", "guest.net");
+	soap_text(s, "pathSet", "guest.toolsRunningStatus");
+	soap_text(s, "pathSet", "summary.config.numVirtualDisks");
+	if (marks)
+		soap_text(s, "pathSet", "config.template");
 	for (size_t i = 0; marks && i < 2; i++) {
 		snprintf(path, sizeof(path), "config.extraConfig[\"%s\"]", keys[i]);
 		soap_text(s, "pathSet", path);

@@ -6,6 +6,7 @@
 #include "plugins/vsphere/check.h"
 #include "plugins/vsphere/picklist.h"
 #include "plugins/vsphere/kept.h"
+#include "plugins/vsphere/clone_limit.h"
 #include "plugins/vsphere/placement.h"
 #include "plugins/vsphere/track.h"
 #include "plugins/vsphere/zones.h"
@@ -80,6 +81,10 @@ json_t *vs_doc(struct vsphere *v, struct pcg_call *call, const char *text)
 		vs_error(v, call, &v->unusable);
 		json_decref(doc);
 		doc = NULL;
+	} else {
+		const char *machine = vs_at(doc, "machine", "uid"), *cluster = vs_at(doc, "cluster", "uid");
+
+		vs_outage_subject(*machine ? machine : *cluster ? cluster : vs_str(doc, "cluster"));
 	}
 	return doc;
 }
@@ -95,6 +100,14 @@ void vs_problem(json_t *problems, const char *field, const char *remedy, const c
 	va_end(ap);
 	json_array_append_new(problems, json_pack("{s:s, s:s, s:s}", "field", field, "text", text, "remedy", remedy));
 	free(text);
+}
+
+/* 0: not set, or out of what makes sense. */
+static unsigned setting_count(const struct vsphere *v, const char *name)
+{
+	json_int_t n = json_integer_value(json_object_get(json_object_get(v->account, "settings"), name));
+
+	return n > 0 && n <= 1000 ? (unsigned)n : 0;
 }
 
 static int32_t vs_start(struct pcg_host *host, const struct pcg_services *services, void **plugin, char *err, size_t err_size)
@@ -119,6 +132,7 @@ static int32_t vs_start(struct pcg_host *host, const struct pcg_services *servic
 	v->kept = kept_new();
 	v->zones = zones_new();
 	v->checks = checks_new();
+	v->clones = clone_limit_new(setting_count(v, "cloneTasks"));
 	*plugin = v;
 	return 0;
 }
@@ -137,6 +151,7 @@ static void vs_stop(void *plugin, uint32_t final)
 	kept_free(v->kept);
 	zones_free(v->zones);
 	checks_free(v->checks);
+	clone_limit_free(v->clones);
 	json_decref(v->account);
 	free(v);
 }
@@ -149,7 +164,13 @@ static const char settings[] =
 	"{\"name\":\"snapshot\",\"type\":\"string\",\"default\":\"\",\"doc\":\"of the template, for linkedClone: a name, a "
 	"path of names or an id; none: its current one\",\"secret\":false},"
 	"{\"name\":\"hardwareVersion\",\"type\":\"string\",\"default\":\"\",\"doc\":\"machines of an older one are upgraded "
-	"before their first boot, such as vmx-19\",\"secret\":false}]";
+	"before their first boot, such as vmx-19\",\"secret\":false},"
+	"{\"name\":\"cloneTasks\",\"type\":\"int\",\"default\":\"256\",\"doc\":\"clone tasks that run at once at most, 1 to 1000; "
+	"fewer while the vCenter does not keep up\",\"secret\":false},"
+	"{\"name\":\"guestShutdownSeconds\",\"type\":\"int\",\"default\":\"0\",\"doc\":\"how long a guest may take to shut "
+	"down by itself before its machine is powered off to be deleted; 0: it is not asked\",\"secret\":false},"
+	"{\"name\":\"preferredAPIServerCidr\",\"type\":\"string\",\"default\":\"\",\"doc\":\"network (CIDR) whose addresses come "
+	"first in what is told of a machine; a pool's network and the cluster's placement may name another one\",\"secret\":false}]";
 
 static const struct pcg_provider provider = {
 	.struct_size = sizeof(provider),

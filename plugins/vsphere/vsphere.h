@@ -22,6 +22,7 @@ struct picks;
 struct kept;
 struct zones;
 struct checks;
+struct clone_limit;
 
 struct vsphere {
 	struct pcg_host *host;
@@ -37,6 +38,7 @@ struct vsphere {
 	struct kept *kept;
 	struct zones *zones;
 	struct checks *checks;
+	struct clone_limit *clones;
 };
 
 /* vsphere.c */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include "plugins/vsphere/session_impl.h"
 #include "plugins/vsphere/track_impl.h"
 
 #include <assert.h>
@@ -15,6 +16,8 @@
 #define GATHER_MS 25  /* changes that come together are told together */
 #define JOIN_MS 30u   /* what begins together is added to the view together */
 #define IDLE_MS 200
+#define PROBE_MS 10000u
+#define ANEW_MAX 3    /* views lost one after the other before the watch ends, and is begun again later */
 
 static bool has(const struct vs_ref *list, size_t n, const struct vs_ref *ref)
 {
@@ -56,6 +59,16 @@ static bool sync_needed(struct vsphere *v)
 	return yes;
 }
 
+/* What the view could not take up, for it is not there. */
+static void unresolved(struct vsphere *v, const struct xn *reply)
+{
+	struct vs_ref ref;
+
+	for (const struct xn *r = xn_child(vs_result(reply), "returnval"); r; r = xn_next(r, "returnval"))
+		if (xn_ref(r, &ref))
+			track_missing(v, &ref);
+}
+
 /* One ModifyListView for all that came together. */
 static void sync_once(struct vsphere *v, struct pcg_call *call)
 {
@@ -87,6 +100,7 @@ static void sync_once(struct vsphere *v, struct pcg_call *call)
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, &err))
 		view_lost(v, generation);
+	unresolved(v, reply);
 	xn_free(reply);
 }
 
@@ -141,7 +155,7 @@ static int view_list(struct vsphere *v, struct pcg_call *call, unsigned generati
 }
 
 static int view_filter(struct vsphere *v, struct pcg_call *call, unsigned generation, const struct vs_ref *list,
-		       struct vs_err *err)
+		       struct vs_ref *filter, struct vs_err *err)
 {
 	struct xn *reply;
 	struct soap s;
@@ -170,8 +184,31 @@ static int view_filter(struct vsphere *v, struct pcg_call *call, unsigned genera
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
 		return -1;
+	xn_ref(xn_child(vs_result(reply), "returnval"), filter);
 	xn_free(reply);
 	return 0;
+}
+
+/* A filter and a view that the same session still has would tell everything twice. */
+static void view_drop(struct vsphere *v, struct pcg_call *call, unsigned generation)
+{
+	struct watch_view *view = &v->tracks->view;
+	struct vs_ref *const olds[] = { &view->filter, &view->list };
+	static const char *const methods[] = { "DestroyPropertyFilter", "DestroyView" };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct xn *reply = NULL;
+		struct vs_err err;
+		struct soap s;
+
+		if (view->generation == generation && olds[i]->value[0]) {
+			soap_begin(&s, methods[i], olds[i]);
+			soap_finish(&s);
+			vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, &err);
+			xn_free(reply);
+		}
+		memset(olds[i], 0, sizeof(*olds[i]));
+	}
 }
 
 /* After an interrupted wait that could not be taken back the next one gets a collector of its own. */
@@ -199,26 +236,28 @@ static int view_collector(struct vsphere *v, struct pcg_call *call, unsigned gen
 static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
 {
 	struct watch_view *view = &v->tracks->view;
-	struct vs_ref list = { "", "" }, *needed;
+	struct vs_ref list = { "", "" }, filter = { "", "" }, *needed;
 	unsigned generation;
 	size_t n;
 	int r = vs_session_open(&v->session, call, &generation, err);
 
 	if (r)
 		return r;
+	view_drop(v, call, generation);
 	needed = track_needed(v, &n);
 	r = view_collector(v, call, generation, err);
 	if (!r)
 		r = view_list(v, call, generation, needed, n, &list, err);
 	if (!r)
-		r = view_filter(v, call, generation, &list, err);
+		r = view_filter(v, call, generation, &list, &filter, err);
 	pthread_mutex_lock(&v->tracks->lock);
 	view->generation = generation;
+	view->list = list;
+	view->filter = filter;
 	if (!r) {
 		free(view->members);
 		view->members = needed;
 		view->n = n;
-		view->list = list;
 		view->version[0] = 0;
 		view->made = true;
 		needed = NULL;
@@ -228,11 +267,30 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 	return r;
 }
 
-static void take_up(struct vsphere *v, const struct xn *update)
+/* Without a session every property is missing for that reason. */
+static bool disowned(const struct xn *object)
 {
-	for (const struct xn *f = xn_child(update, "filterSet"); f; f = xn_next(f, "filterSet"))
-		for (const struct xn *o = xn_child(f, "objectSet"); o; o = xn_next(o, "objectSet"))
+	const struct xn *fault = xn_child(xn_child(xn_child(object, "missingSet"), "fault"), "fault");
+
+	return fault && fault->xsi && strcmp(fault->xsi, "NotAuthenticated") == 0;
+}
+
+/* False: the session is over. */
+static bool take_up(struct vsphere *v, const struct xn *update)
+{
+	struct vs_ref ref;
+
+	for (const struct xn *f = xn_child(update, "filterSet"); f; f = xn_next(f, "filterSet")) {
+		for (const struct xn *o = xn_child(f, "objectSet"); o; o = xn_next(o, "objectSet")) {
+			if (disowned(o))
+				return false;
 			track_observe(v, o, strcmp(xn_get(o, "kind"), "leave") == 0);
+		}
+		for (const struct xn *m = xn_child(f, "missingSet"); m; m = xn_next(m, "missingSet"))
+			if (xn_ref(xn_child(m, "obj"), &ref))
+				track_missing(v, &ref);
+	}
+	return true;
 }
 
 /* A wait that nobody listens to any more would swallow what comes next. */
@@ -249,7 +307,19 @@ static void wait_cancel(struct vsphere *v, unsigned generation)
 	xn_free(reply);
 }
 
-static int wait_once(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
+/* The next one has to begin with a view of its own: the session went, or a vCenter that was started anew has forgotten. */
+static bool begins_anew(const struct vs_err *err)
+{
+	static const char *const faults[] = { "NotAuthenticated", "InvalidCollectorVersion", "ManagedObjectNotFound" };
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		if (strcmp(err->fault, faults[i]) == 0)
+			return true;
+	return false;
+}
+
+/* *more: the answer was cut short, and the rest is there already. */
+static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, struct vs_err *err)
 {
 	struct watch_view *view = &v->tracks->view;
 	unsigned generation = view->generation;
@@ -257,6 +327,7 @@ static int wait_once(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 	struct xn *reply;
 	struct soap s;
 
+	*more = false;
 	soap_begin(&s, "WaitForUpdatesEx", &view->collector);
 	soap_text(&s, "version", view->version);
 	soap_open(&s, "options");
@@ -273,10 +344,48 @@ static int wait_once(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 	update = xn_child(vs_result(reply), "returnval");
 	if (update) {
 		snprintf(view->version, sizeof(view->version), "%s", xn_get(update, "version"));
-		take_up(v, update);
+		*more = strcmp(xn_get(update, "truncated"), "true") == 0;
+		if (!take_up(v, update))
+			view_lost(v, generation);
 	}
 	xn_free(reply);
 	return 0;
+}
+
+/* The view is there, and what is in flight in it. */
+static int view_ready(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
+{
+	struct watch_view *view = &v->tracks->view;
+	int r = 0;
+
+	if (!vs_session_current(&v->session, view->generation))
+		view_lost(v, view->generation);
+	if (!view->made)
+		r = view_make(v, call, err);
+	if (!r)
+		watch_sync(v, call);
+	return r;
+}
+
+/* Until the vCenter answers somebody; it is asked what asks for no session. False: the op is over. */
+static bool outage_over(struct vsphere *v, struct pcg_call *call)
+{
+	static const struct vs_ref instance = { "ServiceInstance", "ServiceInstance" };
+	struct vs_err err;
+
+	while (vs_outage_on(v->session.outage)) {
+		struct xn *reply;
+		struct soap s;
+
+		if (v->svc->wait(v->host, call, vs_outage_wait_ms(v->session.outage) + 1))
+			return false;
+		soap_begin(&s, "RetrieveServiceContent", &instance);
+		soap_finish(&s);
+		vs_exchange(&v->session, call, &s, NULL, 0, PROBE_MS, &reply, NULL, &err);
+		soap_free(&s);
+		xn_free(reply);
+	}
+	return true;
 }
 
 void vs_watch(void *plugin, struct pcg_call *call, const char *text)
@@ -284,30 +393,34 @@ void vs_watch(void *plugin, struct pcg_call *call, const char *text)
 	struct vsphere *v = plugin;
 	json_t *doc = vs_doc(v, call, text);
 	struct vs_err err;
+	bool more = false;
+	unsigned anew = 0;
 	int r = 0;
 
 	if (!doc)
 		return;
 	json_decref(doc);
 	while (!r && v->svc->remaining_ms(call)) {
-		if (!track_any_active(v, IDLE_MS))
+		if (!outage_over(v, call))
+			break;
+		if (!more && !track_any_active(v, IDLE_MS))
 			continue;
 		/* What was begun a moment ago is often over when its neighbours are. */
-		if (v->svc->wait(v->host, call, GATHER_MS) && !v->svc->remaining_ms(call))
+		if (!more && v->svc->wait(v->host, call, GATHER_MS) && !v->svc->remaining_ms(call))
 			break;
-		if (!track_any_active(v, 0))
+		if (!more && !track_any_active(v, 0))
 			continue;
-		if (!vs_session_current(&v->session, v->tracks->view.generation))
-			view_lost(v, v->tracks->view.generation);
-		if (!v->tracks->view.made)
-			r = view_make(v, call, &err);
-		if (!r)
-			watch_sync(v, call);
+		more = false;
+		r = view_ready(v, call, &err);
 		if (!r && v->tracks->view.made) {
 			track_watch_live(v, true);
-			r = wait_once(v, call, &err);
+			r = wait_once(v, call, &more, &err);
 		}
-		if (r && strcmp(err.fault, "NotAuthenticated") == 0)
+		anew = r ? anew + 1 : 0;
+		if (r && begins_anew(&err) && anew < ANEW_MAX)
+			r = 0;
+		/* The watch is what sees the end of an outage, whoever waits for what. */
+		if (r && vs_outage_on(v->session.outage))
 			r = 0;
 	}
 	track_watch_live(v, false);

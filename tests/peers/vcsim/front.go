@@ -59,7 +59,7 @@ func serveFront(model *simulator.Model, listen string, user *url.Userinfo, confi
 		model: model, url: url.URL{Scheme: "https", Host: listener.Addr().String(), Path: "/sdk"},
 		start: map[string]int{}, reset: map[string]int{},
 		connections: map[net.Conn]struct{}{}, restSessions: map[string]struct{}{},
-		clones: &cloneSpecs{specs: map[string]*types.VirtualMachineConfigSpec{}},
+		clones:   &cloneSpecs{specs: map[string]*types.VirtualMachineConfigSpec{}},
 		faultsAt: map[string]int{},
 	}
 	model.Map().AddHandler(f.clones)

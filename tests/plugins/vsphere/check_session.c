@@ -104,6 +104,8 @@ START_TEST(classes_faults_and_keeps_the_name_of_unknown_ones)
 		{ "InvalidLogin", PCG_ERR_AUTH }, { "NoPermission", PCG_ERR_AUTH }, { "DuplicateName", PCG_ERR_CONFLICT },
 		{ "NoDiskSpace", PCG_ERR_QUOTA }, { "ManagedObjectNotFound", PCG_ERR_NOT_FOUND },
 		{ "TaskInProgress", PCG_ERR_RETRY }, { "InvalidArgument", PCG_ERR_PERMANENT },
+		{ "InsufficientHostCpuCapacityFault", PCG_ERR_QUOTA }, { "InsufficientStandbyCpuResource", PCG_ERR_QUOTA },
+		{ "DeviceHotPlugNotSupported", PCG_ERR_PERMANENT }, { "QuestionPending", PCG_ERR_RETRY },
 		{ "SomethingNewFault", PCG_ERR_RETRY },
 	};
 
@@ -115,6 +117,47 @@ START_TEST(classes_faults_and_keeps_the_name_of_unknown_ones)
 		ck_assert_ptr_nonnull(strstr(err.text, table[i].type));
 		ck_assert_ptr_nonnull(strstr(err.text, "what the server said"));
 		ck_assert_str_ne(err.remedy, "");
+	}
+	for (size_t i = 0; vs_fault_type(i); i++) {
+		struct vs_err err;
+
+		vs_fault(&err, "CloneVM_Task", vs_fault_type(i), "");
+		ck_assert_msg(strstr(err.text, vs_fault_type(i)) && *err.remedy && !strstr(err.text, "answered"), "%s", err.text);
+		for (size_t k = 0; k < i; k++)
+			ck_assert_str_ne(vs_fault_type(i), vs_fault_type(k));
+	}
+}
+END_TEST
+
+/* As vCenter 8 answers a role that lacks a privilege, and a clone whose host refused it. */
+START_TEST(tells_what_a_fault_says_of_itself)
+{
+	static const struct { const char *fault, *class, *texts[3]; } table[] = {
+		{ "<NoPermissionFault xmlns=\"urn:vim25\" xsi:type=\"NoPermission\"><object type=\"Folder\">group-v3</object>"
+		  "<privilegeId>VirtualMachine.Inventory.CreateFromExisting</privilegeId></NoPermissionFault>", "NoPermission",
+		  { "object group-v3", "privilegeId VirtualMachine.Inventory.CreateFromExisting", "may not" } },
+		{ "<GenericVmConfigFaultFault xmlns=\"urn:vim25\" xsi:type=\"GenericVmConfigFault\"><faultMessage><key>msg.x</key>"
+		  "<message>Module 'Disk' power on failed.</message></faultMessage><reason>Disk</reason></GenericVmConfigFaultFault>",
+		  "GenericVmConfigFault", { "Module 'Disk' power on failed.", "reason Disk", "(GenericVmConfigFault" } },
+		{ "<InvalidLoginFault xmlns=\"urn:vim25\"/>", "InvalidLogin", { "password is wrong", "(InvalidLogin", "said" } },
+		{ "<InsufficientResourcesFault xmlns=\"urn:vim25\"/>", "InsufficientResourcesFault", { "no room", "said", "(Insuf" } },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		char text[1024];
+		struct vs_err err;
+		struct xn *n = NULL;
+
+		snprintf(text, sizeof(text),
+			 "<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\" "
+			 "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"><Body><Fault><detail>%s</detail></Fault></Body></Envelope>",
+			 table[i].fault);
+		ck_assert_int_eq(xn_parse(text, strlen(text), &n, &err), 0);
+		vs_fault_of(&err, "CloneVM_Task", xn_child(xn_at(n, "Body", "Fault"), "detail")->child, "said");
+		ck_assert_str_eq(err.fault, table[i].class);
+		for (size_t k = 0; k < 3; k++)
+			ck_assert_msg(strstr(err.text, table[i].texts[k]) != NULL, "%s lacks %s", err.text, table[i].texts[k]);
+		xn_free(n);
 	}
 }
 END_TEST
@@ -580,6 +623,7 @@ int main(void)
 	tcase_add_test(tc, reads_references_whatever_prefix_their_types_have);
 	tcase_add_test(tc, refuses_what_is_no_reply);
 	tcase_add_test(tc, classes_faults_and_keeps_the_name_of_unknown_ones);
+	tcase_add_test(tc, tells_what_a_fault_says_of_itself);
 	tcase_add_test(tc, logs_in_once_for_all_threads);
 	tcase_add_test(tc, logs_in_again_when_the_session_is_over_and_repeats_what_was_refused);
 	tcase_add_test(tc, remembers_a_refused_password_for_a_while);

@@ -240,8 +240,9 @@ static void on_reply(void *arg, const struct provider_reply *reply)
 			uv_timer_start(&run->timer, on_later, reply->after_ms, 0);
 		return;
 	}
-	if (reply->status == PCG_STEP_ERROR && run->retry && reply->err.class == PCG_CLASS_RETRY && run->asked < 200) {
-		run->rig->deaths++;
+	if (reply->status == PCG_STEP_ERROR && run->retry && (run->any || reply->err.class == PCG_CLASS_RETRY) && run->asked < 200) {
+		if (!run->rig->deaths++ || !*run->first.text)
+			run->first = reply->err;
 		uv_timer_start(&run->timer, on_later, 50, 0);
 		return;
 	}
@@ -439,6 +440,18 @@ void rig_account(struct rig *r, const char *uid, const char *password, const cha
 void rig_account_settings(struct rig *r, const char *uid, json_t *settings)
 {
 	account_set(r, uid, PASSWORD, NULL, NULL, settings);
+}
+
+void rig_restart(struct rig *r)
+{
+	AUTO_JSON json_t *ready = r->ready;
+	char args[160];
+	int status;
+
+	kill(r->vcsim, SIGKILL);
+	waitpid(r->vcsim, &status, 0);
+	snprintf(args, sizeof(args), "--listen %s:%s", json_str_or(ready, "host", ""), json_str_or(ready, "port", ""));
+	vcsim_start(r, args);
 }
 
 void rig_kill_workers(struct rig *r)

@@ -47,6 +47,8 @@ struct run {
 	unsigned asked;
 	bool once;             /* one step: pending ends it too */
 	bool retry;            /* RETRY errors are asked again, as the lifecycle does */
+	bool any;              /* with retry: those of every other class too */
+	struct pcg_error first; /* the first of the errors that were asked again */
 	uint32_t status;
 	json_t *reply;
 	struct pcg_error err;
@@ -60,6 +62,7 @@ void rig_pool_close(struct rig *r);                   /* workers end as they do 
 void rig_close(struct rig *r);
 void rig_account(struct rig *r, const char *uid, const char *password, const char *member, json_t *value);
 void rig_account_settings(struct rig *r, const char *uid, json_t *settings); /* taken */
+void rig_restart(struct rig *r);                      /* the simulator, at the same address, all that it knew gone */
 void rig_kill_workers(struct rig *r);                /* and waits until the pool knows */
 
 struct run *rig_begin(struct rig *r, const char *account, const char *op, const char *subject, json_t *doc);

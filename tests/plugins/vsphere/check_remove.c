@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+#include "tests/plugins/vsphere/rig.h"
+
+#include "host/worker/worker.h"
+#include "pcg/provider.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How machines go, and what stays, against govmomi's simulator: volumes, guests that are asked to shut down, what people
+ * did to a machine meanwhile. */
+
+static const char machine_uid[] = "11111111-2222-4333-8444-555555555555";
+
+static struct rig rig;
+static json_t *cluster, *machine, *infra, *observed;
+
+static void setup(void)
+{
+	rig_open(&rig, "");
+	cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	machine = rig_machine(cluster, machine_uid, "c1-cp-bcdfg");
+	infra = json_deep_copy(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed"));
+	observed = json_deep_copy(json_object_get(rig_ok(&rig, "machine_ensure", machine_uid, rig_doc(cluster, machine, infra)),
+						  "observed"));
+}
+
+static void teardown(void)
+{
+	json_decref(cluster);
+	json_decref(machine);
+	json_decref(infra);
+	json_decref(observed);
+	rig_close(&rig);
+}
+
+/* What somebody does to the machine. */
+static void people(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void people(const char *fmt, ...)
+{
+	char path[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(path, sizeof(path), fmt, ap);
+	va_end(ap);
+	json_decref(rig_admin(&rig, "POST", path, ""));
+}
+
+static bool disk_there(const char *path)
+{
+	AUTO_JSON json_t *reply = NULL;
+	char url[200];
+
+	snprintf(url, sizeof(url), "/disk?path=%s", path);
+	reply = rig_admin(&rig, "GET", url, NULL);
+	return json_is_true(json_object_get(reply, "there"));
+}
+
+static json_t *inventory(void)
+{
+	return json_object_get(rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID)), "items");
+}
+
+static const json_t *vm_named(json_t *all, const char *name)
+{
+	return rig_vm(all, name);
+}
+
+/* First class disks of a storage driver, its files alone (the in-tree one), and a disk that is the machine's own: two of
+ * them at once. Twice with an inventory read before, which says how many disks there are. */
+START_TEST(detaches_volumes_so_that_they_are_not_destroyed)
+{
+	static const char volume[] = "%5BLocalDS_0%5D%20fcd/volume.vmdk", other[] = "%5BLocalDS_0%5D%20fcd/kubevol.vmdk";
+	static const char own[] = "%5BLocalDS_0%5D%20c1-cp-bcdfg/c1-cp-bcdfg_1.vmdk";
+	const char *id = json_str(observed, "id");
+	AUTO_JSON json_t *item = NULL;
+
+	people("/attach-disk?uuid=%s&path=%s&id=6f4c", id, volume);
+	people("/attach-disk?uuid=%s&path=%s", id, other);
+	people("/attach-disk?uuid=%s&path=%s", id, own);
+	ck_assert(disk_there(volume) && disk_there(other) && disk_there(own));
+	if (_i & 1)
+		rig_kill_workers(&rig);
+	item = json_deep_copy(json_array_get(inventory(), 0));
+	ck_assert_int_eq(json_int_or(item, "disks", 0), 4);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, _i & 2 ? item : observed));
+	ck_assert(disk_there(volume));
+	ck_assert(disk_there(other));
+	ck_assert(!disk_there(own));
+	ck_assert_int_eq(rig_calls(&rig, "ReconfigVM_Task"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "Destroy_Task"), 1);
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
+START_TEST(asks_nothing_about_volumes_of_a_machine_with_one_disk)
+{
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, json_array_get(inventory(), 0)));
+	ck_assert_int_eq(rig_calls(&rig, "ReconfigVM_Task"), 0);
+	ck_assert_int_eq(rig_calls(&rig, "RetrievePropertiesEx"), 1);
+}
+END_TEST
+
+START_TEST(destroys_nothing_while_volumes_cannot_be_detached)
+{
+	static const char volume[] = "%5BLocalDS_0%5D%20fcd/volume.vmdk";
+	struct run *run;
+
+	people("/attach-disk?uuid=%s&path=%s&id=6f4c", json_str(observed, "id"), volume);
+	json_decref(rig_admin(&rig, "POST", "/fault", _i ? "{\"method\":\"ReconfigVM_Task\",\"mode\":\"task\",\"fault\":\"InvalidState\"}" :
+					 "{\"method\":\"ReconfigVM_Task\",\"mode\":\"fault\",\"fault\":\"TaskInProgress\"}"));
+	run = rig_do(&rig, "a1", "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert(!run->ok);
+	ck_assert_int_eq(run->err.class, PCG_CLASS_RETRY);
+	ck_assert_ptr_nonnull(strstr(run->err.text, _i ? "detaching volumes" : "TaskInProgress"));
+	ck_assert_int_eq(rig_calls(&rig, "Destroy_Task"), 0);
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert(disk_there(volume));
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
+static void account_with(const char *setting, int value)
+{
+	run_free(&rig);
+	rig_pool_close(&rig);
+	rig_pool_open(&rig);
+	rig_account_settings(&rig, "a1", json_pack("{s:i}", setting, value));
+}
+
+START_TEST(shuts_the_guest_down_first_when_that_is_asked_for)
+{
+	account_with("guestShutdownSeconds", 20);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_int_eq(rig_calls(&rig, "ShutdownGuest"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "PowerOffVM_Task"), 0);
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
+/* It hangs, or has no tools. */
+START_TEST(powers_off_a_guest_that_does_not_shut_down)
+{
+	static const char *const modes[] = { "{\"method\":\"ShutdownGuest\",\"mode\":\"nothing\"}",
+					     "{\"method\":\"ShutdownGuest\",\"mode\":\"fault\",\"fault\":\"ToolsUnavailable\"}" };
+
+	account_with("guestShutdownSeconds", _i ? 600 : 1);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	json_decref(rig_admin(&rig, "POST", "/fault", modes[_i]));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_int_eq(rig_calls(&rig, "ShutdownGuest"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "PowerOffVM_Task"), 1);
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
+START_TEST(never_asks_a_guest_that_has_to_be_powered_off)
+{
+	account_with("guestShutdownSeconds", 600);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	rig_ok(&rig, "machine_power_off", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_int_eq(rig_calls(&rig, "ShutdownGuest"), 0);
+	ck_assert_int_eq(rig_calls(&rig, "PowerOffVM_Task"), 1);
+}
+END_TEST
+
+/* A worker that knows nothing looks where the machine was last; what is there is believed for its uuid alone. */
+START_TEST(looks_where_the_machine_was_and_knows_it_by_its_uuid)
+{
+	static const char other_uid[] = "11111111-2222-4333-8444-555555555556";
+	AUTO_JSON json_t *other = rig_machine(cluster, other_uid, "c1-cp-other"), *wrong = json_deep_copy(observed), *seen = NULL;
+	json_t *made = json_object_get(rig_ok(&rig, "machine_ensure", other_uid, rig_doc(cluster, other, infra)), "observed");
+
+	if (_i == 1)
+		json_object_set(wrong, "vm", json_object_get(made, "vm"));
+	else if (_i == 2)
+		json_object_set_new(wrong, "vm", json_string("vm-99999"));
+	run_free(&rig);
+	rig_kill_workers(&rig);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, wrong));
+	ck_assert_int_eq(rig_calls(&rig, "FindByUuid"), _i ? 1 : 0);
+	ck_assert_int_eq(rig_calls(&rig, "Destroy_Task"), 1);
+	seen = rig_vmread(&rig);
+	ck_assert_ptr_null(vm_named(seen, "c1-cp-bcdfg"));
+	ck_assert_str_eq(json_str_or(rig_vm(seen, "c1-cp-other"), "powerState", ""), "poweredOn");
+}
+END_TEST
+
+START_TEST(leaves_a_machine_that_somebody_made_a_template_of)
+{
+	json_t *items, *seen;
+
+	people("/make-template?uuid=%s", json_str(observed, "id"));
+	rig_kill_workers(&rig);
+	items = inventory();
+	ck_assert_uint_eq(json_array_size(items), 1);
+	ck_assert_ptr_nonnull(strstr(json_str_or(json_array_get(items, 0), "stranger", ""), "template"));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	seen = rig_vmread(&rig);
+	ck_assert_ptr_nonnull(vm_named(seen, "c1-cp-bcdfg"));
+	json_decref(seen);
+	ck_assert_int_eq(rig_calls(&rig, "Destroy_Task"), 0);
+	/* The folder that holds it is told as well. */
+	ck_assert_uint_eq(json_array_size(json_object_get(rig_ok(&rig, "cluster_delete", CLUSTER_UID, rig_doc(cluster, NULL, infra)),
+							  "left")), 1);
+}
+END_TEST
+
+START_TEST(deletes_a_machine_that_somebody_renamed_and_moved)
+{
+	people("/rename-vm?uuid=%s&name=my-favourite", json_str(observed, "id"));
+	people("/move-vm?uuid=%s&folder=/DC0/vm/templates", json_str(observed, "id"));
+	rig_kill_workers(&rig);
+	ck_assert_ptr_null(json_str(json_array_get(inventory(), 0), "stranger"));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, _i ? json_array_get(inventory(), 0) : NULL));
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
+/* In the call's own answer, or in its task's. Whatever state keeps it from going is said, with what to do; afterwards it goes. */
+START_TEST(says_what_keeps_a_machine_from_going)
+{
+	static const struct { const char *method, *fault, *remedy; } table[] = {
+		{ "PowerOffVM_Task", "QuestionPending", "Answer the question" },
+		{ "PowerOffVM_Task", "HostNotConnected", "Reconnect the host" },
+		{ "PowerOffVM_Task", "InvalidState", "tried again" },
+		{ "Destroy_Task", "InvalidHostConnectionState", "Reconnect the host" },
+		{ "Destroy_Task", "TaskInProgress", "tried again" },
+		{ "Destroy_Task", "MethodDisabled", "backup" },
+		{ "Destroy_Task", "InvalidVmState", "register it anew" },
+	};
+	AUTO_JSON json_t *body = json_pack("{s:s, s:s, s:s}", "method", table[_i].method, "mode", _i % 2 ? "task" : "fault",
+					   "fault", table[_i].fault);
+	AUTO_FREE char *text = json_dumps(body, 0);
+	struct run *run;
+
+	json_decref(rig_admin(&rig, "POST", "/fault", text));
+	run = rig_do(&rig, "a1", "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert(!run->ok);
+	ck_assert_int_eq(run->err.class, PCG_CLASS_RETRY);
+	ck_assert_ptr_nonnull(strstr(run->err.text, table[_i].fault));
+	ck_assert_msg(strstr(run->err.remedy, table[_i].remedy) != NULL, "%s", run->err.remedy);
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
+/* The vCenter was started anew without what it knew. */
+START_TEST(invents_nothing_when_everything_is_gone)
+{
+	json_t *items;
+
+	rig_restart(&rig);
+	items = inventory();
+	ck_assert_uint_eq(json_array_size(items), 0);
+	if (_i)
+		rig_kill_workers(&rig);
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 0);
+	ck_assert_int_eq(rig_calls(&rig, "CreateFolder"), 0);
+	ck_assert_uint_eq(json_array_size(json_object_get(rig_ok(&rig, "cluster_delete", CLUSTER_UID, rig_doc(cluster, NULL, infra)),
+							  "left")), 0);
+}
+END_TEST
+
+/* From now on the first worker that passes the point dies there. Without fault points in the build nobody does. */
+static void arm(const char *point)
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/fault", rig.dir);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	setenv("PCG_FAULT_DIR", path, 1);
+	snprintf(path, sizeof(path), "%s/fault/arm", rig.dir);
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%s 1\n", point);
+	fclose(f);
+}
+
+START_TEST(goes_on_though_the_worker_is_killed_meanwhile)
+{
+	static const char *const points[] = { "vsphere.before_shutdown", "vsphere.after_shutdown", "vsphere.before_detach",
+					      "vsphere.after_detach" };
+	static const char volume[] = "%5BLocalDS_0%5D%20fcd/volume.vmdk";
+
+	people("/attach-disk?uuid=%s&path=%s&id=6f4c", json_str(observed, "id"), volume);
+	arm(points[_i]);
+	account_with("guestShutdownSeconds", 20);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+#ifdef PCG_FAULT_POINTS
+	ck_assert_uint_ge(rig.deaths, 1);
+#endif
+	ck_assert(disk_there(volume));
+	ck_assert_int_ge(rig_calls(&rig, "ShutdownGuest"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "Destroy_Task"), 1);
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	static const struct worker_role roles[] = { { "account", account_worker_main } };
+	ssize_t n = readlink("/proc/self/exe", rig_exe, sizeof(rig_exe) - 1);
+	TCase *tc = tcase_create("remove");
+	Suite *s;
+	SRunner *r;
+	int failed;
+
+	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
+		return worker_child_main(argv[2], roles, 1);
+	rig_exe[n > 0 ? n : 0] = 0;
+	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread >/dev/null") != 0) {
+		printf("skipped: vcsim and vmread cannot be built (tests/peers/build-peers says why)\n");
+		return 77;
+	}
+	s = suite_create("vsphere remove");
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, detaches_volumes_so_that_they_are_not_destroyed, 0, 4);
+	tcase_add_test(tc, asks_nothing_about_volumes_of_a_machine_with_one_disk);
+	tcase_add_loop_test(tc, destroys_nothing_while_volumes_cannot_be_detached, 0, 2);
+	tcase_add_test(tc, shuts_the_guest_down_first_when_that_is_asked_for);
+	tcase_add_loop_test(tc, powers_off_a_guest_that_does_not_shut_down, 0, 2);
+	tcase_add_test(tc, never_asks_a_guest_that_has_to_be_powered_off);
+	tcase_add_loop_test(tc, looks_where_the_machine_was_and_knows_it_by_its_uuid, 0, 3);
+	tcase_add_test(tc, leaves_a_machine_that_somebody_made_a_template_of);
+	tcase_add_loop_test(tc, deletes_a_machine_that_somebody_renamed_and_moved, 0, 2);
+	tcase_add_loop_test(tc, says_what_keeps_a_machine_from_going, 0, 7);
+	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 4);
+	tcase_add_loop_test(tc, invents_nothing_when_everything_is_gone, 0, 2);
+	suite_add_tcase(s, tc);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
