@@ -65,6 +65,12 @@ struct cluster {
 
 #define LC_BUCKETS 1024
 
+/* The last failure that was logged of an account. */
+struct told {
+	char account[64];
+	char text[1024];
+};
+
 struct lifecycle {
 	struct lifecycle_spec spec;
 	char *gateway_uid, *bundle_dir, *image_repository;
@@ -77,6 +83,8 @@ struct lifecycle {
 	json_t *accounts; /* uid -> document; secret */
 	json_t *reports;  /* array in order of seq; secret */
 	int64_t report_seq;
+	struct told told[8];
+	size_t told_next;
 	struct lc_settings settings;
 	struct audit *audits; /* under way */
 	struct planning *plans;

@@ -435,13 +435,37 @@ void cluster_pending(struct cluster *c, uint32_t after_ms)
 	cluster_feed(c, &e, NULL);
 }
 
+/* An infrastructure that is away is one event, not one of each of its clusters at each attempt: what passes by itself and was
+ * told of the account in the same words last is told again at the level debug alone. */
+static bool failure_told(struct cluster *c, const struct pcg_error *err)
+{
+	const char *account = c->account ? c->account : "";
+	struct lifecycle *l = c->l;
+	struct told *t = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(l->told) && !t; i++)
+		if (!strcmp(l->told[i].account, account))
+			t = &l->told[i];
+	if (t && !strcmp(t->text, err->text))
+		return err->class == PCG_CLASS_RETRY;
+	if (!t)
+		t = &l->told[l->told_next++ % ARRAY_LEN(l->told)];
+	snprintf(t->account, sizeof(t->account), "%s", account);
+	snprintf(t->text, sizeof(t->text), "%s", err->text);
+	return false;
+}
+
 void cluster_failed(struct cluster *c, const struct pcg_error *err)
 {
 	struct pcg_error copy = *err;
 	struct lc_event e = { .type = LC_EV_FAILED, .now_ms = clock_wall_ms(), .err = &copy };
 
-	log_err("task_failed", &copy, LS("cluster", c->name), LS("task", lc_task_name(c->lc.task)),
-		LI("attempt", c->lc.attempts + 1));
+	if (failure_told(c, err))
+		log_debug("task_failed", LS("cluster", c->name), LS("task", lc_task_name(c->lc.task)),
+			  LI("attempt", c->lc.attempts + 1), LS("cause", copy.text));
+	else
+		log_err("task_failed", &copy, LS("cluster", c->name), LS("task", lc_task_name(c->lc.task)),
+			LI("attempt", c->lc.attempts + 1));
 	cluster_feed(c, &e, NULL);
 }
 

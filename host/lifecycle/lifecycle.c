@@ -418,7 +418,8 @@ void lifecycle_hint(struct lifecycle *l, const char *account, const char *subjec
 				c = k;
 	if (c && c->removals)
 		task_removal_hint(c, subject);
-	else if (c && c->lc.task != LC_TASK_NONE && !c->lc.condition.set)
+	else if (c && c->lc.task != LC_TASK_NONE &&
+		 (!c->lc.condition.set || c->lc.condition.class == PCG_CLASS_RETRY))
 		cluster_nudge(c);
 }
 
