@@ -36,4 +36,21 @@ def inside(args, work, program):
         result.figure(key, value)
     for text in measured["notes"]:
         result.note(text)
+    clones(args, result)
     return result
+
+
+def clones(args, result):
+    """200 machines of one cluster by the provider alone, and by a bare loop of clones just before."""
+    program = os.path.join(args.build, "tests", "plugins", "vsphere", "drive_clones")
+    if not os.path.exists(program):
+        raise gateway.Missing("tests/plugins/vsphere/drive_clones is not built")
+    done = subprocess.run([program, "200"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=600, check=False, text=True)
+    if done.returncode:
+        raise gateway.Failed(done.stdout[-1500:])
+    measured = json.loads(done.stdout.strip().splitlines()[-1])
+    for key, name in (("vsphere_200_clone_ratio", "ratio"), ("vsphere_200_worker_rss_mib", "worker_rss_mib"),
+                      ("vsphere_kib_per_machine_200", "kib"), ("vsphere_worker_cpu_ms_per_machine_200", "worker_cpu_ms")):
+        result.figure(key, measured[name])
+    result.note("200 at once by the provider alone: %.0f ms, a bare loop of clones %.0f ms; %.2f calls a machine" %
+                (measured["ours_ms"], measured["bare_ms"], measured["calls"]))

@@ -33,7 +33,7 @@ class Failed(Exception):
 
 
 def inside_namespace():
-    """Builds the peers, then starts this test again where 10.77.0.0/24 and 10.78.0.1 to .250 are this machine:
+    """Builds the peers, then starts this test again where 10.77.0.0/23 and 10.78.0.1 to .250 are this machine:
     addresses of machines, and control plane endpoints."""
     if "PCG_TEST_INSIDE" in os.environ:
         return {name: os.environ["PCG_PEER_" + name.upper()] for name in ("vcsim", "vmread")}
@@ -47,7 +47,7 @@ def inside_namespace():
     if subprocess.run(["unshare", how, "true"], stderr=subprocess.DEVNULL).returncode:
         print(f"SKIP: no network namespace of its own (unshare {how})")
         sys.exit(77)
-    script = ("ip link set lo up && ip route add local 10.77.0.0/24 dev lo && "
+    script = ("ip link set lo up && ip route add local 10.77.0.0/23 dev lo && "
               "seq -f 'addr add 10.78.0.%.0f/32 dev lo' 1 250 | ip -batch - && exec \"$@\"")
     os.execvpe("unshare", ["unshare", how, "sh", "-c", script, "sh", sys.executable, *sys.argv], env)
 
@@ -152,14 +152,29 @@ class Rig:
                                 "--token-file", self.path("token"), "--ready-file", self.path("sim.ready")])
         wait_for("the simulated cloud starts", lambda: os.path.exists(self.path("sim.ready")))
         self.sim_url = json.loads(self.read("sim.ready"))["url"]
+        self.vcsim_args = vcsim_args
+        self.vcsim = self.start_vcsim("vcsim", *vcsim_args)
+
+    def start_vcsim(self, name, *args):
+        """A vCenter more; what it says of itself."""
         process = self.spawn(
-            "vcsim", [self.peers["vcsim"], "--password-file", self.path("password"), "--cert", self.path("server.pem"),
-                      "--key", self.path("server.key"), "--admin", "127.0.0.1:0", "--watch-kubeapi", self.sim_url,
-                      "--watch-token-file", self.path("token"), *vcsim_args], stdout=subprocess.PIPE, text=True)
+            name, [self.peers["vcsim"], "--password-file", self.path("password"), "--cert", self.path("server.pem"),
+                   "--key", self.path("server.key"), "--admin", "127.0.0.1:0", "--watch-kubeapi", self.sim_url,
+                   "--watch-token-file", self.path("token"), *args], stdout=subprocess.PIPE, text=True)
         line = process.stdout.readline()
         if not line:
-            raise Failed("vcsim does not start: " + self.read("vcsim.log"))
-        self.vcsim = json.loads(line)
+            raise Failed(f"{name} does not start: " + self.read(name + ".log"))
+        return json.loads(line)
+
+    def restart_vcsim(self, seconds):
+        """Gone for so long, its machines with it, and back at the same address with nothing of what it knew."""
+        machines = [item["id"] for item in self.admin("/kubeapis")["items"] if item["served"]]
+        self.end("vcsim", signal.SIGKILL)
+        for machine in machines:
+            ask(self.sim_url + "/v1/kubeapis/" + machine, "DELETE", token=TOKEN)
+        time.sleep(seconds)
+        self.vcsim = self.start_vcsim("vcsim", *self.vcsim_args, "--listen",
+                                      f"{self.vcsim['host']}:{self.vcsim['port']}")
 
     def start_plane(self):
         ready = self.path("plane.ready")
@@ -213,7 +228,7 @@ plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}";
         return items and items[0]["status"]["state"] == "Running" and items[0]["metadata"]["uid"]
 
     def stop(self):
-        for name in ("pcgd", "plane", "vcsim", "simcloud"):
+        for name in ("pcgd", "plane", *[n for n in self.running if n.startswith("vcsim")], "simcloud"):
             try:
                 self.end(name)
             except (Failed, OSError) as why:
@@ -251,8 +266,9 @@ plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}";
             raise Failed(f"{method} {path}: {status} {answer}")
         return answer
 
-    def account_spec(self, **changes):
-        spec = {"vcenterServer": f"{self.vcsim['host']}:{self.vcsim['port']}", "username": USER, "password": PASSWORD,
+    def account_spec(self, vcsim=None, **changes):
+        vcsim = vcsim or self.vcsim
+        spec = {"vcenterServer": f"{vcsim['host']}:{vcsim['port']}", "username": USER, "password": PASSWORD,
                 "insecure": False, "caCert": self.read("ca.pem"), "imageTemplate": TEMPLATE}
         spec.update(changes)
         return {key: value for key, value in spec.items() if value is not None}
@@ -331,8 +347,8 @@ plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}";
 
     # What is there.
 
-    def machines(self):
-        done = subprocess.run([self.peers["vmread"], "--url", self.vcsim["url"], "--password-file",
+    def machines(self, vcsim=None):
+        done = subprocess.run([self.peers["vmread"], "--url", (vcsim or self.vcsim)["url"], "--password-file",
                                self.path("password"), "--ca", self.path("ca.pem")], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)
         if done.returncode:
@@ -340,8 +356,8 @@ plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}";
         seen = json.loads(done.stdout)
         return [m for m in seen["items"] if not m["template"]], seen["folders"]
 
-    def admin(self, path, method="GET", body=None):
-        return ask(self.vcsim["admin"] + path, method, body)
+    def admin(self, path, method="GET", body=None, vcsim=None):
+        return ask((vcsim or self.vcsim)["admin"] + path, method, body)
 
     def sim_stats(self):
         return ask(self.sim_url + "/v1/stats", token=TOKEN)
