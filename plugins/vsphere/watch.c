@@ -248,6 +248,11 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 	r = view_collector(v, call, generation, err);
 	if (!r)
 		r = view_list(v, call, generation, needed, n, &list, err);
+	/* Something of it has gone meanwhile. An empty view is told of each afterwards, and answers which it was. */
+	if (r && strcmp(err->fault, "ManagedObjectNotFound") == 0) {
+		n = 0;
+		r = view_list(v, call, generation, needed, n, &list, err);
+	}
 	if (!r)
 		r = view_filter(v, call, generation, &list, &filter, err);
 	pthread_mutex_lock(&v->tracks->lock);

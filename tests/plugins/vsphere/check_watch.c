@@ -45,6 +45,7 @@ static struct {
 	size_t pauses_before[8];
 	char calls[2048];      /* methods, each with a blank behind it */
 	char hints[256], events[256], kept[1024];
+	bool list_refused;     /* a view of something that is gone */
 	int away;              /* so many calls are not answered */
 	uint64_t clock;        /* ms that pauses took */
 	bool ended;
@@ -83,6 +84,10 @@ static const char *answer(const char *method, const char *body)
 		return content;
 	if (strcmp(method, "WaitForUpdatesEx") == 0)
 		return answer_wait(body);
+	if (strcmp(method, "CreateListView") == 0 && end.list_refused && strstr(body, "<obj "))
+		return FAULT("ManagedObjectNotFound");
+	if (strcmp(method, "ModifyListView") == 0)
+		return made(method, "Task", "task-1");
 	if (strcmp(method, "CreateListView") == 0)
 		return made(method, "ListView", "list-1");
 	if (strcmp(method, "CreateFilter") == 0)
@@ -311,6 +316,19 @@ START_TEST(looks_for_what_the_server_does_not_know)
 	ck_assert(!t.gone);
 	ck_assert_uint_eq(t.next_poll, 0);
 	track_copy_free(&t);
+}
+END_TEST
+
+START_TEST(makes_a_view_though_something_of_it_has_gone)
+{
+	static const char *const updates[] = { UPDATE("1", "false", ""), NULL };
+
+	end.list_refused = true;
+	watch(updates);
+	ck_assert_ptr_nonnull(strstr(end.calls, "CreateListView CreateListView CreateFilter ModifyListView WaitForUpdatesEx "));
+	/* The answer says which it was: it is looked at. */
+	ck_assert_str_eq(end.hints, "m1 ");
+	ck_assert_uint_eq(end.waits, 2);
 }
 END_TEST
 
@@ -652,6 +670,7 @@ int main(void)
 	tcase_add_test(tc, ends_when_it_is_lost_again_and_again);
 	tcase_add_test(tc, takes_nothing_for_a_change_when_the_session_is_over);
 	tcase_add_test(tc, looks_for_what_the_server_does_not_know);
+	tcase_add_test(tc, makes_a_view_though_something_of_it_has_gone);
 	tcase_add_test(tc, says_what_the_user_may_not_read);
 	tcase_add_test(tc, puts_addresses_together_from_what_changes);
 	tcase_add_test(tc, takes_addresses_that_others_reach_alone);
