@@ -41,7 +41,7 @@ static int killed_everywhere(struct verify *v, const char *when, const char *wor
 			break;
 		json_array_append_new(v->at, json_string(v->killed_at));
 	}
-	snprintf(v->did, sizeof(v->did), "%llu kills", (unsigned long long)tried + (r && v->killed));
+	snprintf(v->did, sizeof(v->did), "%zu kills", json_array_size(v->at));
 	if (!r && !tried)
 		return verify_skip(v, "a whole life has fewer than %u counted requests", v->limits.kill_first);
 	if (!r && tried == v->limits.kills && !json_at(v->docs, "limits.kills"))
