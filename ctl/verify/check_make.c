@@ -115,7 +115,7 @@ int check_repeat(struct verify *v)
 		return -1;
 	if (cluster_again(v, l) || life_count(v, l, 1, "asked again after done"))
 		return -1;
-	if (life_delete(v, l, m) || life_delete(v, l, m) || delete_again(v, l, m) || life_count(v, l, 0, "deleted"))
+	if (life_delete(v, l, m) || life_count(v, l, 0, "once deleted") || life_delete(v, l, m) || delete_again(v, l, m) || life_count(v, l, 0, "deleted again"))
 		return -1;
 	return life_end(v, l) || life_end(v, l);
 }
