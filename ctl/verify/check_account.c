@@ -6,6 +6,7 @@
 
 #include "pcg/provider.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -155,28 +156,119 @@ int check_validate(struct verify *v)
 	return 0;
 }
 
+#define CLAUSE_LIST "pick_list: {\"kind\",\"filter\",\"limit\",\"continue\"} -> done {\"items\",\"continue\"}, \"\" in continue after the last"
+#define PAGES_MAX 200
+
+/* One page; NULL: told. New reference. */
+static json_t *page(struct verify *v, const json_t *list, json_int_t limit, const char *from)
+{
+	json_t *doc = json_deep_copy(list), *answer = NULL;
+	struct step s;
+
+	json_object_set_new(doc, "limit", json_integer(limit));
+	if (from)
+		json_object_set_new(doc, "continue", json_string(from));
+	step_init(&s, ACCOUNT, "pick_list", json_str_or(list, "kind", ""), doc, NULL);
+	steps_run(v, &s, 1);
+	if (!step_done(v, &s, CLAUSE_LIST))
+		answer = json_incref(s.answer);
+	step_free(&s);
+	return answer;
+}
+
+/* Its items by pages of about limit, each page asked for twice. NULL: told. New reference. */
+static json_t *by_pages(struct verify *v, const json_t *list, json_int_t limit)
+{
+	const char *kind = json_str_or(list, "kind", "");
+	json_t *all = json_array();
+	char from[4096] = "";
+
+	for (int i = 0; i < PAGES_MAX; i++) {
+		AUTO_JSON json_t *one = page(v, list, limit, i ? from : NULL), *two = one ? page(v, list, limit, i ? from : NULL) : NULL;
+
+		if (!two)
+			break;
+		if (!json_equal(json_object_get(one, "items"), json_object_get(two, "items"))) {
+			verify_fail(v, "pick_list: the same page may be asked for again", "the same items", "page %d of list %s differs",
+				    i + 1, kind);
+			break;
+		}
+		json_array_extend(all, json_object_get(one, "items"));
+		snprintf(from, sizeof(from), "%s", json_str_or(two, "continue", ""));
+		if (!*from || (limit == 1 && json_array_size(all) >= PAGES_MAX / 2))
+			return all;
+	}
+	if (!json_array_size(v->failures))
+		verify_fail(v, CLAUSE_LIST, "an end", "list %s has no end after %d pages", kind, PAGES_MAX);
+	json_decref(all);
+	return NULL;
+}
+
+static bool each_once(struct verify *v, const json_t *items, const char *kind)
+{
+	size_t i, k;
+	json_t *e, *other;
+
+	json_array_foreach(items, i, e)
+		json_array_foreach(items, k, other)
+			if (k < i && json_equal(e, other)) {
+				verify_fail(v, CLAUSE_LIST, "each item once", "item %s comes twice in list %s", json_str_or(e, "name", ""),
+					    kind);
+				return false;
+			}
+	return true;
+}
+
+static void filter_by_name(struct verify *v, const json_t *list, const char *name)
+{
+	const char *kind = json_str_or(list, "kind", "");
+	json_t *filtered = json_deep_copy(list);
+	AUTO_JSON json_t *answer = NULL;
+	char part[16];
+
+	snprintf(part, sizeof(part), "%s", name);
+	for (char *c = part; *c; c++)
+		*c = (char)toupper((unsigned char)*c);
+	json_put_str(filtered, "filter.name", part);
+	answer = page(v, filtered, 1000, NULL);
+	json_decref(filtered);
+	if (answer && !json_array_size(json_object_get(answer, "items")))
+		verify_fail(v, "pick_list: every kind takes the filter \"name\", a part of the name in any case", "that item",
+			    "list %s with filter name %s, of an item that it has, is empty", kind, part);
+}
+
+static void try_list(struct verify *v, const json_t *list)
+{
+	const char *kind = json_str_or(list, "kind", "");
+	AUTO_JSON json_t *whole = by_pages(v, list, 1000), *pages = whole ? by_pages(v, list, 1) : NULL;
+
+	if (!pages || !each_once(v, whole, kind) || !each_once(v, pages, kind))
+		return;
+	if (!json_array_size(whole)) {
+		verify_fail(v, "pick_list", "items (or leave the list out of DOCS.json)", "list %s is empty", kind);
+		return;
+	}
+	if (json_array_size(pages) != json_array_size(whole) && json_array_size(pages) < PAGES_MAX / 2)
+		verify_fail(v, CLAUSE_LIST, "the same items", "list %s has %zu items at once and %zu by pages of 1", kind,
+			    json_array_size(whole), json_array_size(pages));
+	filter_by_name(v, list, json_str_or(json_array_get(whole, 0), "name", ""));
+}
+
 int check_lists(struct verify *v)
 {
-	const json_t *lists = json_object_get(v->docs, "pickLists");
+	AUTO_JSON json_t *kinds = json_pack("{s:s, s:{}}", "kind", "kinds", "filter");
 	struct step s;
 	size_t i;
 	json_t *e;
 
-	json_array_foreach(lists, i, e) {
-		const char *kind = json_str_or(e, "kind", "");
-
-		step_init(&s, ACCOUNT, "pick_list", kind, json_deep_copy(e), NULL);
-		steps_run(v, &s, 1);
-		if (!step_done(v, &s, "pick_list: done {\"items\":[{\"name\",\"id\",\"path\"}]}") &&
-		    !json_array_size(json_object_get(s.answer, "items")))
-			verify_fail(v, "pick_list", "items (or leave the list out of DOCS.json)", "list %s is empty", kind);
-		step_free(&s);
-	}
+	try_list(v, kinds);
+	json_array_foreach(json_object_get(v->docs, "pickLists"), i, e)
+		try_list(v, e);
 	step_init(&s, ACCOUNT, "pick_list", "none", json_pack("{s:s, s:{}}", "kind", "no-such-list", "filter"), NULL);
 	s.once = true;
 	steps_run(v, &s, 1);
-	if (s.status != PCG_STEP_ERROR || (s.err.class != PCG_CLASS_NOT_FOUND && s.err.class != PCG_CLASS_PERMANENT))
-		verify_fail(v, "pick_list: {\"kind\",...}", "error not_found or permanent", "a list that there is not: %s",
+	if (s.status != PCG_STEP_ERROR || s.err.class != PCG_CLASS_NOT_FOUND)
+		verify_fail(v, "pick_list: one that there is not: NOT_FOUND", "error not_found", "a list that there is not: %s",
 			    step_status(&s));
 	step_free(&s);
 	return 0;
