@@ -12,7 +12,7 @@
 
 /* Pick lists, of a vCenter with two datacenters, each of two compute clusters and 60 port groups. */
 
-#define MODEL "datacenter=2,cluster=2,host=3,pool=2,datastore=2,portgroup=60,pod=1,opaque=1,vm=1,standalone=1"
+#define MODEL "datacenter=2,cluster=2,host=3,pool=2,datastore=2,portgroup=60,pod=1,podstore=1,opaque=1,vm=1,standalone=1"
 
 static struct rig rig;
 
