@@ -24,6 +24,7 @@ struct http_sock {
 	curl_socket_t fd;
 	int events;   /* that are polled for */
 	bool kept;    /* of a connection: until libcurl closes it */
+	bool proven;  /* it has been connected */
 	bool made;    /* poll is a handle of the loop */
 	bool in_use;  /* by a transfer */
 	LIST_ENTRY(http_sock) link;
@@ -161,6 +162,18 @@ static bool sock_make(struct http_sock *k)
 	return true;
 }
 
+/* A socket that never connected is closed by libcurl without on_close_socket, as the transfer is let go: its number may
+ * be anybody's the next moment, and the loop must not know it then. */
+static bool sock_lives(struct http_sock *k)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+
+	if (!k->proven)
+		k->proven = !getpeername(k->fd, (struct sockaddr *)&peer, &len);
+	return k->proven;
+}
+
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
 {
 	struct http_pool *p = arg;
@@ -170,10 +183,10 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 	if (what == CURL_POLL_REMOVE) {
 		if (sockp)
 			curl_multi_assign(p->multi, fd, NULL);
-		if (k && k->kept && k->made)
-			sock_use(k, false);
-		else if (k && !k->kept)
+		if (k && (!k->kept || !sock_lives(k)))
 			sock_end(k);
+		else if (k && k->made)
+			sock_use(k, false);
 		return 0;
 	}
 	if (!k) /* of a name lookup */

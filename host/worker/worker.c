@@ -372,8 +372,10 @@ int worker_start(uv_loop_t *loop, const struct worker_spec *spec, struct worker 
 		return pcg_fail_errno(err, errno, "starting a %s worker: socketpair", spec->role);
 	w = worker_alloc(loop, spec);
 	r = uv_pipe_open(&w->pipe, sv[0]);
-	assert(r == 0);
-	r = spawn(loop, w, spec, sv[1]);
+	if (r)
+		close(sv[0]);
+	else
+		r = spawn(loop, w, spec, sv[1]);
 	close(sv[1]);
 	if (r) {
 		close_all(w);

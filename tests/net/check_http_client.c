@@ -695,7 +695,8 @@ START_TEST(a_socket_that_never_connected_is_let_go)
 {
 	struct http_tls_ctx *t = trust(ca.cert, NULL, NULL);
 	struct rig_answer late = { 0 }, a;
-	int fds[4];
+	uv_pipe_t pipe;
+	int fds[4], pair[2];
 	char url[64];
 	struct http_request req = { .method = "GET", .url = url, .tls = t, .timeout_ms = 50 };
 
@@ -705,6 +706,13 @@ START_TEST(a_socket_that_never_connected_is_let_go)
 	ck_assert_int_eq(late.status, 0);
 	ck_assert_int_eq(late.err.class, PCG_CLASS_RETRY);
 	free(late.body);
+	/* Its number is free, for the loop too. */
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	uv_pipe_init(rig_loop, &pipe, 0);
+	ck_assert_int_eq(uv_pipe_open(&pipe, pair[0]), 0);
+	uv_close((uv_handle_t *)&pipe, NULL);
+	uv_run(rig_loop, UV_RUN_NOWAIT);
+	close(pair[1]);
 	/* Its number is taken by another connection of the pool, which works, and is closed by it. */
 	a = get("/echo", t);
 	ck_assert_int_eq(a.status, 200);
