@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "plugins/vsphere/machine.h"
+#include "plugins/vsphere/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 
 #define FIRST_POLL_MS 2000u
 #define READ_FRESH_MS 10000
+#define SOFT_OFF_S 300 /* the controllers' own guestSoftPowerOffTimeout */
 
 /* Ours is what carries the cluster's mark, or has the uuid that only the machine's uid gives. */
 static bool marked(const struct subject *s, const struct track *t)
@@ -204,11 +206,18 @@ static void act(struct vsphere *v, struct pcg_call *call, const struct subject *
 	v->svc->fault_point(v->host, a->after);
 }
 
-/* How long a guest may take to shut down by itself before it is powered off; 0: it is not asked. */
-static json_int_t shutdown_ms(const struct vsphere *v)
+/* How long a guest may take to shut down by itself before it is powered off; 0: it is not asked. As the controllers would do it
+ * (powerOffMode, their limit when none is given), else by the account's setting. */
+static json_int_t shutdown_ms(const struct vsphere *v, const json_t *doc)
 {
 	const json_t *set = json_object_get(json_object_get(v->account, "settings"), "guestShutdownSeconds");
+	json_t *problems = json_array();
+	struct vs_options o;
 
+	options_read(v, json_object_get(doc, "cluster"), json_object_get(json_object_get(doc, "machine"), "poolSpec"), &o, problems);
+	json_decref(problems);
+	if (strcmp(o.power_off_mode, "hard") != 0)
+		return (o.soft_off_s ? o.soft_off_s : SOFT_OFF_S) * 1000;
 	return json_is_integer(set) && json_integer_value(set) > 0 ? json_integer_value(set) * 1000 : 0;
 }
 
@@ -233,7 +242,7 @@ static bool guest_shuts_down(struct vsphere *v, struct pcg_call *call, const jso
 			     const struct track *t)
 {
 	json_int_t began = json_integer_value(json_object_get(json_object_get(doc, "checkpoint"), "shutdownAt"));
-	json_int_t limit = shutdown_ms(v), now = v->svc->wall_ms(v->host);
+	json_int_t limit = shutdown_ms(v, doc), now = v->svc->wall_ms(v->host);
 	struct vs_err err;
 	uint32_t after;
 

@@ -137,7 +137,10 @@ static void account_with(const char *setting, int value)
 
 START_TEST(shuts_the_guest_down_first_when_that_is_asked_for)
 {
-	account_with("guestShutdownSeconds", 20);
+	if (_i)
+		json_object_set_new(json_at(cluster, "spec.cloudConfig"), "powerOffMode", json_string("trySoft"));
+	else
+		account_with("guestShutdownSeconds", 20);
 	json_decref(rig_admin(&rig, "POST", "/reset", ""));
 	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
 	ck_assert_int_eq(rig_calls(&rig, "ShutdownGuest"), 1);
@@ -331,7 +334,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, detaches_volumes_so_that_they_are_not_destroyed, 0, 4);
 	tcase_add_test(tc, asks_nothing_about_volumes_of_a_machine_with_one_disk);
 	tcase_add_loop_test(tc, destroys_nothing_while_volumes_cannot_be_detached, 0, 2);
-	tcase_add_test(tc, shuts_the_guest_down_first_when_that_is_asked_for);
+	tcase_add_loop_test(tc, shuts_the_guest_down_first_when_that_is_asked_for, 0, 2);
 	tcase_add_loop_test(tc, powers_off_a_guest_that_does_not_shut_down, 0, 2);
 	tcase_add_test(tc, never_asks_a_guest_that_has_to_be_powered_off);
 	tcase_add_loop_test(tc, looks_where_the_machine_was_and_knows_it_by_its_uuid, 0, 3);
