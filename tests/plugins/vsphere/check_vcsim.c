@@ -324,38 +324,13 @@ static const char *const points[] = { "vsphere.before_login", "vsphere.after_log
 				      "vsphere.before_destroy_folder", "vsphere.after_destroy_folder" };
 
 static const char *const power_points[] = { "vsphere.before_power_on", "vsphere.after_power_on" };
-
-/* From now on the first worker that passes the point dies there. Without fault points in the build nobody does. */
-static void arm(const char *point)
-{
-	char path[256];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/fault", rig.dir);
-	ck_assert_int_eq(mkdir(path, 0700), 0);
-	setenv("PCG_FAULT_DIR", path, 1);
-	snprintf(path, sizeof(path), "%s/fault/arm", rig.dir);
-	f = fopen(path, "w");
-	ck_assert_ptr_nonnull(f);
-	fprintf(f, "%s 1\n", point);
-	fclose(f);
-}
-
-static void fired(const char *point)
-{
-#ifdef PCG_FAULT_POINTS
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/fault/fired.%s", rig.dir, point);
-	ck_assert_msg(access(path, F_OK) == 0, "%s has not fired", point);
-#endif
-}
+static const char *const upgrade_points[] = { "vsphere.before_upgrade", "vsphere.after_upgrade" };
 
 START_TEST(makes_exactly_one_machine_though_the_worker_is_killed)
 {
-	arm(points[_i]);
+	rig_arm(&rig, points[_i]);
 	live("c1", CLUSTER_UID, machine_uid, nothing);
-	fired(points[_i]);
+	rig_fired(&rig, points[_i]);
 #ifdef PCG_FAULT_POINTS
 	rig_pool_close(&rig);
 	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
@@ -375,10 +350,10 @@ START_TEST(powers_on_a_machine_that_is_off_though_the_worker_is_killed)
 	json_decref(rig_admin(&rig, "POST", path, ""));
 	run_free(&rig);
 	rig_pool_close(&rig);
-	arm(power_points[_i]);
+	rig_arm(&rig, power_points[_i]);
 	rig_pool_open(&rig);
 	rig_ok(&rig, "machine_ensure", machine_uid, rig_doc(cluster, machine, infra));
-	fired(power_points[_i]);
+	rig_fired(&rig, power_points[_i]);
 	inventory = rig_vmread(&rig);
 	ck_assert_uint_eq(machines_in(inventory), 1);
 	ck_assert_str_eq(json_str_or(rig_vm(inventory, "c1-cp-bcdfg"), "powerState", ""), "poweredOn");
@@ -391,6 +366,23 @@ START_TEST(powers_on_a_machine_that_is_off_though_the_worker_is_killed)
 	json_decref(machine);
 	json_decref(infra);
 	json_decref(observed);
+}
+END_TEST
+
+START_TEST(upgrades_a_machine_before_it_boots_though_the_worker_is_killed)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *machine = NULL, *infra = NULL, *inventory = NULL;
+
+	json_object_set_new(json_at(cluster, "spec.cloudConfig"), "hardwareVersion", json_string("vmx-19"));
+	machine = rig_machine(cluster, machine_uid, "c1-cp-bcdfg");
+	rig_arm(&rig, upgrade_points[_i]);
+	infra = json_deep_copy(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed"));
+	rig_ok(&rig, "machine_ensure", machine_uid, rig_doc(cluster, machine, infra));
+	rig_fired(&rig, upgrade_points[_i]);
+	inventory = rig_vmread(&rig);
+	ck_assert_uint_eq(machines_in(inventory), 1);
+	ck_assert_str_eq(json_str_or(rig_vm(inventory, "c1-cp-bcdfg"), "hardwareVersion", ""), "vmx-19");
+	ck_assert_str_eq(json_str_or(rig_vm(inventory, "c1-cp-bcdfg"), "powerState", ""), "poweredOn");
 }
 END_TEST
 
@@ -464,13 +456,13 @@ START_TEST(a_validation_that_is_killed_leaves_no_session_behind_the_next_one)
 
 	snprintf(server, sizeof(server), "%s:%s", json_str(rig.ready, "host"), json_str(rig.ready, "port"));
 	spec = json_pack("{s:s, s:s, s:s}", "vcenterServer", server, "username", "administrator@vsphere.local", "password", PASSWORD);
-	arm(moments[_i]);
+	rig_arm(&rig, moments[_i]);
 	for (int i = 0; i < 2; i++) {
 		run = rig_do(&rig, "a1", "account_validate", "v1", json_pack("{s:O}", "account", spec));
 		ck_assert_msg(run->ok || run->err.class == PCG_CLASS_RETRY, "%s", run->err.text);
 	}
 	ck_assert(run->ok);
-	fired(moments[_i]);
+	rig_fired(&rig, moments[_i]);
 	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
 	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), 0);
 	/* And nothing is remembered of what has ended. */
@@ -876,6 +868,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, makes_exactly_one_machine_whatever_reply_is_lost, 0, 3 * ARRAY_LEN(methods));
 	tcase_add_loop_test(tc, makes_exactly_one_machine_though_the_worker_is_killed, 0, ARRAY_LEN(points));
 	tcase_add_loop_test(tc, powers_on_a_machine_that_is_off_though_the_worker_is_killed, 0, ARRAY_LEN(power_points));
+	tcase_add_loop_test(tc, upgrades_a_machine_before_it_boots_though_the_worker_is_killed, 0, ARRAY_LEN(upgrade_points));
 	tcase_add_test(tc, uses_the_session_of_a_killed_worker_again);
 	tcase_add_test(tc, tries_a_wrong_password_once);
 	tcase_add_test(tc, validates_an_account_by_using_it);

@@ -454,6 +454,34 @@ void rig_restart(struct rig *r)
 	vcsim_start(r, args);
 }
 
+void rig_arm(struct rig *r, const char *point)
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/fault", r->dir);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	setenv("PCG_FAULT_DIR", path, 1);
+	snprintf(path, sizeof(path), "%s/fault/arm", r->dir);
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%s 1\n", point);
+	fclose(f);
+}
+
+void rig_fired(struct rig *r, const char *point)
+{
+#ifdef PCG_FAULT_POINTS
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/fault/fired.%s", r->dir, point);
+	ck_assert_msg(access(path, F_OK) == 0, "%s has not fired", point);
+#else
+	(void)r;
+	(void)point;
+#endif
+}
+
 void rig_kill_workers(struct rig *r)
 {
 	AUTO_JSON json_t *list = provider_list(r->pool);

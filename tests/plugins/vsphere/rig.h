@@ -63,6 +63,9 @@ void rig_close(struct rig *r);
 void rig_account(struct rig *r, const char *uid, const char *password, const char *member, json_t *value);
 void rig_account_settings(struct rig *r, const char *uid, json_t *settings); /* taken */
 void rig_restart(struct rig *r);                      /* the simulator, at the same address, all that it knew gone */
+/* From now on the first worker that passes the point dies there. Without fault points in the build nobody does. */
+void rig_arm(struct rig *r, const char *point);
+void rig_fired(struct rig *r, const char *point);
 void rig_kill_workers(struct rig *r);                /* and waits until the pool knows */
 
 struct run *rig_begin(struct rig *r, const char *account, const char *op, const char *subject, json_t *doc);
