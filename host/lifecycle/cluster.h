@@ -65,10 +65,11 @@ struct cluster {
 
 #define LC_BUCKETS 1024
 
-/* The last failure that was logged of an account. */
+/* A failure that was logged of an account. */
 struct told {
 	char account[64];
 	char text[1024];
+	int64_t at_ms;
 };
 
 struct lifecycle {
@@ -83,7 +84,7 @@ struct lifecycle {
 	json_t *accounts; /* uid -> document; secret */
 	json_t *reports;  /* array in order of seq; secret */
 	int64_t report_seq;
-	struct told told[8];
+	struct told told[16];
 	size_t told_next;
 	struct lc_settings settings;
 	struct audit *audits; /* under way */

@@ -435,23 +435,26 @@ void cluster_pending(struct cluster *c, uint32_t after_ms)
 	cluster_feed(c, &e, NULL);
 }
 
+#define TOLD_AGAIN_MS 600000
+
 /* An infrastructure that is away is one event, not one of each of its clusters at each attempt: what passes by itself and was
- * told of the account in the same words last is told again at the level debug alone. */
+ * told of the account in the same words lately is told again at the level debug alone. */
 static bool failure_told(struct cluster *c, const struct pcg_error *err)
 {
 	const char *account = c->account ? c->account : "";
 	struct lifecycle *l = c->l;
-	struct told *t = NULL;
+	int64_t now = clock_mono_ms();
+	struct told *t;
 
-	for (size_t i = 0; i < ARRAY_LEN(l->told) && !t; i++)
-		if (!strcmp(l->told[i].account, account))
-			t = &l->told[i];
-	if (t && !strcmp(t->text, err->text))
-		return err->class == PCG_CLASS_RETRY;
-	if (!t)
-		t = &l->told[l->told_next++ % ARRAY_LEN(l->told)];
+	for (size_t i = 0; i < ARRAY_LEN(l->told); i++) {
+		t = &l->told[i];
+		if (!strcmp(t->account, account) && !strcmp(t->text, err->text) && t->at_ms && now - t->at_ms < TOLD_AGAIN_MS)
+			return err->class == PCG_CLASS_RETRY;
+	}
+	t = &l->told[l->told_next++ % ARRAY_LEN(l->told)];
 	snprintf(t->account, sizeof(t->account), "%s", account);
 	snprintf(t->text, sizeof(t->text), "%s", err->text);
+	t->at_ms = now;
 	return false;
 }
 

@@ -88,26 +88,38 @@ static bool denied(const char *id, const char *object)
 	return end.denied && strstr(end.denied, pair);
 }
 
+/* The fault that a vCenter answers with; NULL: none. */
+static const char *privileges_wrong(const struct xn *asked)
+{
+	if (strcmp(xn_get(asked, "sessionId"), "session-key") != 0)
+		return "InvalidArgument";
+	for (const struct xn *e = xn_child(asked, "entity"); e; e = xn_next(e, "entity"))
+		if (!object_known(xn_text(e)))
+			return "ManagedObjectNotFound";
+	for (const struct xn *p = xn_child(asked, "privId"); p; p = xn_next(p, "privId"))
+		if (!privilege_known(xn_text(p)))
+			return "InvalidArgument";
+	return NULL;
+}
+
 static char *privileges_end(const struct xn *asked)
 {
+	const char *wrong = privileges_wrong(asked);
 	char *out = NULL;
 	size_t size;
-	FILE *f = open_memstream(&out, &size);
+	FILE *f;
 
 	end.asked++;
-	if (strcmp(xn_get(asked, "sessionId"), "session-key") != 0)
-		return fault("InvalidArgument");
+	if (wrong)
+		return fault(wrong);
+	f = open_memstream(&out, &size);
+	ck_assert_ptr_nonnull(f);
 	fputs("<HasPrivilegeOnEntitiesResponse xmlns=\"urn:vim25\">", f);
 	for (const struct xn *e = xn_child(asked, "entity"); e; e = xn_next(e, "entity")) {
-		if (!object_known(xn_text(e)))
-			return fault("ManagedObjectNotFound");
 		fprintf(f, "<returnval><entity type=\"%s\">%s</entity>", e->type, xn_text(e));
-		for (const struct xn *p = xn_child(asked, "privId"); p; p = xn_next(p, "privId")) {
-			if (!privilege_known(xn_text(p)))
-				return fault("InvalidArgument");
+		for (const struct xn *p = xn_child(asked, "privId"); p; p = xn_next(p, "privId"))
 			fprintf(f, "<privAvailability><privId>%s</privId><isGranted>%s</isGranted></privAvailability>", xn_text(p),
 				denied(xn_text(p), xn_text(e)) ? "false" : "true");
-		}
 		fputs("</returnval>", f);
 	}
 	fputs("</HasPrivilegeOnEntitiesResponse>", f);
