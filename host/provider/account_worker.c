@@ -96,10 +96,10 @@ static void send_ready(struct pcg_host *h)
 	doc = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b}", "t", "ready", "name", t->name, "version",
 			t->version, "abi", abi, "maxParallel", (int)t->max_parallel, "watch", has_watch(t));
 	assert(doc);
+	if (h->trial) /* first: after "ready" an op may be answered by another thread */
+		trial_loaded(h);
 	account_send(h, doc);
 	json_decref(doc);
-	if (h->trial)
-		trial_loaded(h);
 }
 
 static void send_refused(struct pcg_host *h, const struct pcg_error *err)
