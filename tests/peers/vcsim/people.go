@@ -45,10 +45,7 @@ func (a *admin) moveVM(r *http.Request) (any, error) {
 		return nil, err
 	}
 	task, err := folder.MoveInto(ctx, []types.ManagedObjectReference{vm.Reference()})
-	if err != nil {
-		return nil, err
-	}
-	return struct{}{}, task.Wait(ctx)
+	return waited(ctx, task, err)
 }
 
 // cloneVM copies a machine as a person would in vCenter, its extraConfig with it (which the simulator drops), in
@@ -79,6 +76,11 @@ func (a *admin) cloneVM(r *http.Request) (any, error) {
 		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &o)
 	}
 	task, err := vm.Clone(ctx, folder, r.URL.Query().Get("name"), spec)
+	return waited(ctx, task, err)
+}
+
+// waited answers when the task, that may not have begun, has ended.
+func waited(ctx context.Context, task *object.Task, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -91,10 +93,7 @@ func (a *admin) powerOff(r *http.Request) (any, error) {
 		return nil, err
 	}
 	task, err := vm.PowerOff(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return struct{}{}, task.Wait(ctx)
+	return waited(ctx, task, err)
 }
 
 func (a *admin) destroyVM(r *http.Request) (any, error) {
@@ -103,10 +102,7 @@ func (a *admin) destroyVM(r *http.Request) (any, error) {
 		return nil, err
 	}
 	task, err := vm.Destroy(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return struct{}{}, task.Wait(ctx)
+	return waited(ctx, task, err)
 }
 
 func (a *admin) renameVM(r *http.Request) (any, error) {
@@ -115,10 +111,7 @@ func (a *admin) renameVM(r *http.Request) (any, error) {
 		return nil, err
 	}
 	task, err := vm.Rename(ctx, r.URL.Query().Get("name"))
-	if err != nil {
-		return nil, err
-	}
-	return struct{}{}, task.Wait(ctx)
+	return waited(ctx, task, err)
 }
 
 // makeTemplate powers a machine off and makes a template of it.

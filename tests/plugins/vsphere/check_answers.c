@@ -2,7 +2,6 @@
 #include "config.h"
 #include "tests/plugins/vsphere/rig.h"
 
-#include "host/worker/worker.h"
 #include "pcg/provider.h"
 #include "plugins/vsphere/fault.h"
 
@@ -557,15 +556,7 @@ static int worlds_run(bool all)
 
 int main(int argc, char **argv)
 {
-	static const struct worker_role roles[] = { { "account", account_worker_main } };
-	ssize_t n = readlink("/proc/self/exe", rig_exe, sizeof(rig_exe) - 1);
+	int status;
 
-	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
-		return worker_child_main(argv[2], roles, 1);
-	rig_exe[n > 0 ? n : 0] = 0;
-	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread >/dev/null") != 0) {
-		printf("skipped: vcsim and vmread cannot be built (tests/peers/build-peers says why)\n");
-		return 77;
-	}
-	return worlds_run(argc == 2 && strcmp(argv[1], "all") == 0);
+	return rig_main(argc, argv, "vcsim vmread", &status) ? worlds_run(argc == 2 && strcmp(argv[1], "all") == 0) : status;
 }

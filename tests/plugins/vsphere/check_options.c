@@ -2,7 +2,6 @@
 #include "config.h"
 #include "tests/plugins/vsphere/rig.h"
 
-#include "host/worker/worker.h"
 #include "pcg/provider.h"
 
 #include <stdio.h>
@@ -720,23 +719,14 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-	static const struct worker_role roles[] = { { "account", account_worker_main } };
-	ssize_t n = readlink("/proc/self/exe", rig_exe, sizeof(rig_exe) - 1);
-	TCase *tc = tcase_create("options");
 	Suite *s;
-	SRunner *r;
-	int failed;
+	TCase *tc;
+	int status;
 
-	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
-		return worker_child_main(argv[2], roles, 1);
-	rig_exe[n > 0 ? n : 0] = 0;
-	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread vmctl >/dev/null") != 0) {
-		printf("skipped: vcsim, vmread and vmctl cannot be built (tests/peers/build-peers says why)\n");
-		return 77;
-	}
+	if (!rig_main(argc, argv, "vcsim vmread vmctl", &status))
+		return status;
 	s = suite_create("vsphere options");
-	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tc = rig_case(s, "options", setup, teardown);
 	tcase_add_test(tc, each_option_is_what_the_machine_has);
 	tcase_add_test(tc, static_addresses_are_written_as_the_controllers_would);
 	tcase_add_test(tc, without_a_reserved_address_nothing_is_made);
@@ -749,20 +739,9 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, options_may_stand_in_the_cluster_and_in_the_account);
 	tcase_add_test(tc, large_user_data_is_packed_and_too_large_one_refused_with_the_limit);
 	tcase_add_test(tc, a_rule_keeps_control_planes_apart_and_goes_with_the_cluster);
-	suite_add_tcase(s, tc);
-	tc = tcase_create("export");
-	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tc = rig_case(s, "export", setup, teardown);
 	tcase_add_test(tc, all_of_it_is_exported_for_the_controllers);
-	suite_add_tcase(s, tc);
-	tc = tcase_create("slow tasks");
-	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, slow_setup, teardown);
+	tc = rig_case(s, "slow tasks", slow_setup, teardown);
 	tcase_add_test(tc, a_clone_that_still_runs_is_waited_for_and_not_sent_again);
-	suite_add_tcase(s, tc);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? 1 : 0;
+	return rig_run(s);
 }

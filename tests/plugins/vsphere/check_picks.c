@@ -2,7 +2,6 @@
 #include "config.h"
 #include "tests/plugins/vsphere/rig.h"
 
-#include "host/worker/worker.h"
 #include "pcg/provider.h"
 
 #include <stdio.h>
@@ -313,23 +312,14 @@ static void teardown(void)
 
 int main(int argc, char **argv)
 {
-	static const struct worker_role roles[] = { { "account", account_worker_main } };
-	ssize_t n = readlink("/proc/self/exe", rig_exe, sizeof(rig_exe) - 1);
-	TCase *tc = tcase_create("picks");
 	Suite *s;
-	SRunner *r;
-	int failed;
+	TCase *tc;
+	int status;
 
-	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
-		return worker_child_main(argv[2], roles, 1);
-	rig_exe[n > 0 ? n : 0] = 0;
-	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread >/dev/null") != 0) {
-		printf("skipped: vcsim and vmread cannot be built (tests/peers/build-peers says why)\n");
-		return 77;
-	}
+	if (!rig_main(argc, argv, "vcsim vmread", &status))
+		return status;
 	s = suite_create("vsphere");
-	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tc = rig_case(s, "picks", setup, teardown);
 	tcase_add_test(tc, lists_what_there_is_by_kind_and_filter);
 	tcase_add_test(tc, pages_are_the_servers_own);
 	tcase_add_test(tc, a_page_whose_reply_was_lost_is_answered_again);
@@ -339,10 +329,5 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, says_what_kinds_there_are);
 	tcase_add_test(tc, lists_tags_with_their_category);
 	tcase_add_test(tc, lists_library_items_that_machines_can_be_made_of);
-	suite_add_tcase(s, tc);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? 1 : 0;
+	return rig_run(s);
 }

@@ -296,23 +296,14 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-	static const struct worker_role roles[] = { { "account", account_worker_main } };
-	ssize_t n = readlink("/proc/self/exe", rig_exe, sizeof(rig_exe) - 1);
-	TCase *tc = tcase_create("remove");
 	Suite *s;
-	SRunner *r;
-	int failed;
+	TCase *tc;
+	int status;
 
-	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
-		return worker_child_main(argv[2], roles, 1);
-	rig_exe[n > 0 ? n : 0] = 0;
-	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread >/dev/null") != 0) {
-		printf("skipped: vcsim and vmread cannot be built (tests/peers/build-peers says why)\n");
-		return 77;
-	}
+	if (!rig_main(argc, argv, "vcsim vmread", &status))
+		return status;
 	s = suite_create("vsphere remove");
-	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tc = rig_case(s, "remove", setup, teardown);
 	tcase_add_loop_test(tc, detaches_volumes_so_that_they_are_not_destroyed, 0, 4);
 	tcase_add_test(tc, asks_nothing_about_volumes_of_a_machine_with_one_disk);
 	tcase_add_loop_test(tc, destroys_nothing_while_volumes_cannot_be_detached, 0, 2);
@@ -325,10 +316,5 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, says_what_keeps_a_machine_from_going, 0, 7);
 	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 4);
 	tcase_add_loop_test(tc, invents_nothing_when_everything_is_gone, 0, 2);
-	suite_add_tcase(s, tc);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? 1 : 0;
+	return rig_run(s);
 }

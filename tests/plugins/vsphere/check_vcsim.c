@@ -845,23 +845,14 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-	static const struct worker_role roles[] = { { "account", account_worker_main } };
-	ssize_t n = readlink("/proc/self/exe", rig_exe, sizeof(rig_exe) - 1);
-	TCase *tc = tcase_create("vcsim");
 	Suite *s;
-	SRunner *r;
-	int failed;
+	TCase *tc;
+	int status;
 
-	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
-		return worker_child_main(argv[2], roles, 1);
-	rig_exe[n > 0 ? n : 0] = 0;
-	if (system(TEST_SRCDIR "/tests/peers/build-peers vcsim vmread >/dev/null") != 0) {
-		printf("skipped: vcsim and vmread cannot be built (tests/peers/build-peers says why)\n");
-		return 77;
-	}
+	if (!rig_main(argc, argv, "vcsim vmread", &status))
+		return status;
 	s = suite_create("vsphere");
-	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tc = rig_case(s, "vcsim", setup, teardown);
 	tcase_add_test(tc, makes_a_machine_as_the_request_says);
 	tcase_add_test(tc, needs_few_calls);
 	tcase_add_test(tc, goes_on_when_its_session_has_expired_before_any_op);
@@ -884,10 +875,5 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, tells_a_full_datastore_and_goes_on_when_there_is_room);
 	tcase_add_test(tc, exports_what_the_controllers_adopt_and_reads_it_back);
 	tcase_add_test(tc, exports_the_thumbprint_in_a_worker_that_takes_up_a_session);
-	suite_add_tcase(s, tc);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? 1 : 0;
+	return rig_run(s);
 }

@@ -146,16 +146,13 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-	static const struct worker_role roles[] = { { "account", account_worker_main } };
-	ssize_t n = readlink("/proc/self/exe", rig_exe, sizeof(rig_exe) - 1);
 	Suite *s = suite_create("drive");
 	TCase *tc = tcase_create("drive");
 	SRunner *r;
 	int failed;
 
-	if (argc == 3 && strcmp(argv[1], "--worker") == 0)
-		return worker_child_main(argv[2], roles, 1);
-	rig_exe[n > 0 ? n : 0] = 0;
+	if (!rig_main(argc, argv, "", &failed))
+		return failed;
 	if (argc == 2)
 		count = atoi(argv[1]);
 	if (count < 1 || count > MOST) {

@@ -4,6 +4,7 @@
 
 #include "core/base64.h"
 #include "core/clock.h"
+#include "host/worker/worker.h"
 #include "pcg/provider.h"
 
 #include <curl/curl.h>
@@ -24,7 +25,48 @@
 #define WAIT_MS 60000
 #define STEP_MS 30000
 
-char rig_exe[4096];
+static char exe[4096];
+
+bool rig_main(int argc, char **argv, const char *peers, int *status)
+{
+	static const struct worker_role roles[] = { { "account", account_worker_main } };
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	char command[4200];
+
+	if (argc == 3 && strcmp(argv[1], "--worker") == 0) {
+		*status = worker_child_main(argv[2], roles, 1);
+		return false;
+	}
+	exe[n > 0 ? n : 0] = 0;
+	snprintf(command, sizeof(command), "%s/tests/peers/build-peers %s >/dev/null", TEST_SRCDIR, peers);
+	if (*peers && system(command) != 0) {
+		printf("skipped: %s cannot be built (tests/peers/build-peers says why)\n", peers);
+		*status = 77;
+		return false;
+	}
+	return true;
+}
+
+TCase *rig_case(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void))
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	suite_add_tcase(s, tc);
+	return tc;
+}
+
+int rig_run(Suite *s)
+{
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
 
 static char *peer(const char *name)
 {
@@ -352,7 +394,7 @@ void rig_pool_open(struct rig *r)
 {
 	struct pcg_error err;
 	struct provider_pool_spec spec = {
-		.exe = rig_exe,
+		.exe = exe,
 		.plugins_dir = TEST_PLUGINS,
 		.gateway_uid = "gateway-1",
 		.idle_ms = 60000,

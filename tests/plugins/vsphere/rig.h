@@ -54,7 +54,12 @@ struct run {
 	struct pcg_error err;
 };
 
-extern char rig_exe[4096];
+/* main of a test program: this binary is the account worker too; otherwise the peers are built first (77: they cannot be),
+ * e.g. "vcsim vmread", or "". False: *status is what main returns. */
+bool rig_main(int argc, char **argv, const char *peers, int *status);
+/* A case with its limit and fixture. */
+TCase *rig_case(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void));
+int rig_run(Suite *s);
 
 void rig_open(struct rig *r, const char *vcsim_args); /* e.g. "--task-delay-ms 50"; "" */
 void rig_pool_open(struct rig *r);
