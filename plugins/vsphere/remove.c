@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/machine.h"
 #include "plugins/vsphere/options.h"
+#include "plugins/vsphere/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -285,44 +286,6 @@ static void remove_step(struct vsphere *v, struct pcg_call *call, const json_t *
 		act(v, call, s, t, &destroy);
 }
 
-/* Clones that run now, by the ids of their tasks: one of them may be the machine's, of a worker that was
- * killed before it had the answer. */
-static void on_task(void *arg, const struct xn *object)
-{
-	const char *state = xn_text(xn_prop(object, "info.state"));
-	const char *what = xn_text(xn_prop(object, "info.descriptionId"));
-	struct vs_ref task;
-
-	if ((strcmp(state, "running") == 0 || strcmp(state, "queued") == 0) && strcasestr(what, "clone") &&
-	    xn_ref(xn_child(object, "obj"), &task))
-		json_array_append_new(arg, json_string(task.value));
-}
-
-static int clones_running(struct vsphere *v, struct pcg_call *call, json_t *ids, struct vs_err *err)
-{
-	struct soap s;
-
-	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
-	soap_open(&s, "specSet");
-	soap_open(&s, "propSet");
-	soap_text(&s, "type", "Task");
-	soap_text(&s, "pathSet", "info.state");
-	soap_text(&s, "pathSet", "info.descriptionId");
-	soap_close(&s);
-	soap_open(&s, "objectSet");
-	soap_ref(&s, "obj", &v->session.tasks);
-	soap_bool(&s, "skip", true);
-	soap_open_type(&s, "selectSet", "TraversalSpec");
-	soap_text(&s, "type", "TaskManager");
-	soap_text(&s, "path", "recentTask");
-	soap_bool(&s, "skip", false);
-	soap_close(&s);
-	soap_close(&s);
-	soap_bool(&s, "reportMissingObjectsInResults", true);
-	soap_close(&s);
-	return vs_retrieve(&v->session, call, &s, 0, 0, on_task, ids, err);
-}
-
 static bool holds(const json_t *ids, const char *id)
 {
 	size_t i;
@@ -361,8 +324,9 @@ static void absent(struct vsphere *v, struct pcg_call *call, const json_t *doc, 
 		vs_done(v, call, json_object());
 		return;
 	}
+	/* One of them may be the machine's, of a worker that was killed before it had the answer. */
 	now = json_array();
-	if (clones_running(v, call, now, &err)) {
+	if (task_clones(v, call, NULL, now, &err)) {
 		json_decref(now);
 		vs_error(v, call, &err);
 		return;

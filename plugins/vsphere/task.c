@@ -103,9 +103,10 @@ static void on_clone(void *arg, const struct xn *object)
 	const struct clones *c = arg;
 	struct vs_ref task, entity;
 
+	if (c->template && !(xn_ref(xn_prop(object, "info.entity"), &entity) && strcmp(entity.value, c->template->value) == 0))
+		return;
 	if ((strcmp(state, "running") == 0 || strcmp(state, "queued") == 0) &&
-	    strcasestr(xn_text(xn_prop(object, "info.descriptionId")), "clone") && xn_ref(xn_prop(object, "info.entity"), &entity) &&
-	    strcmp(entity.value, c->template->value) == 0 && xn_ref(xn_child(object, "obj"), &task))
+	    strcasestr(xn_text(xn_prop(object, "info.descriptionId")), "clone") && xn_ref(xn_child(object, "obj"), &task))
 		json_array_append_new(c->ids, json_string(task.value));
 }
 

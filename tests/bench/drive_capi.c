@@ -11,14 +11,13 @@
 #include "host/capi/capi.h"
 #include "host/capi/check.h"
 #include "tests/capi/vsphere_plan.h"
-#include "core/buf.h"
+#include "tests/capi/sample.h"
 #include "core/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX (1u << 20)
 
 static uv_loop_t loop;
 static struct kube *k;
@@ -31,22 +30,6 @@ static void give_up(const char *what, const char *why)
 {
 	fprintf(stderr, "drive_capi: %s: %s\n", what, why);
 	exit(1);
-}
-
-static char *read_text(const char *path)
-{
-	FILE *f = fopen(path, "r");
-	struct buf b;
-	char block[4096];
-	size_t n;
-
-	if (!f)
-		give_up("cannot be opened", path);
-	buf_init(&b, FILE_MAX);
-	while ((n = fread(block, 1, sizeof(block), f)) > 0)
-		buf_add(&b, block, n);
-	fclose(f);
-	return buf_take(&b);
 }
 
 static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err)
@@ -216,8 +199,8 @@ int main(int argc, char **argv)
 	times = json_object();
 	spec.http = http_client_new(&loop, NULL);
 	spec.server = argv[2];
-	spec.ca_pem = ca = read_text(argv[3]);
-	ca_key = read_text(argv[4]);
+	spec.ca_pem = ca = sample_read(argv[3]);
+	ca_key = sample_read(argv[4]);
 	if (kube_new(&spec, &k, &err))
 		give_up(argv[2], err.text);
 	out = handing_over ? pivot(atoi(argv[5])) : take_back(argv[5], argv[6]);

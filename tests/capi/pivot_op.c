@@ -12,7 +12,6 @@
 #include "host/bootstrap/bootstrap.h"
 #include "host/capi/capi.h"
 #include "tests/capi/sample.h"
-#include "core/buf.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "net/pki.h"
@@ -42,24 +41,6 @@ static void die(const struct pcg_error *err)
 	say(json_pack("{s:s,s:s,s:s}", "class", pcg_class_name(err->class), "error", err->text,
 		      "remedy", err->remedy));
 	exit(1);
-}
-
-static char *read_text(const char *path)
-{
-	FILE *f = fopen(path, "r");
-	struct buf b;
-	char block[65536];
-	size_t n;
-
-	if (!f) {
-		perror(path);
-		exit(2);
-	}
-	buf_init(&b, 1u << 20);
-	while ((n = fread(block, 1, sizeof(block), f)) > 0)
-		buf_add(&b, block, n);
-	fclose(f);
-	return buf_take(&b);
 }
 
 static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err)
@@ -164,7 +145,7 @@ int main(int argc, char **argv)
 	log_init("pivot_op", LOG_L_WARN);
 	http_global_init();
 	uv_loop_init(&loop);
-	ca = read_text(json_str(input, "ca"));
+	ca = sample_read(json_str(input, "ca"));
 	spec.http = http_client_new(&loop, NULL);
 	spec.server = json_str(input, "server");
 	spec.ca_pem = ca;

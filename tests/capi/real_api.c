@@ -12,7 +12,6 @@
 #include "host/capi/path.h"
 #include "tests/capi/sample.h"
 #include "tests/capi/vsphere_plan.h"
-#include "core/buf.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/yaml.h"
@@ -41,24 +40,6 @@ static bool check(bool ok, const char *what, const char *why)
 	fflush(stdout);
 	failures += !ok;
 	return ok;
-}
-
-static char *read_text(const char *path)
-{
-	FILE *f = fopen(path, "r");
-	struct buf b;
-	char block[65536];
-	size_t n;
-
-	if (!f) {
-		perror(path);
-		exit(2);
-	}
-	buf_init(&b, 64u << 20);
-	while ((n = fread(block, 1, sizeof(block), f)) > 0)
-		buf_add(&b, block, n);
-	fclose(f);
-	return buf_take(&b);
 }
 
 static int mint(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err)
@@ -191,7 +172,7 @@ static bool load_definitions(char **files, int n)
 	json_t *all = json_array();
 
 	for (int f = 0; f < n; f++) {
-		AUTO_FREE char *text = read_text(files[f]);
+		AUTO_FREE char *text = sample_read(files[f]);
 		AUTO_JSON json_t *docs = NULL;
 		struct pcg_error err;
 		size_t i;
@@ -437,8 +418,8 @@ int main(int argc, char **argv)
 	uv_loop_init(&loop);
 	spec.http = http_client_new(&loop, NULL);
 	spec.server = argv[1];
-	spec.ca_pem = ca = read_text(argv[2]);
-	ca_key = read_text(argv[3]);
+	spec.ca_pem = ca = sample_read(argv[2]);
+	ca_key = sample_read(argv[3]);
 	progress = json_array();
 	if (kube_new(&spec, &k, &err)) {
 		printf("FAIL %s\n", err.text);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 #include "tests/capi/sample.h"
+#include "core/buf.h"
 
 #include <assert.h>
 #include <ftw.h>
@@ -184,6 +185,24 @@ void sample_bundle(const char *dir)
 		snprintf(text, sizeof(text), component, files[i].ns, files[i].variable);
 		sample_write_file(dir, files[i].path, text);
 	}
+}
+
+char *sample_read(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	struct buf b;
+	char block[65536];
+	size_t n;
+
+	if (!f) {
+		perror(path);
+		exit(2);
+	}
+	buf_init(&b, 64u << 20);
+	while ((n = fread(block, 1, sizeof(block), f)) > 0)
+		buf_add(&b, block, n);
+	fclose(f);
+	return buf_take(&b);
 }
 
 char *sample_folder(void)

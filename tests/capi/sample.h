@@ -15,6 +15,8 @@ json_t *sample_entry(const json_t *plan, const char *kind, const char *name);
 /* A bundle folder of small components under dir, for provider vsphere. */
 void sample_bundle(const char *dir);
 void sample_write_file(const char *dir, const char *path, const char *text);
+/* The text of a file, caller frees; none ends the program. */
+char *sample_read(const char *path);
 /* New folder below TMPDIR; removed with everything in it by sample_remove. */
 char *sample_folder(void);
 void sample_remove(const char *dir);
