@@ -176,6 +176,17 @@ static int call_fill(struct http_call *call, const struct http_request *req, str
 	return r;
 }
 
+/* Those that HTTP calls idempotent (RFC 9110, 9.2.2), and that are used here. */
+static bool is_repeatable(const struct http_request *req)
+{
+	static const char *const methods[] = { "GET", "HEAD", "PUT", "DELETE" };
+
+	for (size_t i = 0; i < ARRAY_LEN(methods); i++)
+		if (!strcmp(req->method, methods[i]))
+			return true;
+	return req->repeatable;
+}
+
 struct http_call *http_call_new(struct http_client *c, const struct http_request *req,
 				http_done_cb done, void *arg)
 {
@@ -194,6 +205,7 @@ struct http_call *http_call_new(struct http_client *c, const struct http_request
 	call->deadline = uv_now(c->loop) + (req->timeout_ms ? req->timeout_ms : 60000);
 	call->max_response = req->max_response ? req->max_response : 8u << 20;
 	call->own_connection = req->own_connection;
+	call->repeatable = is_repeatable(req);
 	call->host_connections = req->host_connections ? req->host_connections : c->limits.max_host;
 	call->on_data = req->on_data;
 	call->on_sent = req->on_sent;
@@ -303,6 +315,17 @@ static void method_set(struct http_call *call, CURL *e)
 	}
 }
 
+/* Before each time that the request is written. When a kept connection ends without an answer, libcurl writes it to another
+ * one by itself, although the server may have carried it out. */
+static int on_write(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+	struct http_call *call = arg;
+
+	call->not_again = call->sent_once && !call->repeatable;
+	call->sent_once = true;
+	return call->not_again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 /* libcurl tells what it has handed to the system, headers first. */
 static int on_trace(CURL *e, curl_infotype type, char *data, size_t len, void *arg)
 {
@@ -347,6 +370,8 @@ void http_call_start(struct http_call *call)
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(e, CURLOPT_HEADERDATA, call);
+	curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_write);
+	curl_easy_setopt(e, CURLOPT_PREREQDATA, call);
 	if (call->on_sent) {
 		curl_easy_setopt(e, CURLOPT_DEBUGFUNCTION, on_trace);
 		curl_easy_setopt(e, CURLOPT_DEBUGDATA, call);
@@ -425,7 +450,11 @@ static void call_error(struct http_call *call, CURLcode code, struct pcg_error *
 	long proxy_status = 0;
 
 	curl_easy_getinfo(s->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
-	if (s->verify_failed)
+	if (call->not_again)
+		pcg_fail(err, PCG_CLASS_RETRY, "",
+			 "%s %s: the connection ended before an answer came; it may have been carried out",
+			 call->method, call->shown);
+	else if (s->verify_failed)
 		pcg_fail(err, PCG_CLASS_PERMANENT,
 			 call->pool->tls->thumb_len ?
 				 "compare the thumbprint with the server's own, then correct the setting" :

@@ -62,6 +62,8 @@ struct http_request {
 	uint32_t connect_timeout_ms;       /* 0: 10 s */
 	uint32_t timeout_ms;               /* 0: 60 s; whole call */
 	uint64_t max_response;             /* 0: 8 MiB */
+	bool repeatable;                   /* carried out twice it does what it does once: when a kept connection ends before an
+					      answer came, it is sent again on another one. GET, HEAD, PUT and DELETE always are */
 	bool own_connection;               /* long waits: a connection of its own, not counted in the host limit */
 	uint32_t host_connections;         /* 0: the client's max_host; else this host gets no more for such calls */
 	/* When set, body bytes go here as they come (watch, long poll) and the response has none. Return nonzero to end. */
@@ -73,7 +75,7 @@ struct http_request {
 
 struct http_response {
 	long status;               /* 0: no HTTP answer, err says why */
-	struct pcg_error err;      /* set when status == 0: class RETRY (connection, timeout), PERMANENT (TLS verify, URL), CANCELLED,
+	struct pcg_error err;      /* set when status == 0: class RETRY (connection, timeout: it may have been carried out), PERMANENT (TLS verify, URL), CANCELLED,
 				      with issuer seen for verify failures, the proxy named for proxy failures (407 credentials, 403 policy) */
 	const char *body;          /* zero-terminated; valid during the callback */
 	size_t body_len;

@@ -92,6 +92,9 @@ struct http_call {
 	uint64_t deadline; /* uv_now */
 	uint64_t max_response;
 	bool own_connection;
+	bool repeatable;
+	bool sent_once; /* libcurl may have written it to a connection */
+	bool not_again; /* and wanted to write it to another one */
 	uint32_t host_connections;
 	int (*on_data)(void *arg, const char *data, size_t len);
 	void (*on_sent)(void *arg);

@@ -77,6 +77,7 @@ struct http_call *link_request(struct link *l, const char *method, const char *p
 	AUTO_FREE char *url = NULL;
 	struct http_request req = { .method = method, .body = body, .body_len = len, .tls = l->tls,
 				    .proxy = l->proxy, .timeout_ms = timeout_ms, .max_response = ANSWER_MAX,
+				    .repeatable = true, /* docs/protocol.md: every message may come twice */
 				    .own_connection = own_connection };
 	int n = asprintf(&url, "%s%s", l->url, path);
 

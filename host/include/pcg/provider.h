@@ -125,7 +125,8 @@ struct pcg_services {
 	 * struct (zeroed, struct_size set); what it points to lives until http_free or the end of the op.
 	 * call may be NULL in stop() and in threads of the plugin's own: then timeout_ms must be set. Ends early with
 	 * PCG_ERR_CANCELLED when the op is cancelled or past its deadline; requests of the plugin's own threads when
-	 * stop() begins. Other than 0: a struct_size was too small. */
+	 * stop() begins. Other than 0: a struct_size was too small. A request without an answer may have been carried
+	 * out; no POST and no PATCH is sent twice by the host. */
 	int32_t (*http)(struct pcg_host *host, struct pcg_call *call, const struct pcg_http_request *req,
 			struct pcg_http_response *resp);
 	void (*http_free)(struct pcg_host *host, struct pcg_http_response *resp);
