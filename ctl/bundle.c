@@ -7,6 +7,8 @@
 #include "core/table.h"
 #include "host/capi/bundle.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,13 +46,30 @@ static void print_contents(const json_t *o)
 		       show_text(json_str_or(v, "default", "")));
 }
 
+/* Else each file of it would be told to be missing. */
+static int folder_check(const char *dir, struct pcg_error *err)
+{
+	DIR *d = opendir(dir);
+
+	if (!d)
+		return pcg_fail(err, errno == ENOENT ? PCG_CLASS_NOT_FOUND : PCG_CLASS_PERMANENT,
+				"give the folder that bundle_dir names in pcgd.conf", "%s: %s", dir,
+				strerror(errno));
+	closedir(d);
+	return 0;
+}
+
 int bundle_print(const struct ctl *c, const char *dir)
 {
-	AUTO_JSON json_t *shown = bundle_show(dir);
+	AUTO_JSON json_t *shown = NULL;
 	int status = CTL_DONE;
+	struct pcg_error err;
 	size_t i;
 	json_t *o;
 
+	if (folder_check(dir, &err))
+		return ctl_complain(&err);
+	shown = bundle_show(dir);
 	if (c->json)
 		show_json(shown);
 	else
