@@ -124,9 +124,9 @@ flow_check_ends() {
 	return 0
 }
 
-# SECONDS WHAT COMMAND...: until the command succeeds
+# SECONDS WHAT COMMAND...: until the command succeeds; it is given up after four times as long, for a machine that has more to do
 flow_until() {
-	local s=$1 what=$2 end pauses=(0.02 0.05 0.05 0.1 0.1 0.1 0.2 0.2 0.3) i=0
+	local s=$(($1 * 4)) what=$2 end pauses=(0.02 0.05 0.05 0.1 0.1 0.1 0.2 0.2 0.3) i=0
 	shift 2
 	end=$(($(flow_now_ms) + s * 1000))
 	until "$@" >/dev/null 2>&1; do

@@ -44,7 +44,10 @@ def free_port():
         return s.getsockname()[1]
 
 
-def until(what, check, seconds=60):
+LIMIT = 180 # seconds, for what never comes, not for what is slow
+
+
+def until(what, check, seconds=LIMIT):
     """Waits until check() is true and returns what it gave."""
     end = time.monotonic() + seconds
     last = None
@@ -520,10 +523,21 @@ class Graph:
         self.api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
                          "spec": {"providerID": "vsphere://" + uuid}})
 
+    # Who sees the Cluster paused, in the order in which they make each other; a VSphereVM that says so has no call left.
+    PAUSED = ("KubeadmControlPlane", "MachineSet", "Machine", "VSphereMachine", "VSphereVM")
+
     def rest(self):
         """Ends what the controllers do for it, so that the next case can count calls."""
-        if self.get("Cluster", "c1"):
-            self.api.patch("Cluster", self.ns, "c1", {"spec": {"paused": True}})
+        c = self.get("Cluster", "c1")
+        if not c or c["spec"].get("paused"):
+            return
+        self.api.patch("Cluster", self.ns, "c1", {"spec": {"paused": True}})
+
+        def busy():
+            return [f"{kind} {o['metadata']['name']}" for kind in self.PAUSED for o in self.api.items(kind, self.ns)
+                    if o["metadata"].get("ownerReferences") and not is_true(o, "Paused")]
+
+        until("all controllers see the Cluster paused", lambda: not busy())
 
 
 # What the controllers would write themselves, byte for byte.
@@ -562,7 +576,7 @@ def made(w, ns, metadata=METADATA):
     return g, name, json.loads(done.stdout)["uuid"].lower()
 
 
-def adopted(g, name, uuid, seconds=90):
+def adopted(g, name, uuid, seconds=LIMIT):
     m = until("the VSphereMachine is provisioned", lambda: (
         lambda m: m if m and m.get("status", {}).get("initialization", {}).get("provisioned") else None)(
             g.get("VSphereMachine", name)), seconds)
