@@ -523,8 +523,10 @@ class Graph:
         self.api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
                          "spec": {"providerID": "vsphere://" + uuid}})
 
-    # Who sees the Cluster paused, in the order in which they make each other; a VSphereVM that says so has no call left.
-    PAUSED = ("KubeadmControlPlane", "MachineSet", "Machine", "VSphereMachine", "VSphereVM")
+    # Who sees the Cluster paused, in the order in which they make each other, once it has such an owner; a VSphereVM that
+    # says so has no call left.
+    PAUSED = {"KubeadmControlPlane": "Cluster", "MachineSet": "MachineDeployment", "Machine": "", "VSphereMachine": "Machine",
+              "VSphereVM": "VSphereMachine"}
 
     def rest(self):
         """Ends what the controllers do for it, so that the next case can count calls."""
@@ -533,11 +535,15 @@ class Graph:
             return
         self.api.patch("Cluster", self.ns, "c1", {"spec": {"paused": True}})
 
-        def busy():
-            return [f"{kind} {o['metadata']['name']}" for kind in self.PAUSED for o in self.api.items(kind, self.ns)
-                    if o["metadata"].get("ownerReferences") and not is_true(o, "Paused")]
+        def resting():
+            busy = [f"{kind} {o['metadata']['name']}" for kind, by in self.PAUSED.items()
+                    for o in self.api.items(kind, self.ns) if not is_true(o, "Paused") and
+                    [r for r in o["metadata"].get("ownerReferences", []) if by in ("", r["kind"])]]
+            if busy:
+                raise Refused(0, ", ".join(busy))
+            return True
 
-        until("all controllers see the Cluster paused", lambda: not busy())
+        until("all controllers see the Cluster paused", resting)
 
 
 # What the controllers would write themselves, byte for byte.
