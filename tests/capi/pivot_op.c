@@ -4,7 +4,8 @@
  *
  * usage: pivot_op preflight|write|commit|check|rollback|take_back|release INPUT.json
  * INPUT: {"server", "ca" and "caKey" (files), "keys", "namespace", "epoch" (of the operation), "planEpoch",
- * "machine", "providerID", "address", "endpoint", "pools", "kubeconfig", "providerObjects", "timeoutMs"}
+ * "machine", "providerID", "address", "endpoint", "pools", "kubeconfig", "providerObjects", "timeoutMs", and for static
+ * addresses "addressPools" and "machineAddresses"}
  * Prints a line of JSON for each step ({"step","object"}), and at last {"result"} or {"class","error","remedy"}:
  * exit status 0 or 1.
  */
@@ -69,11 +70,12 @@ static void on_done(void *arg, json_t *result, const struct pcg_error *err)
 
 static json_t *machines(void)
 {
-	return json_pack("[{s:s,s:O,s:s,s:s,s:{s:O,s:[{s:s,s:O}]}}]", "uid", "m-1", "name",
+	return json_pack("[{s:s,s:O,s:s,s:s,s:{s:O,s:[{s:s,s:O}]},s:O*}]", "uid", "m-1", "name",
 			 json_object_get(input, "machine"), "pool", "control", "role",
 			 "control-plane", "observed", "providerID",
 			 json_object_get(input, "providerID"), "addresses", "type", "InternalIP",
-			 "address", json_object_get(input, "address"));
+			 "address", json_object_get(input, "address"), "addresses",
+			 json_object_get(input, "machineAddresses"));
 }
 
 static void make_plan(const char *ca_pem)
@@ -89,6 +91,8 @@ static void make_plan(const char *ca_pem)
 	json_object_set(in, "namespace", json_object_get(input, "namespace"));
 	json_object_set(in, "kubeconfig", json_object_get(input, "kubeconfig"));
 	json_object_set(json_object_get(in, "spec"), "pools", json_object_get(input, "pools"));
+	if (json_object_get(input, "addressPools"))
+		json_object_set(json_object_get(in, "spec"), "addressPools", json_object_get(input, "addressPools"));
 	json_object_set_new(in, "machines", machines());
 	render = json_pack("{s:O,s:O,s:O,s:{s:s,s:O,s:s},s:s}", "spec", json_object_get(in, "spec"),
 			   "keys", json_object_get(in, "keys"), "endpoint",

@@ -16,8 +16,9 @@ MANAGERS = {
     "capi-kubeadm-bootstrap-system": ("capi-bootstrap", "capi-kubeadm-bootstrap-webhook-service"),
     "capi-kubeadm-control-plane-system": ("capi-controlplane", "capi-kubeadm-control-plane-webhook-service"),
     "capv-system": ("capv", "capv-webhook-service"),
+    "capi-ipam-in-cluster-system": ("capv", "capi-ipam-in-cluster-webhook-service"),
 }
-PEERS = ("vmread", "vmctl", "flannel", "bundle", "yamlcheck", *(program for program, _ in MANAGERS.values()))
+PEERS = ("vmread", "vmctl", "flannel", "bundle", "yamlcheck", *dict(MANAGERS.values()))
 
 
 class LightRig(RealRig):
@@ -56,11 +57,12 @@ class LightRig(RealRig):
 
     def start_manager(self, namespace, config):
         program, service = MANAGERS[namespace]
-        name = "manager-" + program
+        name, ipam = "manager-" + namespace.removesuffix("-system"), "ipam" in namespace
         args = [re.sub(r"\$\{\w+:?[=-]([^}]*)\}", r"\1", a) for a in self.args[namespace]]
         args = [a for a in args if not re.match(r"--(leader-elect|diagnostics|insecure|credentials)", a)]
         args += ["--kubeconfig=" + config, f"--webhook-port={self.ports[service]}",
-                 "--webhook-cert-dir=" + self.path("hooks"), f"--health-addr=127.0.0.1:{self.ports[service] + 10}"]
+                 "--webhook-cert-dir=" + self.path("hooks"),
+                 f"--health-{'probe-bind-address' if ipam else 'addr'}=127.0.0.1:{self.ports[service] + 10}"]
         if program != "capv":
             args += [f"--diagnostics-address=127.0.0.1:{self.ports[service] + 20}", "--insecure-diagnostics=true"]
         self.spawn(name, ["env", "POD_NAMESPACE=" + namespace, "POD_NAME=" + program, "POD_UID=" + program,
@@ -94,7 +96,7 @@ class Managers(threading.Thread):
 
     def alive(self):
         """Names of managers that run; one that ended by itself is an error."""
-        for name in self.names.values():
+        for name in list(self.names.values()):  # the thread changes it
             process = self.rig.running.get(name)
             if process and process.poll() is not None:
                 raise world_rig.Failed(f"{name} ended with {process.returncode}: {self.rig.read(name + '.log')[-2000:]}")

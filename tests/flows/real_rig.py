@@ -128,6 +128,23 @@ class RealRig(Rig):
                 "cloudConfig": pool["cloudConfig"], "poolConfig": {"name": "workers", "size": workers}})
         return body
 
+    def pools_path(self):
+        return f"/v1/overlords/vsphere/{self.overlord}/pools"
+
+    def add_pool(self, name, start, end):
+        """An IP pool in the machines' network; its uid."""
+        return self.api("POST", self.pools_path(), {"metadata": {"name": name}, "spec": {"pool": {
+            "start": start, "end": end, "prefix": 16, "gateway": world_rig.GATEWAY,
+            "nameserver": {"addresses": ["10.77.0.253"], "search": ["lab.test"]}}}})["uid"]
+
+    def in_pool(self, body, pool):
+        """Endpoint and machines of the cluster are to have addresses of it."""
+        body["spec"]["cloudConfig"]["controlPlaneEndpoint"] = {}
+        for machines in body["spec"]["machinepoolconfig"]:
+            for placement in machines["cloudConfig"]["placements"]:
+                placement["network"].update(staticIp=True, parentPoolUid=pool)
+        return body
+
     def history(self, name):
         return self.pcgctl("cluster", "history", name).stdout
 

@@ -101,7 +101,7 @@ class API:
             raise Refused(reply.status, doc.get("message", ""))
         return doc
 
-    PLURALS = {"Ingress": "ingresses", "MachineHealthCheck": "machinehealthchecks"}
+    PLURALS = {"Ingress": "ingresses", "IPAddress": "ipaddresses", "MachineHealthCheck": "machinehealthchecks"}
 
     def path(self, api, kind, ns=None, name=None, sub=None):
         p = ("/api/" if "/" not in api else "/apis/") + api
@@ -137,7 +137,9 @@ class API:
         return self.call("DELETE", self.path(APIS[kind], kind, ns, name))
 
 
-APIS = {"Secret": "v1", "Node": "v1", "Namespace": "v1", "ConfigMap": "v1"}
+IPAM = "ipam.cluster.x-k8s.io"
+APIS = {"IPAddressClaim": IPAM + "/v1beta2", "IPAddress": IPAM + "/v1beta2", "InClusterIPPool": IPAM + "/v1alpha2",
+        "Secret": "v1", "Node": "v1", "Namespace": "v1", "ConfigMap": "v1"}
 for k in "Cluster Machine MachineSet MachineDeployment".split():
     APIS[k] = "cluster.x-k8s.io/v1beta2"
 for k in "KubeadmConfig KubeadmConfigTemplate".split():
@@ -249,7 +251,10 @@ class World:
         "control-plane": ("capi-controlplane", "capi-kubeadm-control-plane-system",
                           "capi-kubeadm-control-plane-manager", "capi-kubeadm-control-plane-webhook-service"),
         "capv": ("capv", "capv-system", "capv-manager", "capv-webhook-service"),
+        "ipam": ("capv", "capi-ipam-in-cluster-system", "capi-ipam-in-cluster-controller-manager",
+                 "capi-ipam-in-cluster-webhook-service"),
     }
+    PROBES = {"ipam": "--health-probe-bind-address"}    # of others it is --health-addr
 
     def start_api(self, *controllers):
         for name in ("api", "etcd", "etcd-peer", "kcm"):
@@ -340,7 +345,7 @@ class World:
         args = [a for a in args if not re.match(r"--(leader-elect|diagnostics|insecure|credentials)", a)]
         args += [f"--kubeconfig={self.kubeconfig(f'system:serviceaccount:{ns}:{account}')}",
                  f"--webhook-port={self.ports[name]}", f"--webhook-cert-dir={self.at('hooks')}",
-                 f"--health-addr=127.0.0.1:{free_port()}"]
+                 f"{self.PROBES.get(name, '--health-addr')}=127.0.0.1:{free_port()}"]
         if name != "capv":
             args += [f"--diagnostics-address=127.0.0.1:{free_port()}", "--insecure-diagnostics=true"]
         self.start(name, [peer(program), *args], {"POD_NAMESPACE": ns, "POD_NAME": name, "POD_UID": name})
@@ -427,13 +432,16 @@ class Graph:
     def get(self, kind, name):
         return self.api.find(kind, self.ns, name)
 
+    devices = None      # network devices of machines, where they are others than one with DHCP
+    worker = {}         # what the workers' template has besides
+
     def clone_spec(self):
         spec = {"server": f"{self.w.vc['host']}:{self.w.vc['port']}", "datacenter": self.w.vc["datacenter"],
                 "folder": self.w.vc["folder"], "datastore": self.w.vc["datastore"],
                 "resourcePool": self.w.vc["resourcePool"], "template": self.w.vc["template"],
                 "cloneMode": "fullClone", "numCPUs": 2, "memoryMiB": 2048, "diskGiB": 25,
                 "customVMXKeys": {"pcg.test": self.ns},
-                "network": {"devices": [{"networkName": self.w.vc["network"], "dhcp4": True}]}}
+                "network": {"devices": self.devices or [{"networkName": self.w.vc["network"], "dhcp4": True}]}}
         if self.thumbprint:
             spec["thumbprint"] = self.thumbprint
         return spec
@@ -471,7 +479,8 @@ class Graph:
             spec["thumbprint"] = self.thumbprint
         self.make("VSphereCluster", "c1", spec)
         for name in ("c1-cp", "c1-md") if "template" not in leave_out else ("c1-md",):
-            self.make("VSphereMachineTemplate", name, {"template": {"spec": self.clone_spec()}})
+            self.make("VSphereMachineTemplate", name, {"template": {"spec": {
+                **self.clone_spec(), **(self.worker if name == "c1-md" else {})}}})
         self.make("KubeadmControlPlane", "c1-cp", {
             "replicas": 1, "version": VERSION, "kubeadmConfigSpec": self.KUBEADM,
             "machineTemplate": {"spec": {"infrastructureRef": {
@@ -522,6 +531,22 @@ class Graph:
     def node(self, name, uuid):
         self.api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
                          "spec": {"providerID": "vsphere://" + uuid}})
+
+    def initialized(self):
+        """Waits until workers may be made, which join by what a first control plane leaves behind. With kubeconfig() before
+        that takes no time: who does not find one looks again after half a minute."""
+        if not self.api.find("ConfigMap", "kube-system", "kubeadm-config"):
+            self.api.create({"apiVersion": "v1", "kind": "ConfigMap", "data": {"ClusterConfiguration": ""},
+                             "metadata": {"name": "kubeadm-config", "namespace": "kube-system"}})
+        until("the control plane is initialized", lambda: self.get("Cluster", "c1").get("status", {}).get(
+            "initialization", {}).get("controlPlaneInitialized"))
+
+    def kubeconfig(self):
+        self.make("Secret", "c1-kubeconfig", type="cluster.x-k8s.io/secret",
+                  stringData={"value": self.w.read("kubeconfig/admin")})
+
+    def scale(self, replicas):
+        self.api.patch("MachineDeployment", self.ns, "c1-md", {"spec": {"replicas": replicas}})
 
     # Who sees the Cluster paused, in the order in which they make each other, once it has such an owner; a VSphereVM that
     # says so has no call left.

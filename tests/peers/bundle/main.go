@@ -30,6 +30,7 @@ import (
 const (
 	capiVersion        = "v1.14.2"
 	capvVersion        = "v1.17.0"
+	ipamVersion        = "v1.1.0"
 	certManagerVersion = "v1.21.1"
 	injectCA           = "cert-manager.io/inject-ca-from"
 	stagingRegistry    = "gcr.io/k8s-staging-cluster-api/"
@@ -44,6 +45,7 @@ var components = []component{
 	{"bootstrap.yaml", "bootstrap-kubeadm", capiVersion, "bootstrap-components.yaml", "capi-metadata.yaml"},
 	{"control-plane.yaml", "control-plane-kubeadm", capiVersion, "control-plane-components.yaml", "capi-metadata.yaml"},
 	{"vsphere.yaml", "infrastructure-vsphere", capvVersion, "infrastructure-components.yaml", "capv-metadata.yaml"},
+	{"ipam.yaml", "ipam-in-cluster", ipamVersion, "ipam-components.yaml", "ipam-metadata.yaml"},
 }
 
 type doc = map[string]any

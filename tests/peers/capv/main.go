@@ -2,10 +2,12 @@
 
 // capv plays the part of Cluster API Provider vSphere for tests, which no registry serves: its kinds,
 // its webhooks and its controllers, towards a vCenter or a simulator of one. It was written from facts
-// about the real one, not from its source, and refuses what it does not do.
+// about the real one, has none of its code, and refuses what it does not do. As another manager it plays the IPAM
+// provider in-cluster.
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -14,6 +16,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/klog/v2"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ipamv1 "sigs.k8s.io/cluster-api/api/ipam/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -27,6 +30,8 @@ func usage() {
 	fmt.Fprint(os.Stderr, `usage: capv manager [FLAG...]       runs the controllers and webhooks; --help lists the flags
        capv manifest [--image IMAGE]  prints infrastructure-components.yaml
        capv metadata                  prints metadata.yaml
+       capv ipam-manager [FLAG...]    the same of the address provider
+       capv ipam-manifest, capv ipam-metadata
 `)
 	os.Exit(2)
 }
@@ -50,19 +55,27 @@ func readCredentials(path string, r *reconcilers) error {
 	return nil
 }
 
-func manager(args []string) error {
-	fs := flag.NewFlagSet("manager", flag.ExitOnError)
+// ends is where a manager is reached, and who leads.
+type ends struct {
+	leader                  bool
+	ns, health, host, certs string
+	port                    int
+}
+
+func (e *ends) flags(fs *flag.FlagSet, health, at string) {
 	ctrl.RegisterFlags(fs)
 	klog.InitFlags(fs)
-	leader := fs.Bool("leader-elect", false, "let only one of several managers act")
-	ns := fs.String("leader-election-namespace", os.Getenv("POD_NAMESPACE"), "`NAMESPACE` of the lease")
-	health := fs.String("health-addr", ":9440", "`ADDRESS` of the probes")
-	host := fs.String("webhook-host", "", "`HOST` that the webhooks are served on")
-	port := fs.Int("webhook-port", 9443, "`PORT` that the webhooks are served on")
-	certs := fs.String("webhook-cert-dir", "/tmp/k8s-webhook-server/serving-certs", "`FOLDER` of tls.crt and tls.key")
-	credentials := fs.String("credentials-file", "", "`FILE` with username and password, for clusters that name no identity")
+	fs.BoolVar(&e.leader, "leader-elect", false, "let only one of several managers act")
+	fs.StringVar(&e.ns, "leader-election-namespace", os.Getenv("POD_NAMESPACE"), "`NAMESPACE` of the lease")
+	fs.StringVar(&e.health, health, at, "`ADDRESS` of the probes")
+	fs.StringVar(&e.host, "webhook-host", "", "`HOST` that the webhooks are served on")
+	fs.IntVar(&e.port, "webhook-port", 9443, "`PORT` that the webhooks are served on")
+	fs.StringVar(&e.certs, "webhook-cert-dir", "/tmp/k8s-webhook-server/serving-certs", "`FOLDER` of tls.crt and tls.key")
 	fs.String("diagnostics-address", "", "taken and not used")
 	fs.Bool("insecure-diagnostics", false, "taken and not used")
+}
+
+func parse(fs *flag.FlagSet, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -70,31 +83,57 @@ func manager(args []string) error {
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
 	ctrl.SetLogger(klog.Background())
-	ctx := ctrl.SetupSignalHandler()
+	return nil
+}
 
+func (e *ends) manager(lease, agent string, types ...func(*runtime.Scheme) error) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	addTypes(scheme)
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, clusterv1.AddToScheme} {
+	for _, add := range append(types, clientgoscheme.AddToScheme, clusterv1.AddToScheme, ipamv1.AddToScheme) {
 		if err := add(scheme); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config.QPS, config.Burst = 100, 200
-	config.UserAgent = "cluster-api-vsphere-stand-in"
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
+	config.UserAgent = agent
+	return ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		HealthProbeBindAddress:        *health,
-		LeaderElection:                *leader,
-		LeaderElectionID:              "capv-controller-manager",
-		LeaderElectionNamespace:       *ns,
+		HealthProbeBindAddress:        e.health,
+		LeaderElection:                e.leader,
+		LeaderElectionID:              lease,
+		LeaderElectionNamespace:       e.ns,
 		LeaderElectionReleaseOnCancel: true,
-		WebhookServer:                 webhook.NewServer(webhook.Options{Host: *host, Port: *port, CertDir: *certs}),
+		WebhookServer:                 webhook.NewServer(webhook.Options{Host: e.host, Port: e.port, CertDir: e.certs}),
 	})
+}
+
+func serve(ctx context.Context, mgr ctrl.Manager) error {
+	err := mgr.AddHealthzCheck("webhook", mgr.GetWebhookServer().StartedChecker())
+	if err == nil {
+		err = mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker())
+	}
+	if err == nil {
+		err = mgr.AddHealthzCheck("ping", healthz.Ping)
+	}
+	if err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func manager(args []string) error {
+	fs, e := flag.NewFlagSet("manager", flag.ExitOnError), &ends{}
+	e.flags(fs, "health-addr", ":9440")
+	credentials := fs.String("credentials-file", "", "`FILE` with username and password, for clusters that name no identity")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	ctx := ctrl.SetupSignalHandler()
+	mgr, err := e.manager("capv-controller-manager", "cluster-api-vsphere-stand-in", addTypes)
 	if err != nil {
 		return err
 	}
@@ -109,17 +148,26 @@ func manager(args []string) error {
 		return err
 	}
 	registerWebhooks(mgr)
-	if err = mgr.AddHealthzCheck("webhook", mgr.GetWebhookServer().StartedChecker()); err == nil {
-		err = mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker())
+	defer r.sessions.close()
+	return serve(ctx, mgr)
+}
+
+func ipamManager(args []string) error {
+	fs, e := flag.NewFlagSet("ipam-manager", flag.ExitOnError), &ends{}
+	e.flags(fs, "health-probe-bind-address", ":8081")
+	if err := parse(fs, args); err != nil {
+		return err
 	}
-	if err == nil {
-		err = mgr.AddHealthzCheck("ping", healthz.Ping)
-	}
+	ctx := ctrl.SetupSignalHandler()
+	mgr, err := e.manager("7bb7acb4.ipam.cluster.x-k8s.io", "cluster-api-ipam-stand-in", addPoolTypes)
 	if err != nil {
 		return err
 	}
-	defer r.sessions.close()
-	return mgr.Start(ctx)
+	if err = (&addressProvider{Client: mgr.GetClient()}).setup(mgr); err != nil {
+		return err
+	}
+	registerPoolHook(mgr)
+	return serve(ctx, mgr)
 }
 
 func main() {
@@ -137,6 +185,12 @@ func main() {
 		err = printManifest(os.Stdout, *image)
 	case "metadata":
 		_, err = fmt.Print(metadataYAML)
+	case "ipam-manager":
+		err = ipamManager(args)
+	case "ipam-manifest":
+		err = printObjects(os.Stdout, ipamComponents())
+	case "ipam-metadata":
+		_, err = fmt.Print(ipamMetadataYAML)
 	default:
 		usage()
 	}

@@ -67,6 +67,8 @@ func access() []doc {
 			"vsphereclustertemplates vsphereclusteridentities vspheredeploymentzones vspherefailuredomains", all),
 		rbacRule(group, "vsphereclusters/status vspheremachines/status vspherevms/status "+
 			"vsphereclusteridentities/status vspheredeploymentzones/status", "get patch update"),
+		rbacRule(ipamGroup, "ipaddressclaims", "get create patch watch list update"),
+		rbacRule(ipamGroup, "ipaddresses", "get list watch"),
 		rbacRule("authentication.k8s.io", "tokenreviews", "create"),
 		rbacRule("authorization.k8s.io", "subjectaccessreviews", "create"),
 	}})
@@ -223,6 +225,10 @@ func printManifest(w io.Writer, image string) error {
 	if err != nil {
 		return err
 	}
+	return printObjects(w, all)
+}
+
+func printObjects(w io.Writer, all []doc) error {
 	for _, o := range all {
 		labels, _ := o["metadata"].(doc)["labels"].(doc)
 		labels["clusterctl.cluster.x-k8s.io"] = ""

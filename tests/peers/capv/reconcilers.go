@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ipamv1 "sigs.k8s.io/cluster-api/api/ipam/v1beta2"
 	"sigs.k8s.io/cluster-api/util"
 	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/cluster-api/util/patch"
@@ -34,7 +35,7 @@ type reconcilers struct {
 var atOnce = controller.Options{MaxConcurrentReconciles: 10}
 
 func (r *reconcilers) setup(mgr ctrl.Manager) error {
-	owned := []string{clusterv1.PausedCondition, clusterv1.ReadyCondition, vCenterAvailable, vmProvisioned}
+	owned := []string{clusterv1.PausedCondition, clusterv1.ReadyCondition, vCenterAvailable, claimsFulfilled, vmProvisioned}
 	ownedConditions = patch.WithOwnedConditions{Conditions: owned}
 	clusterGVK := groupVersion.WithKind("VSphereCluster")
 	err := ctrl.NewControllerManagedBy(mgr).For(&vSphereCluster{}).Named("vspherecluster").
@@ -60,6 +61,7 @@ func (r *reconcilers) setup(mgr ctrl.Manager) error {
 		WithOptions(atOnce).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(r.vmsOf)).
 		Watches(&vSphereCluster{}, handler.EnqueueRequestsFromMapFunc(r.vmsOf)).
+		Watches(&ipamv1.IPAddressClaim{}, handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &vSphereVM{})).
 		WatchesRawSource(source.Channel(r.waits.events, &handler.EnqueueRequestForObject{})).
 		Complete(reconcile.Func(r.reconcileVM))
 }
@@ -115,6 +117,7 @@ func summarize(ctx context.Context, o conditions.Setter, kinds ...string) {
 	reasons := conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason,
 		clusterv1.ReadyReason)
 	err := conditions.SetSummaryCondition(o, o, clusterv1.ReadyCondition, conditions.ForConditionTypes(kinds),
+		conditions.IgnoreTypesIfMissing{claimsFulfilled},
 		conditions.CustomMergeStrategy{
 			MergeStrategy: conditions.DefaultMergeStrategy(conditions.ComputeReasonFunc(reasons)),
 		})

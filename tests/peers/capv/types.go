@@ -9,7 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ipamv1 "sigs.k8s.io/cluster-api/api/ipam/v1beta2"
 )
 
 // The kinds as far as the controllers touch them; the definitions come whole from the table (crds.go).
@@ -25,7 +27,10 @@ const (
 	vmFinalizer      = "vspherevm." + group
 	secretFinalizer  = "vspherecluster/" + group
 
+	claimFinalizer = "vspherevm." + group + "/ip-claim-protection"
+
 	vCenterAvailable = "VCenterAvailable"
+	claimsFulfilled  = "IPAddressClaimsFulfilled"
 	vmProvisioned    = "VirtualMachineProvisioned"
 	hostLabel        = "node.cluster.x-k8s.io/esxi-host"
 )
@@ -46,22 +51,23 @@ func (r *raw) UnmarshalJSON(data []byte) error {
 }
 
 type networkDevice struct {
-	NetworkName        string   `json:"networkName"`
-	DeviceName         string   `json:"deviceName,omitempty"`
-	DHCP4              *bool    `json:"dhcp4,omitempty"`
-	DHCP6              *bool    `json:"dhcp6,omitempty"`
-	DHCP4Overrides     *raw     `json:"dhcp4Overrides,omitempty"`
-	DHCP6Overrides     *raw     `json:"dhcp6Overrides,omitempty"`
-	Gateway4           string   `json:"gateway4,omitempty"`
-	Gateway6           string   `json:"gateway6,omitempty"`
-	IPAddrs            []string `json:"ipAddrs,omitempty"`
-	MTU                *int64   `json:"mtu,omitempty"`
-	MACAddr            string   `json:"macAddr,omitempty"`
-	Nameservers        []string `json:"nameservers,omitempty"`
-	Routes             []route  `json:"routes,omitempty"`
-	SearchDomains      []string `json:"searchDomains,omitempty"`
-	AddressesFromPools []raw    `json:"addressesFromPools,omitempty"`
-	SkipIPAllocation   *bool    `json:"skipIPAllocation,omitempty"`
+	NetworkName      string   `json:"networkName"`
+	DeviceName       string   `json:"deviceName,omitempty"`
+	DHCP4            *bool    `json:"dhcp4,omitempty"`
+	DHCP6            *bool    `json:"dhcp6,omitempty"`
+	DHCP4Overrides   *raw     `json:"dhcp4Overrides,omitempty"`
+	DHCP6Overrides   *raw     `json:"dhcp6Overrides,omitempty"`
+	Gateway4         string   `json:"gateway4,omitempty"`
+	Gateway6         string   `json:"gateway6,omitempty"`
+	IPAddrs          []string `json:"ipAddrs,omitempty"`
+	MTU              *int64   `json:"mtu,omitempty"`
+	MACAddr          string   `json:"macAddr,omitempty"`
+	Nameservers      []string `json:"nameservers,omitempty"`
+	Routes           []route  `json:"routes,omitempty"`
+	SearchDomains    []string `json:"searchDomains,omitempty"`
+	SkipIPAllocation *bool    `json:"skipIPAllocation,omitempty"`
+
+	AddressesFromPools []ipamv1.IPPoolReference `json:"addressesFromPools,omitempty"`
 }
 
 type route struct {
@@ -73,6 +79,28 @@ type route struct {
 type networkSpec struct {
 	Devices []networkDevice `json:"devices"`
 	Routes  []route         `json:"routes,omitempty"`
+}
+
+type dataDisk struct {
+	Name             string `json:"name"`
+	SizeGiB          int32  `json:"sizeGiB"`
+	ProvisioningMode string `json:"provisioningMode,omitempty"`
+}
+
+type quantities struct {
+	CPU    *intstr.IntOrString `json:"cpu,omitempty"`
+	Memory *intstr.IntOrString `json:"memory,omitempty"`
+}
+
+type shares struct {
+	CPU    int32 `json:"cpu,omitempty"`
+	Memory int32 `json:"memory,omitempty"`
+}
+
+type resources struct {
+	Requests *quantities `json:"requests,omitempty"`
+	Limits   *quantities `json:"limits,omitempty"`
+	Shares   *shares     `json:"shares,omitempty"`
 }
 
 type CloneSpec struct {
@@ -97,8 +125,8 @@ type CloneSpec struct {
 	PCIDevices                     []raw             `json:"pciDevices,omitempty"`
 	OS                             string            `json:"os,omitempty"`
 	HardwareVersion                string            `json:"hardwareVersion,omitempty"`
-	DataDisks                      []raw             `json:"dataDisks,omitempty"`
-	Resources                      *raw              `json:"resources,omitempty"`
+	DataDisks                      []dataDisk        `json:"dataDisks,omitempty"`
+	Resources                      *resources        `json:"resources,omitempty"`
 	NestedHV                       *bool             `json:"nestedHV,omitempty"`
 	CryptoKeyID                    string            `json:"cryptoKeyID,omitempty"`
 	CryptoProfile                  string            `json:"cryptoProfile,omitempty"`
@@ -290,7 +318,7 @@ func (l *vSphereVMList) DeepCopyObject() runtime.Object              { return co
 func (l *vSphereClusterIdentityList) DeepCopyObject() runtime.Object { return copied(l) }
 
 // addTypes registers the kinds under the names that the API server knows them by.
-func addTypes(s *runtime.Scheme) {
+func addTypes(s *runtime.Scheme) error {
 	for kind, object := range map[string]runtime.Object{
 		"VSphereCluster": &vSphereCluster{}, "VSphereClusterList": &vSphereClusterList{},
 		"VSphereMachine": &vSphereMachine{}, "VSphereMachineList": &vSphereMachineList{},
@@ -301,4 +329,5 @@ func addTypes(s *runtime.Scheme) {
 		s.AddKnownTypeWithName(groupVersion.WithKind(kind), object)
 	}
 	metav1.AddToGroupVersion(s, groupVersion)
+	return nil
 }

@@ -92,19 +92,15 @@ func isUUID(s string) bool {
 func refusedFields(spec *CloneSpec) []string {
 	var fields []string
 	for name, set := range map[string]bool{
-		"storagePolicyName": spec.StoragePolicyName != "", "pciDevices": len(spec.PCIDevices) > 0,
-		"hardwareVersion": spec.HardwareVersion != "", "tagIDs": len(spec.TagIDs) > 0,
-		"dataDisks": len(spec.DataDisks) > 0, "additionalDisksGiB": len(spec.AdditionalDisksGiB) > 0,
-		"resources": spec.Resources != nil, "cryptoKeyID": spec.CryptoKeyID != "",
+		"pciDevices": len(spec.PCIDevices) > 0, "cryptoKeyID": spec.CryptoKeyID != "",
+		"cryptoProfile": spec.CryptoProfile != "", "nestedHV": spec.NestedHV != nil,
+		"ftEncryptionMode": spec.FTEncryptionMode != "", "migrateEncryption": spec.MigrateEncryption != "",
 	} {
 		if set {
 			fields = append(fields, name)
 		}
 	}
 	for _, d := range spec.Network.Devices {
-		if len(d.AddressesFromPools) > 0 {
-			fields = append(fields, "network.devices[].addressesFromPools")
-		}
 		if d.DHCP4Overrides != nil || d.DHCP6Overrides != nil {
 			fields = append(fields, "network.devices[].dhcp4Overrides")
 		}
@@ -135,7 +131,7 @@ func (v *vcenter) clone(ctx context.Context, vm *vSphereVM, data []byte, format 
 	if err != nil {
 		return nil, fmt.Errorf("unable to get resource pool for %s: %w", vm.Name, err)
 	}
-	store, err := v.finder.DatastoreOrDefault(ctx, spec.Datastore)
+	store, err := v.datastoreFor(ctx, spec, pool)
 	if err != nil {
 		return nil, fmt.Errorf("unable to get datastore for %s: %w", vm.Name, err)
 	}
@@ -158,7 +154,7 @@ func (v *vcenter) clone(ctx context.Context, vm *vSphereVM, data []byte, format 
 	}
 	location := types.VirtualMachineRelocateSpec{
 		Folder: types.NewReference(folder.Reference()), Pool: types.NewReference(pool.Reference()),
-		Datastore:    types.NewReference(store.Reference()),
+		Datastore:    &store,
 		DiskMoveType: string(types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndConsolidate),
 	}
 	if snapshot != nil {
@@ -182,6 +178,9 @@ func (v *vcenter) clone(ctx context.Context, vm *vSphereVM, data []byte, format 
 	} else {
 		config.NumCoresPerSocket = types.NewInt32(config.NumCPUs)
 	}
+	if err = setResources(config, spec.Resources); err != nil {
+		return nil, fmt.Errorf("resources of %s: %w", vm.Name, err)
+	}
 	ctrl.LoggerFrom(ctx).Info("Cloning the machine", "mode", c.mode, "template", spec.Template)
 	c.task, err = tpl.Clone(ctx, folder, vm.Name, types.VirtualMachineCloneSpec{
 		Config: config, Location: location, Snapshot: snapshot, PowerOn: false, Template: false,
@@ -189,7 +188,8 @@ func (v *vcenter) clone(ctx context.Context, vm *vSphereVM, data []byte, format 
 	return c, err
 }
 
-// chooseMode takes a linked clone unless a full one was asked for or there is nothing to link to.
+// chooseMode takes a linked clone unless a full one was asked for or there is nothing to link to, as with a snapshot that
+// the template has not: the log alone tells of that.
 func chooseMode(ctx context.Context, tpl *object.VirtualMachine, have *mo.VirtualMachine, spec *CloneSpec,
 	c *cloned) (*types.ManagedObjectReference, error) {
 	c.mode = "fullClone"
@@ -199,7 +199,8 @@ func chooseMode(ctx context.Context, tpl *object.VirtualMachine, have *mo.Virtua
 	if spec.Snapshot != "" {
 		ref, err := tpl.FindSnapshot(ctx, spec.Snapshot)
 		if err != nil {
-			return nil, fmt.Errorf("unable to find snapshot %s of template %s: %w", spec.Snapshot, spec.Template, err)
+			ctrl.LoggerFrom(ctx).Info("Failed to find snapshot", "snapshotName", spec.Snapshot)
+			return nil, nil
 		}
 		c.mode, c.snapshot = "linkedClone", ref.Value
 		return ref, nil
@@ -209,56 +210,6 @@ func chooseMode(ctx context.Context, tpl *object.VirtualMachine, have *mo.Virtua
 	}
 	c.mode, c.snapshot = "linkedClone", have.Snapshot.CurrentSnapshot.Value
 	return have.Snapshot.CurrentSnapshot, nil
-}
-
-func (v *vcenter) deviceChanges(ctx context.Context, devices object.VirtualDeviceList, spec *CloneSpec,
-	mode string) ([]types.BaseVirtualDeviceConfigSpec, error) {
-	var changes []types.BaseVirtualDeviceConfigSpec
-	if mode == "fullClone" && spec.DiskGiB > 0 {
-		disks := devices.SelectByType((*types.VirtualDisk)(nil))
-		if len(disks) == 0 {
-			return nil, fmt.Errorf("template %s has no disk", spec.Template)
-		}
-		disk := disks[0].(*types.VirtualDisk)
-		wanted := int64(spec.DiskGiB) << 20
-		if disk.CapacityInKB > wanted {
-			return nil, fmt.Errorf("can't resize template disk down, initial capacity is larger: %dKiB > %dKiB",
-				disk.CapacityInKB, wanted)
-		}
-		disk.CapacityInKB, disk.CapacityInBytes = wanted, wanted<<10
-		changes = append(changes, &types.VirtualDeviceConfigSpec{
-			Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: disk,
-		})
-	}
-	for _, nic := range devices.SelectByType((*types.VirtualEthernetCard)(nil)) {
-		changes = append(changes, &types.VirtualDeviceConfigSpec{
-			Operation: types.VirtualDeviceConfigSpecOperationRemove, Device: nic,
-		})
-	}
-	for i, d := range spec.Network.Devices {
-		network, err := v.finder.Network(ctx, d.NetworkName)
-		if err != nil {
-			return nil, fmt.Errorf("unable to find network %s: %w", d.NetworkName, err)
-		}
-		backing, err := network.EthernetCardBackingInfo(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("unable to use network %s: %w", d.NetworkName, err)
-		}
-		device, err := object.EthernetCardTypes().CreateEthernetCard("vmxnet3", backing)
-		if err != nil {
-			return nil, err
-		}
-		nic := device.(types.BaseVirtualEthernetCard).GetVirtualEthernetCard()
-		nic.Key = int32(-100 - i)
-		if d.MACAddr != "" {
-			nic.MacAddress = d.MACAddr
-			nic.AddressType = string(types.VirtualEthernetCardMacTypeManual)
-		}
-		changes = append(changes, &types.VirtualDeviceConfigSpec{
-			Operation: types.VirtualDeviceConfigSpecOperationAdd, Device: device,
-		})
-	}
-	return changes, nil
 }
 
 // extraConfig is the template's own, as vCenter copies it into a clone and the simulator does not,
@@ -291,8 +242,9 @@ func extraConfig(template []types.BaseOptionValue, vm *vSphereVM, data []byte, f
 	return all
 }
 
-// metadata is the text that cloud-init reads, which is compared byte for byte with what a machine has.
-func metadata(name string, devices []networkDevice, macs []string, routes []route) (string, error) {
+// metadata is the text that cloud-init reads, which is compared byte for byte with what a machine has. devices are those
+// of the specification with the addresses of their pools, for which nothing waits.
+func metadata(name string, spec, devices []networkDevice, macs []string, routes []route) (string, error) {
 	if len(macs) < len(devices) {
 		return "", fmt.Errorf("the machine has %d network devices, %d are asked for", len(macs), len(devices))
 	}
@@ -323,7 +275,7 @@ func metadata(name string, devices []networkDevice, macs []string, routes []rout
 	}
 	is := func(p *bool) bool { return p != nil && *p }
 	wait4, wait6 := false, false
-	for _, d := range devices {
+	for _, d := range spec {
 		wait4, wait6 = wait4 || is(d.DHCP4), wait6 || is(d.DHCP6)
 		for _, text := range d.IPAddrs {
 			// An address with its prefix, which the webhook asks for, is none to the real one here.

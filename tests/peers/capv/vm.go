@@ -68,7 +68,7 @@ func (r *reconcilers) reconcileVM(ctx context.Context, req ctrl.Request) (res ct
 		return ctrl.Result{}, err
 	}
 	defer func() {
-		summarize(ctx, vm, vCenterAvailable, vmProvisioned)
+		summarize(ctx, vm, vCenterAvailable, claimsFulfilled, vmProvisioned)
 		owned := ownedConditions
 		owned.Conditions = append([]string{guestSoftOff}, owned.Conditions...)
 		if e := helper.Patch(ctx, vm, owned); e != nil {
@@ -91,6 +91,14 @@ func (r *reconcilers) reconcileVM(ctx context.Context, req ctrl.Request) (res ct
 		log.Info("Cluster infrastructure is not ready yet")
 		setFalse(vm, vmProvisioned, "WaitingForClusterInfrastructureReady", "")
 		return ctrl.Result{}, nil
+	}
+	if waitsForAddress(vm) {
+		log.Info("VM is waiting for static ip to be available")
+		setFalse(vm, vmProvisioned, "WaitingForStaticIPAllocation", "")
+		return ctrl.Result{}, nil
+	}
+	if err = r.reconcileClaims(ctx, vm); err != nil {
+		return ctrl.Result{}, err
 	}
 	return r.provisionVM(ctx, v, vm)
 }
@@ -208,12 +216,42 @@ func (r *reconcilers) provisionVM(ctx context.Context, v *vcenter, vm *vSphereVM
 	vm.Status.VMRef = found.Reference().String()
 	vm.Status.Deprecated = nil
 
+	if vm.Spec.HardwareVersion != "" {
+		older, err := olderThan(have.Config.Version, vm.Spec.HardwareVersion)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		if older {
+			ctrl.LoggerFrom(ctx).Info("Upgrading hardware version", "from", have.Config.Version, "to", vm.Spec.HardwareVersion)
+			task, err := found.UpgradeVM(ctx, vm.Spec.HardwareVersion)
+			if err != nil {
+				return ctrl.Result{}, err
+			}
+			return r.started(ctx, v, vm, task, "UpgradingHardware")
+		}
+	}
 	vm.Status.Network = nics(&have)
+	return r.configureVM(ctx, v, vm, found, &have)
+}
+
+// configureVM writes the metadata, which needs the addresses of the machine's devices, and powers it on.
+func (r *reconcilers) configureVM(ctx context.Context, v *vcenter, vm *vSphereVM, found *object.VirtualMachine,
+	have *mo.VirtualMachine) (ctrl.Result, error) {
+	devices, all, err := r.devicesOf(ctx, vm)
+	if err != nil {
+		setFalse(vm, vmProvisioned, "NotProvisioned", err.Error())
+		return ctrl.Result{}, err
+	}
+	if !all {
+		ctrl.LoggerFrom(ctx).Info("Waiting for ip address claims to be bound")
+		setFalse(vm, vmProvisioned, "WaitingForIPAddress", "waiting for IP address claims to be bound")
+		return ctrl.Result{}, nil // a claim that is bound is an event
+	}
 	macs := make([]string, len(vm.Status.Network))
 	for i, n := range vm.Status.Network {
 		macs[i] = n.MACAddr
 	}
-	text, err := metadata(vm.Name, vm.Spec.Network.Devices, macs, vm.Spec.Network.Routes)
+	text, err := metadata(vm.Name, vm.Spec.Network.Devices, devices, macs, vm.Spec.Network.Routes)
 	if err != nil {
 		setFalse(vm, vmProvisioned, "NotProvisioned", err.Error())
 		return ctrl.Result{}, err
@@ -227,6 +265,15 @@ func (r *reconcilers) provisionVM(ctx context.Context, v *vcenter, vm *vSphereVM
 		return r.started(ctx, v, vm, task, "WritingMetadata")
 	}
 	if have.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
+		if vm.Spec.StoragePolicyName != "" {
+			task, err := v.setPolicy(ctx, found, vm.Spec.StoragePolicyName)
+			if err != nil {
+				return ctrl.Result{}, err
+			}
+			if task != nil {
+				return r.started(ctx, v, vm, task, "SettingStoragePolicy")
+			}
+		}
 		ctrl.LoggerFrom(ctx).Info("Powering on")
 		task, err := found.PowerOn(ctx)
 		if err != nil {
@@ -234,7 +281,11 @@ func (r *reconcilers) provisionVM(ctx context.Context, v *vcenter, vm *vSphereVM
 		}
 		return r.started(ctx, v, vm, task, "PoweringOn")
 	}
-	return r.readyVM(ctx, v, vm, found, &have)
+	if err = v.attachTags(ctx, found, vm.Spec.TagIDs); err != nil {
+		setFalse(vm, vmProvisioned, "NotProvisioned", err.Error())
+		return ctrl.Result{}, err
+	}
+	return r.readyVM(ctx, v, vm, found, have)
 }
 
 func (r *reconcilers) createVM(ctx context.Context, v *vcenter, vm *vSphereVM) (ctrl.Result, error) {
@@ -269,17 +320,12 @@ func (r *reconcilers) createVM(ctx context.Context, v *vcenter, vm *vSphereVM) (
 func (r *reconcilers) readyVM(ctx context.Context, v *vcenter, vm *vSphereVM, found *object.VirtualMachine,
 	have *mo.VirtualMachine) (ctrl.Result, error) {
 	vm.Status.Addresses = nil
-	missing := 0
-	for i, n := range vm.Status.Network {
+	for _, n := range vm.Status.Network {
 		vm.Status.Addresses = append(vm.Status.Addresses, n.IPAddrs...)
-		wanted := i < len(vm.Spec.Network.Devices) && !yes(vm.Spec.Network.Devices[i].SkipIPAllocation)
-		if wanted && len(n.IPAddrs) == 0 {
-			missing++
-		}
 	}
-	if missing > 0 || len(vm.Status.Addresses) == 0 {
+	if len(vm.Status.Addresses) == 0 { // one is enough, of whatever device
 		vm.Status.Ready = ptr.To(false)
-		setFalse(vm, vmProvisioned, "WaitingForIPAddress", "")
+		setFalse(vm, vmProvisioned, "WaitingForIPAllocation", "")
 		r.waits.start(ctx, vm, func(ctx context.Context) error { return waitForGuest(ctx, found) })
 		return ctrl.Result{RequeueAfter: waitAtMost}, nil
 	}
@@ -304,6 +350,9 @@ func (r *reconcilers) deleteVM(ctx context.Context, v *vcenter, vm *vSphereVM) (
 	var gone *errGone
 	if errors.As(err, &gone) || (err == nil && found == nil) {
 		ctrl.LoggerFrom(ctx).Info("The machine is gone")
+		if err = r.releaseClaims(ctx, vm); err != nil {
+			return ctrl.Result{}, err
+		}
 		controllerutil.RemoveFinalizer(vm, vmFinalizer)
 		return ctrl.Result{}, nil
 	}

@@ -281,6 +281,41 @@ func TestMachineWithUserDataGetsAPIAndAddress(t *testing.T) {
 	}
 }
 
+func TestMachineHasTheAddressThatItsMetadataSays(t *testing.T) {
+	cloud := new(recorder)
+	server := httptest.NewServer(cloud)
+	defer server.Close()
+	w := newWorld(t, server.URL)
+	on := func(name string) (*object.VirtualMachine, string) {
+		vm := w.clone(name, nil)
+		var props mo.VirtualMachine
+		w.ok(vm.Properties(w.ctx, vm.Reference(), []string{"config.hardware.device", "config.instanceUuid"}, &props))
+		card := object.VirtualDeviceList(props.Config.Hardware.Device).SelectByType((*types.VirtualEthernetCard)(nil))[0]
+		text := "network:\n  version: 2\n  ethernets:\n    id0:\n      match:\n        macaddress: \"" +
+			card.(types.BaseVirtualEthernetCard).GetVirtualEthernetCard().MacAddress +
+			"\"\n      addresses:\n      - \"10.9.0.5/24\"\n"
+		w.done(vm.Reconfigure(w.ctx, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{
+			&types.OptionValue{Key: "guestinfo.userdata", Value: "#cloud-config\n"},
+			&types.OptionValue{Key: "guestinfo.metadata", Value: text},
+		}}))
+		w.done(vm.PowerOn(w.ctx))
+		return vm, props.Config.InstanceUuid
+	}
+	first, id := on("n1")
+	w.until("its address", func() bool { return w.guestAddress(first) == "10.9.0.5" })
+	second, _ := on("n2")
+	w.until("another with it does not boot", func() bool {
+		for _, m := range w.watch.report() {
+			if m.Error == "address 10.9.0.5 is that of machine "+id {
+				return w.guestAddress(second) == ""
+			}
+		}
+		return false
+	})
+	w.done(first.PowerOff(w.ctx))
+	w.until("it does once that is off", func() bool { return w.guestAddress(second) == "10.9.0.5" })
+}
+
 func TestClonesAreTheSameWhenAnotherWasDestroyed(t *testing.T) {
 	w := newWorld(t, "")
 	for _, name := range []string{"n1", "n2", "n3"} {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -25,6 +26,7 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+	"gopkg.in/yaml.v3"
 )
 
 // watcher plays the boot of machines: a powered-on machine with user data gets an address and, by the
@@ -40,6 +42,7 @@ type watcher struct {
 	mu       sync.Mutex
 	machines map[types.ManagedObjectReference]*machine
 	free     *addressPool
+	static   map[netip.Addr]*machine // of those that are powered on
 }
 
 type machine struct {
@@ -84,7 +87,7 @@ func newWatcher(model *simulator.Model, rawURL, caFile, tokenFile string,
 		model: model, base: strings.TrimRight(rawURL, "/"),
 		client:   &http.Client{Transport: transport, Timeout: 30 * time.Second},
 		machines: map[types.ManagedObjectReference]*machine{},
-		free:     newAddressPool(addresses),
+		free:     newAddressPool(addresses), static: map[netip.Addr]*machine{},
 	}
 	if tokenFile != "" {
 		if w.token, err = readSecret(tokenFile); err != nil {
@@ -147,6 +150,9 @@ func (w *watcher) work(m *machine) {
 		on := m.wantOn
 		if on == m.isOn && !(m.gone && m.served) {
 			m.running = false
+			if !on {
+				w.unsettleLocked(m)
+			}
 			if m.gone {
 				w.free.put(m.address)
 				delete(w.machines, m.ref)
@@ -240,15 +246,8 @@ func (w *watcher) boot(m *machine) error {
 		return fmt.Errorf("metadata: %w", err)
 	}
 
-	w.mu.Lock()
-	if !m.address.IsValid() {
-		m.address, err = w.free.get()
-	}
-	address := m.address
-	if err == nil {
-		m.served = true
-	}
-	w.mu.Unlock()
+	has := staticAddresses(metadata)
+	address, err := w.settle(m, mac, has)
 	if err != nil {
 		return err
 	}
@@ -269,17 +268,82 @@ func (w *watcher) boot(m *machine) error {
 	on := m.wantOn
 	w.mu.Unlock()
 	if on {
-		w.setGuest(m.ref, address.String())
+		w.setGuest(m.ref, mac, address, has)
 	}
 	return nil
+}
+
+// settle says which address the machine's first device has: a static one of its configuration, else one of the range. A
+// static one that another machine has is an error, as it would be on a wire.
+func (w *watcher) settle(m *machine, mac string, has map[string][]netip.Prefix) (netip.Addr, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, list := range has {
+		for _, p := range list {
+			if other := w.static[p.Addr()]; other != nil && other != m {
+				return netip.Addr{}, fmt.Errorf("address %s is that of machine %s", p.Addr(), other.id)
+			}
+		}
+	}
+	for _, list := range has {
+		for _, p := range list {
+			w.static[p.Addr()] = m
+		}
+	}
+	var err error
+	switch mine := has[mac]; {
+	case len(mine) > 0:
+		m.address = mine[0].Addr()
+	case !m.address.IsValid():
+		m.address, err = w.free.get()
+	}
+	m.served = m.served || err == nil
+	return m.address, err
+}
+
+func (w *watcher) unsettle(m *machine) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unsettleLocked(m)
+}
+
+func (w *watcher) unsettleLocked(m *machine) {
+	maps.DeleteFunc(w.static, func(_ netip.Addr, of *machine) bool { return of == m })
+}
+
+// staticAddresses are those of cloud-init's network configuration, by MAC address.
+func staticAddresses(metadata []byte) map[string][]netip.Prefix {
+	var text struct {
+		Network struct {
+			Ethernets map[string]struct {
+				Match     struct{ Macaddress string }
+				Addresses []string
+			}
+		}
+	}
+	has := map[string][]netip.Prefix{}
+	if err := yaml.Unmarshal(metadata, &text); err != nil {
+		log.Printf("metadata is no YAML, its network is left out: %v", err)
+		return has
+	}
+	for _, e := range text.Network.Ethernets {
+		mac := strings.ToLower(e.Match.Macaddress)
+		for _, a := range e.Addresses {
+			if p, err := netip.ParsePrefix(a); err == nil {
+				has[mac] = append(has[mac], p)
+			}
+		}
+	}
+	return has
 }
 
 func (w *watcher) halt(m *machine) error {
 	w.mu.Lock()
 	id, served, gone := m.id, m.served, m.gone
 	w.mu.Unlock()
+	w.unsettle(m)
 	if !gone {
-		w.setGuest(m.ref, "")
+		w.setGuest(m.ref, "", netip.Addr{}, nil)
 	}
 	if !served {
 		return nil
@@ -321,32 +385,41 @@ func (w *watcher) call(method, path string, body []byte) error {
 	return fmt.Errorf("%s %s answered %s: %q", method, path, res.Status, text)
 }
 
-// setGuest makes the guest report an address as VMware Tools would, or report nothing when empty.
-func (w *watcher) setGuest(ref types.ManagedObjectReference, address string) {
+// setGuest makes the guest report addresses as VMware Tools would: address of the device with that MAC address, static
+// ones of all; nothing when it is none.
+func (w *watcher) setGuest(ref types.ManagedObjectReference, mac string, address netip.Addr, has map[string][]netip.Prefix) {
 	vm, ok := w.model.Map().Get(ref).(*simulator.VirtualMachine)
 	if !ok {
 		return
 	}
 	ctx := w.context()
-	running, state := types.VirtualMachineToolsRunningStatusGuestToolsRunning, "running"
-	if address == "" {
-		running, state = types.VirtualMachineToolsRunningStatusGuestToolsNotRunning, "notRunning"
+	running, state, text := types.VirtualMachineToolsRunningStatusGuestToolsRunning, "running", address.String()
+	if !address.IsValid() {
+		running, state, text = types.VirtualMachineToolsRunningStatusGuestToolsNotRunning, "notRunning", ""
 	}
 	ctx.WithLock(vm, func() {
 		nics := slices.Clone(vm.Guest.Net)
 		for i := range nics {
 			nics[i].IpAddress, nics[i].IpConfig = nil, nil
-		}
-		if address != "" && len(nics) > 0 {
-			nics[0].IpAddress = []string{address}
-			nics[0].IpConfig = &types.NetIpConfigInfo{IpAddress: []types.NetIpConfigInfoIpAddress{{
-				IpAddress: address, PrefixLength: int32(w.free.prefix.Bits()), State: "preferred",
-			}}}
+			own := strings.ToLower(nics[i].MacAddress)
+			list := has[own]
+			if len(list) == 0 && address.IsValid() && own == mac {
+				list = []netip.Prefix{netip.PrefixFrom(address, w.free.prefix.Bits())}
+			}
+			for _, p := range list {
+				nics[i].IpAddress = append(nics[i].IpAddress, p.Addr().String())
+				if nics[i].IpConfig == nil {
+					nics[i].IpConfig = &types.NetIpConfigInfo{}
+				}
+				nics[i].IpConfig.IpAddress = append(nics[i].IpConfig.IpAddress, types.NetIpConfigInfoIpAddress{
+					IpAddress: p.Addr().String(), PrefixLength: int32(p.Bits()), State: "preferred",
+				})
+			}
 		}
 		ctx.Update(vm, []types.PropertyChange{
 			{Name: "guest.net", Val: nics},
-			{Name: "guest.ipAddress", Val: address},
-			{Name: "summary.guest.ipAddress", Val: address},
+			{Name: "guest.ipAddress", Val: text},
+			{Name: "summary.guest.ipAddress", Val: text},
 			{Name: "guest.toolsRunningStatus", Val: string(running)},
 			{Name: "summary.guest.toolsRunningStatus", Val: string(running)},
 			{Name: "guest.guestState", Val: state},
