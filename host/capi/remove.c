@@ -9,6 +9,7 @@
 
 #define GONE_WITHIN_MS 30000
 #define LOOK_AGAIN_MS 100
+#define REFUSED_WITHIN_MS 5000
 
 static void end(struct capi_op *op, struct removal *r)
 {
@@ -89,6 +90,13 @@ static void send_strip(struct capi_op *op, void *arg)
 	op_call(op, "PATCH", r->path, OP_MERGE_PATCH, strip, 0, on_stripped, r);
 }
 
+/* A webhook that decides by a cache of its own may not have seen yet what went a moment ago: the IPAM provider's refuses to
+ * delete a pool whose addresses have just been removed. */
+static bool refused_for_now(const struct removal *r, int status)
+{
+	return status == 400 && clock_mono_ms() < r->deadline_ms - GONE_WITHIN_MS + REFUSED_WITHIN_MS;
+}
+
 static void on_deleted(struct capi_op *op, void *arg, const struct kube_reply *reply)
 {
 	struct removal *r = arg;
@@ -97,6 +105,8 @@ static void on_deleted(struct capi_op *op, void *arg, const struct kube_reply *r
 		end(op, r);
 	else if (reply->status == 409)
 		look(op, r);
+	else if (refused_for_now(r, reply->status))
+		op_after(op, LOOK_AGAIN_MS, send_delete, r);
 	else if (reply->status < 200 || reply->status >= 300)
 		fail(op, r, reply);
 	else

@@ -189,6 +189,15 @@ START_TEST(a_conflict_does_not_hold_a_roll_back_up)
 }
 END_TEST
 
+START_TEST(a_webhook_that_is_behind_does_not_hold_a_roll_back_up)
+{
+	ck_assert(write_plan());
+	fake_api_refuse_deletes(rig.api, "VSphereMachineTemplate", 3);
+	ck_assert_msg(roll_back(3), "%s", rig.err.text);
+	ck_assert_uint_eq(fake_api_count(rig.api), 0);
+}
+END_TEST
+
 START_TEST(object_owned_by_an_earlier_life_is_made_anew)
 {
 	json_t *machine;
@@ -373,6 +382,7 @@ int main(void)
 	tcase_add_loop_test(t, any_request_may_fail_and_rolling_back_again_arrives, 0,
 			    ARRAY_LEN(faults));
 	tcase_add_test(t, a_conflict_does_not_hold_a_roll_back_up);
+	tcase_add_test(t, a_webhook_that_is_behind_does_not_hold_a_roll_back_up);
 	tcase_add_test(t, object_owned_by_an_earlier_life_is_made_anew);
 	tcase_add_test(t, object_on_its_way_out_is_made_anew);
 	tcase_add_test(t, object_that_differs_is_changed_and_immutable_one_replaced);

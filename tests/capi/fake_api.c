@@ -400,6 +400,12 @@ void fake_api_webhooks_down(struct fake_api *f, int n)
 	f->webhooks_down = n;
 }
 
+void fake_api_refuse_deletes(struct fake_api *f, const char *kind, int n)
+{
+	f->refused_kind = kind;
+	f->refused_deletes = n;
+}
+
 void fake_api_deaf_controllers(struct fake_api *f)
 {
 	f->deaf = true;

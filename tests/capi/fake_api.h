@@ -47,6 +47,8 @@ void fake_api_overtake_cluster_patch(struct fake_api *f, long n, const char *nam
 long fake_api_requests(const struct fake_api *f);
 /* The first n creations are answered as when a webhook's pod is not up yet. */
 void fake_api_webhooks_down(struct fake_api *f, int n);
+/* The first n deletes of objects of this kind are refused, as by a webhook whose cache is behind. */
+void fake_api_refuse_deletes(struct fake_api *f, const char *kind, int n);
 /* Controllers that never look at anything. */
 void fake_api_deaf_controllers(struct fake_api *f);
 /* A pod of a controller that does not end. */

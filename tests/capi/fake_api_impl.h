@@ -24,7 +24,8 @@ struct fake_api {
 	char *warning;
 	json_t *served; /* group: version, where it is not v1beta2 */
 	void (*controller)(struct fake_api *f);
-	int webhooks_down;
+	int webhooks_down, refused_deletes;
+	const char *refused_kind;
 	uint64_t version;
 	long uid;
 	bool closed;

@@ -258,6 +258,10 @@ struct answer fake_remove(struct fake_api *f, const char *path, const json_t *bo
 		return fake_refuse(404, "NotFound", "not found");
 	if (uid && strcmp(uid, json_str(o, "metadata.uid")) != 0)
 		return fake_refuse(409, "Conflict", "Precondition failed: UID in precondition");
+	if (f->refused_deletes > 0 && strcmp(json_str(o, "kind"), f->refused_kind) == 0) {
+		f->refused_deletes--;
+		return fake_refuse(400, "BadRequest", "Pool has IPAddresses allocated");
+	}
 	if (strcmp(json_str(o, "kind"), "Machine") == 0 ||
 	    strcmp(json_str(o, "kind"), "Cluster") == 0) {
 		const char *p;

@@ -64,7 +64,7 @@ def handed_over(w, ns, address, claim="%s-0-0", worker=None):
     assert w.machines()[name]["ipAddress"] == address, "the guest has the address of its metadata"
     g.devices = [device(w, addressesFromPools=[pool_ref("lab")])]
     if worker:
-        g.worker = {"network": {"devices": g.devices + [worker]}}
+        g.worker = {"network": {"devices": g.devices + [worker]}, "cloneMode": "linkedClone", "snapshot": "base"}
     g.adopt(name, uuid)
     pool = create(g, "InClusterIPPool", "lab", {"addresses": ["10.88.0.7", "10.88.0.8", "10.88.0.9"], "prefix": 24,
                                                 "gateway": "10.88.0.1"}, [IPAM + "/ProtectPool"])
@@ -152,6 +152,9 @@ def a_static_address_is_adopted_and_the_next_ones_are_given_out(w):
         text = two_devices(m, have[m], given(g, m + "-0-0"), given(g, m + "-1-0"))
         assert metadata_of(have[m]) == text, metadata_of(have[m])
         assert have[m]["ipAddress"] == given(g, m + "-0-0")
+        assert g.get("VSphereVM", m)["status"]["cloneMode"] == "linkedClone" and have[m]["diskKB"] == [20 << 20], have[m]["diskKB"]
+    asked = {c["name"]: c for c in w.admin("GET", "/clones")["items"]}
+    assert all(asked[m]["diskMoveType"] == "createNewChildDiskBacking" and asked[m]["snapshot"] for m in two), asked
     assert w.mutating() == {"CloneVM_Task": 2, "ReconfigVM_Task": 2, "PowerOnVM_Task": 2}, w.mutating()
 
     g.scale(3)
