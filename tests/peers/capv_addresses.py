@@ -158,12 +158,15 @@ def a_static_address_is_adopted_and_the_next_ones_are_given_out(w):
     assert w.mutating() == {"CloneVM_Task": 2, "ReconfigVM_Task": 2, "PowerOnVM_Task": 2}, w.mutating()
 
     g.scale(3)
-    vm = until("the third waits for an address", lambda: next(
-        (v for v in g.api.items("VSphereVM", g.ns) if condition(v, "VirtualMachineProvisioned").get("reason") == "WaitingForIPAddress"),
-        None), 60)
-    third = vm["metadata"]["name"]
-    c = condition(vm, "IPAddressClaimsFulfilled")
-    assert (c["status"], c["reason"], c["message"]) == ("False", "WaitingForIPAddress", "1/2 claims being processed"), c
+    def waiting():
+        """The VSphereVM one of whose two claims has no address, with all that it says."""
+        for v in g.api.items("VSphereVM", g.ns):
+            c = condition(v, "IPAddressClaimsFulfilled")
+            if (c.get("status"), c.get("reason"), c.get("message")) == ("False", "WaitingForIPAddress", "1/2 claims being processed"):
+                return v if condition(v, "VirtualMachineProvisioned").get("reason") == "WaitingForIPAddress" else None
+        return None
+
+    third = until("the third waits for an address", waiting)["metadata"]["name"]
     idle = w.machines()[third]
     assert idle["powerState"] == "poweredOff" and not metadata_of(idle), "it never boots without its address"
     assert "no address available" in w.log("ipam") and given(g, third + "-0-0") is None and counts(g) == (3, 3, 0)
