@@ -144,7 +144,7 @@ def a_static_address_is_adopted_and_the_next_ones_are_given_out(w):
     until("the pool counts it", lambda: counts(g) == (3, 1, 2))
 
     g.scale(2)
-    two = until("two workers are made", lambda: (lambda l: l if len(l) == 2 else None)(workers(g)), 90)
+    two = until("two workers are made", lambda: (lambda l: l if len(l) == 2 else None)(workers(g)))
     have = w.machines()
     four, six = ({given(g, f"{m}-{d}-0") for m in two} for d in (0, 1))
     assert four == {"10.88.0.8", "10.88.0.9"} and six == {"2001:db8::10", "2001:db8::11"}, (four, six)
@@ -171,11 +171,11 @@ def a_static_address_is_adopted_and_the_next_ones_are_given_out(w):
     assert idle["powerState"] == "poweredOff" and not metadata_of(idle), "it never boots without its address"
     assert "no address available" in w.log("ipam") and given(g, third + "-0-0") is None and counts(g) == (3, 3, 0)
     g.api.patch("InClusterIPPool", g.ns, "lab", {"spec": {"addresses": ["10.88.0.7-10.88.0.10"]}})
-    until("a larger pool gives it one", lambda: third in workers(g), 60)
+    until("a larger pool gives it one", lambda: third in workers(g))
     assert given(g, third + "-0-0") == "10.88.0.10" and counts(g) == (4, 4, 0), counts(g)
 
     g.scale(0)
-    until("the workers are gone", lambda: not any(m in w.machines() for m in (*two, third)), 90)
+    until("the workers are gone", lambda: not any(m in w.machines() for m in (*two, third)))
     until("their addresses are free again", lambda: counts(g) == (4, 1, 3) and counts(g, "six")[1] == 0)
     assert {key: v[0] for key, v in bound(g).items()} == {key: v[0] for key, v in written.items()}, bound(g)
     assert given(g, name + "-0-0") == "10.88.0.7"
@@ -233,7 +233,7 @@ def the_address_provider_refuses_nonsense_and_gives_out_the_lowest_free_address(
         g.api.create({"apiVersion": IPAM + "/v1beta2", "kind": "IPAddressClaim", "metadata": {"name": name, "namespace": g.ns},
                       "spec": {"poolRef": pool_ref("lab")}})
         if address:
-            until(f"{name} is bound", lambda n=name: g.get("IPAddressClaim", n).get("status", {}).get("addressRef"), 20)
+            until(f"{name} is bound", lambda n=name: g.get("IPAddressClaim", n).get("status", {}).get("addressRef"))
             assert given(g, name) == address, given(g, name)
     o = g.get("IPAddress", "a")
     assert [(r["kind"], r["controller"], r["blockOwnerDeletion"]) for r in o["metadata"]["ownerReferences"]] == [
@@ -251,5 +251,5 @@ def the_address_provider_refuses_nonsense_and_gives_out_the_lowest_free_address(
         g.api.delete("IPAddressClaim", g.ns, name)
     until("nothing is in use", lambda: counts(g) == (3, 0, 3))
     g.api.delete("InClusterIPPool", g.ns, "lab")
-    until("the pool is gone", lambda: g.get("InClusterIPPool", "lab") is None, 20)
+    until("the pool is gone", lambda: g.get("InClusterIPPool", "lab") is None)
     assert pool["metadata"]["uid"]
