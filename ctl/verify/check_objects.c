@@ -65,6 +65,28 @@ static int count_role(struct verify *v, const json_t *objects, const char *role,
 	return n == expected ? 0 : verify_fail(v, CLAUSE_EXPORT, text, "%zu objects of role %s", n, role);
 }
 
+/* One for each pool of workers at least, and none of a pool that there is not. */
+static void count_worker_templates(struct verify *v, const struct life *l, const json_t *objects)
+{
+	size_t i, k, known = 0;
+	json_t *pool, *e;
+
+	json_array_foreach(json_at(l->cluster, "spec.pools"), i, pool) {
+		size_t n = 0;
+
+		if (json_bool_or(pool, "controlPlane", false))
+			continue;
+		json_array_foreach(objects, k, e)
+			n += strcmp(json_str_or(e, "role", ""), "workerTemplate") == 0 &&
+			     strcmp(json_str_or(e, "pool", ""), json_str_or(pool, "name", "")) == 0;
+		known += n;
+		if (!n)
+			verify_fail(v, CLAUSE_EXPORT, "one for each place of the pool", "0 objects of role workerTemplate for pool %s",
+				    json_str_or(pool, "name", ""));
+	}
+	count_role(v, objects, "workerTemplate", known);
+}
+
 static void look_at_object(struct verify *v, const struct life *l, const json_t *e)
 {
 	const json_t *o = json_object_get(e, "object");
@@ -99,12 +121,12 @@ static const json_t *object_of(const json_t *objects, const struct machine *m)
 
 static int look_at_objects(struct verify *v, const struct life *l, const json_t *objects)
 {
-	size_t i, pools = json_array_size(json_at(l->cluster, "spec.pools"));
+	size_t i;
 	json_t *e;
 
 	count_role(v, objects, "cluster", 1);
 	count_role(v, objects, "controlPlaneTemplate", 1);
-	count_role(v, objects, "workerTemplate", pools - 1);
+	count_worker_templates(v, l, objects);
 	count_role(v, objects, "machine", l->n);
 	json_array_foreach(objects, i, e)
 		look_at_object(v, l, e);

@@ -56,6 +56,7 @@ static const char definitions[] =
 	"\"items\":{\"type\":\"object\",\"required\":[\"role\",\"object\"],\"properties\":{"
 	"\"role\":{\"enum\":[\"identity\",\"cluster\",\"controlPlaneTemplate\",\"workerTemplate\",\"machine\",\"extra\"]},"
 	"\"owner\":{\"enum\":[\"Cluster\",\"Machine\",\"\"]},\"pool\":{\"type\":\"string\"},\"machine\":{\"type\":\"string\"},"
+	"\"failureDomain\":{\"$ref\":\"text\"},"
 	"\"status\":{\"type\":\"object\"},\"object\":{\"type\":\"object\",\"required\":[\"apiVersion\",\"kind\",\"metadata\"],"
 	"\"properties\":{\"apiVersion\":{\"$ref\":\"text\"},\"kind\":{\"$ref\":\"text\"},\"metadata\":{\"type\":\"object\","
 	"\"required\":[\"name\"],\"properties\":{\"name\":{\"$ref\":\"text\"}}}}}}}}}},"

@@ -36,6 +36,7 @@ struct capi_callbacks {
  *   "kubeconfig"}
  * machines are control-plane machines, the one that ran kubeadm init first. An object of the
  * provider with role "extra": owner "Machine" means the infrastructure machine of the same uid.
+ * Several of role "workerTemplate" for one pool: a MachineDeployment for each, with its "failureDomain" (spread.h).
  * plan: {"objects":[{"group":N,"object":{..},"status":{..}|null,"owner":{"kind","name"}|null,
  *   "controller":bool}]} in order of writing. Secret.
  */
@@ -82,7 +83,8 @@ struct capi_op *capi_rollback(struct kube *k, const json_t *plan, const json_t *
  * {"exists":false}), and
  * "infrastructureNamespaces" [] of further controllers,
  * "observeTimeoutMs" (30 s; passed over when nobody observes). Result
- * {"objects":[..],"machines":[{"name","pool","role","providerID","addresses","uid"}],"epoch"}. */
+ * {"objects":[..],"machines":[{"name","pool","role","providerID","addresses","uid"}],"pools":[{"name","size",
+ * "deployments":[NAME]}],"epoch"}: a pool once, whatever its number of MachineDeployments, and how many workers it wants. */
 struct capi_op *capi_take_back(struct kube *k, const json_t *input,
 			       const struct capi_callbacks *cb);
 

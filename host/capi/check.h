@@ -20,7 +20,7 @@
 	X(MACHINES, "machines", "every Machine belongs to the control plane or to a MachineSet that is written too") \
 	X(VERSIONS, "versions", "every Machine has the version of its control plane")               \
 	X(CONFIGURATION, "configuration", "each Machine's KubeadmConfig is what the control plane would make for it") \
-	X(TEMPLATE, "template", "the control plane's machine template is there, and each machine was cloned from it") \
+	X(TEMPLATE, "template", "the control plane's machine template is there, each machine was cloned from it, and what MachineDeployments name is written too") \
 	X(PROVIDER_IDS, "provider-ids", "each machine has one provider id everywhere, and no other has it") \
 	X(KEY_PAIRS, "key-pairs", "ca, etcd, proxy and sa are the pairs that the node was built with") \
 	X(SERVING_CA, "serving-ca", "the CA that is written is the one that serves the API")        \

@@ -262,6 +262,25 @@ static void check_clone(struct plan *p, const json_t *machine, const json_t *ref
 			   kind_of(infra), name_of(infra), name ? name : "none");
 }
 
+/* A zone that is not there is passed over by the vSphere controllers without a word: the machines would be elsewhere. */
+static void check_deployment(struct plan *p, const json_t *o)
+{
+	static const char *const refs[] = {"spec.template.spec.infrastructureRef", "spec.template.spec.bootstrap.configRef"};
+	const char *domain = json_str(o, "spec.template.spec.failureDomain");
+
+	for (size_t i = 0; i < ARRAY_LEN(refs); i++) {
+		const json_t *ref = json_at(o, refs[i]);
+
+		if (!find(p, json_str_or(ref, "kind", "?"), json_str_or(ref, "name", "?")))
+			check_fail(p->records, CHECK_TEMPLATE, false, CLUSTER_REMEDY, "it is written too",
+				   "MachineDeployment/%s names %s/%s", name_of(o), json_str_or(ref, "kind", "none"),
+				   json_str_or(ref, "name", ""));
+	}
+	if (domain && find(p, "VSphereCluster", NULL) && !find(p, "VSphereDeploymentZone", domain))
+		check_fail(p->records, CHECK_TEMPLATE, false, CLUSTER_REMEDY, "it is written too",
+			   "MachineDeployment/%s names the failure domain %s", name_of(o), domain);
+}
+
 static void check_template(struct plan *p)
 {
 	const json_t *ref = json_at(p->control_plane, "spec.machineTemplate.spec.infrastructureRef");
@@ -274,6 +293,9 @@ static void check_template(struct plan *p)
 	each_object(p, o)
 		if (is_kind(o, "Machine") && is_control_plane(o))
 			check_clone(p, o, ref);
+	each_object(p, o)
+		if (is_kind(o, "MachineDeployment"))
+			check_deployment(p, o);
 }
 
 static void check_vm_id(struct plan *p, const json_t *machine, const char *id)

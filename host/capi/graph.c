@@ -289,17 +289,58 @@ static const char *label(const json_t *object, const char *key)
 	return json_string_value(json_object_get(json_at(object, "metadata.labels"), key));
 }
 
-static const char *pool_of(const struct graph *g, const json_t *object)
+/* A MachineDeployment says of which pool it is; one that was made by somebody else is a pool of its own. */
+static const char *pool_of_deployment(const struct graph *g, const char *name)
 {
-	const char *pool = annotation(object, CAPI_POOL),
-		   *deployment = label(object, CAPI_LABEL_DEPLOYMENT);
+	const json_t *deployment = find(g, "MachineDeployment", name);
+	const char *pool = deployment ? annotation(deployment, CAPI_POOL) : NULL;
 	size_t n = strlen(g->cluster);
 
 	if (pool)
 		return pool;
-	if (deployment && strncmp(deployment, g->cluster, n) == 0 && deployment[n] == '-')
-		return deployment + n + 1;
-	return deployment ? deployment : "";
+	return strncmp(name, g->cluster, n) == 0 && name[n] == '-' ? name + n + 1 : name;
+}
+
+static const char *pool_of(const struct graph *g, const json_t *object)
+{
+	const char *pool = annotation(object, CAPI_POOL),
+		   *deployment = label(object, CAPI_LABEL_DEPLOYMENT);
+
+	if (pool)
+		return pool;
+	return deployment ? pool_of_deployment(g, deployment) : "";
+}
+
+static json_t *pool_named(json_t *pools, const char *name)
+{
+	json_t *pool;
+	size_t i;
+
+	json_array_foreach (pools, i, pool)
+		if (strcmp(json_str(pool, "name"), name) == 0)
+			return pool;
+	pool = json_pack("{s:s,s:i,s:[]}", "name", name, "size", 0, "deployments");
+	json_array_append_new(pools, pool);
+	return pool;
+}
+
+json_t *graph_pools(const struct graph *g)
+{
+	json_t *pools = json_array(), *o, *pool;
+	size_t i;
+
+	json_array_foreach (g->objects, i, o) {
+		const char *name = json_str_or(o, "metadata.name", "");
+
+		if (strcmp(json_str_or(o, "kind", ""), "MachineDeployment") != 0)
+			continue;
+		pool = pool_named(pools, pool_of_deployment(g, name));
+		json_object_set_new(pool, "size",
+				    json_integer((json_int_t)(json_int_or(pool, "size", 0) +
+							      json_int_or(o, "spec.replicas", 0))));
+		json_array_append_new(json_object_get(pool, "deployments"), json_string(name));
+	}
+	return pools;
 }
 
 static json_t *describe(const struct graph *g, const json_t *machine, const json_t *infra)

@@ -36,6 +36,8 @@ void graph_read_machines(struct capi_op *op, struct graph *g,
 /* [{"name","pool","role","providerID","addresses","uid"}] out of Machines and infrastructure
  * machines without one. uid: "" when the machine was not made by a gateway. */
 json_t *graph_machines(const struct graph *g);
+/* [{"name","size","deployments":[NAME]}]: pools of workers, each once, with the sum of what its MachineDeployments want. */
+json_t *graph_pools(const struct graph *g);
 /* What is always read: ["Cluster", ...]. New reference. */
 json_t *graph_core_kinds(void);
 void graph_free(struct graph *g);

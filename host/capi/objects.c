@@ -3,6 +3,7 @@
 #include "host/capi/capi.h"
 #include "core/base64.h"
 #include "host/capi/address_shapes.h"
+#include "host/capi/objects_impl.h"
 #include "core/clock.h"
 
 #include <assert.h>
@@ -10,29 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Written one after the other; objects of one group at the same time. An owner always stands in an
- * earlier group. */
-enum group {
-	GROUP_NAMESPACE,
-	GROUP_BEFORE,
-	GROUP_CLUSTER,
-	GROUP_OF_CLUSTER,
-	GROUP_OF_CONTROL_PLANE,
-	GROUP_OF_MACHINE,
-	GROUP_LAST,
-	GROUP_CLAIM,
-	GROUP_ADDRESS
-};
-
-struct build {
-	struct shapes s;
-	json_t *objects;
-	struct pcg_error *err;
-};
-
-/* Steals object and status. owner_kind NULL: none. */
-static void add(struct build *b, enum group group, json_t *object, json_t *status,
-		const char *owner_kind, const char *owner_name, bool controller)
+void objects_add(struct build *b, enum group group, json_t *object, json_t *status,
+		 const char *owner_kind, const char *owner_name, bool controller)
 {
 	json_t *owner = owner_kind ? json_pack("{s:s,s:s}", "kind", owner_kind, "name", owner_name)
 				   : json_null();
@@ -44,8 +24,8 @@ static void add(struct build *b, enum group group, json_t *object, json_t *statu
 	json_array_append_new(b->objects, entry);
 }
 
-static const json_t *provider_item(const struct build *b, const char *role, const char *key,
-				   const char *value)
+const json_t *objects_item(const struct build *b, const char *role, const char *key,
+			   const char *value)
 {
 	size_t i;
 	json_t *item;
@@ -57,7 +37,7 @@ static const json_t *provider_item(const struct build *b, const char *role, cons
 	return NULL;
 }
 
-static int missing(struct build *b, const char *role, const char *of)
+int objects_missing(struct build *b, const char *role, const char *of)
 {
 	return pcg_fail(b->err, PCG_CLASS_PERMANENT,
 			"the provider plugin must export this object: update it",
@@ -100,7 +80,7 @@ static void secret_data_only(json_t *o)
 	json_object_del(o, "stringData");
 }
 
-static json_t *provider_object(struct build *b, const json_t *item)
+json_t *objects_of_provider(struct build *b, const json_t *item)
 {
 	json_t *o = json_deep_copy(json_object_get(item, "object"));
 
@@ -114,7 +94,7 @@ static json_t *provider_object(struct build *b, const json_t *item)
 }
 
 /* What a plugin exports has no time; all five members of a condition are required. */
-static json_t *provider_status(const struct build *b, const json_t *item)
+json_t *objects_status(const struct build *b, const json_t *item)
 {
 	json_t *status = json_object_get(item, "status"), *c;
 	size_t i;
@@ -150,13 +130,13 @@ static int add_before(struct build *b)
 	size_t i;
 
 	if (strcmp(b->s.ns, "default") != 0)
-		add(b, GROUP_NAMESPACE,
-		    json_pack("{s:s,s:s,s:{s:s}}", "apiVersion", "v1", "kind", "Namespace",
-			      "metadata", "name", b->s.ns),
-		    NULL, NULL, NULL, false);
-	add(b, GROUP_BEFORE, shape_back_reference(&b->s), NULL, NULL, NULL, false);
+		objects_add(b, GROUP_NAMESPACE,
+			    json_pack("{s:s,s:s,s:{s:s}}", "apiVersion", "v1", "kind", "Namespace",
+				      "metadata", "name", b->s.ns),
+			    NULL, NULL, NULL, false);
+	objects_add(b, GROUP_BEFORE, shape_back_reference(&b->s), NULL, NULL, NULL, false);
 	json_array_foreach (json_object_get(b->s.spec, "addressPools"), i, item)
-		add(b, GROUP_BEFORE, address_shape_pool(&b->s, item), NULL, NULL, NULL, false);
+		objects_add(b, GROUP_BEFORE, address_shape_pool(&b->s, item), NULL, NULL, NULL, false);
 	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item) {
 		const char *role = json_str_or(item, "role", "");
 		int r = check_provider_object(b, item);
@@ -165,72 +145,37 @@ static int add_before(struct build *b)
 			return r;
 		if (strcmp(role, "identity") == 0 ||
 		    (strcmp(role, "extra") == 0 && json_str_or(item, "owner", "")[0] == '\0'))
-			add(b, GROUP_BEFORE, provider_object(b, item), provider_status(b, item), NULL,
-			    NULL, false);
+			objects_add(b, GROUP_BEFORE, objects_of_provider(b, item), objects_status(b, item), NULL,
+				    NULL, false);
 	}
 	return 0;
 }
 
 static int add_of_cluster(struct build *b, const json_t *pool)
 {
-	const json_t *infra = provider_item(b, "cluster", NULL, NULL);
-	const json_t *template = provider_item(b, "controlPlaneTemplate", NULL, NULL);
+	const json_t *infra = objects_item(b, "cluster", NULL, NULL);
+	const json_t *template = objects_item(b, "controlPlaneTemplate", NULL, NULL);
 	size_t i, machines = json_array_size(json_object_get(b->s.input, "machines"));
 	json_t *item;
 
 	if (!infra)
-		return missing(b, "cluster", NULL);
+		return objects_missing(b, "cluster", NULL);
 	if (!template)
-		return missing(b, "controlPlaneTemplate", NULL);
-	add(b, GROUP_CLUSTER, shape_cluster(&b->s, json_object_get(infra, "object")),
-	    shape_cluster_status(&b->s), NULL, NULL, false);
-	add(b, GROUP_OF_CLUSTER, provider_object(b, infra), provider_status(b, infra), "Cluster",
-	    b->s.cluster, false);
-	add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(b, template), "Cluster",
-	    b->s.cluster, false);
-	add(b, GROUP_OF_CLUSTER,
-	    shape_control_plane(&b->s, pool, json_object_get(template, "object")),
-	    shape_control_plane_status(&b->s, machines), "Cluster", b->s.cluster, false);
+		return objects_missing(b, "controlPlaneTemplate", NULL);
+	objects_add(b, GROUP_CLUSTER, shape_cluster(&b->s, json_object_get(infra, "object")),
+		    shape_cluster_status(&b->s), NULL, NULL, false);
+	objects_add(b, GROUP_OF_CLUSTER, objects_of_provider(b, infra), objects_status(b, infra), "Cluster",
+		    b->s.cluster, false);
+	objects_add(b, GROUP_OF_CLUSTER, objects_of_provider(b, template), objects_status(b, template), "Cluster",
+		    b->s.cluster, false);
+	objects_add(b, GROUP_OF_CLUSTER,
+		    shape_control_plane(&b->s, pool, json_object_get(template, "object")),
+		    shape_control_plane_status(&b->s, machines), "Cluster", b->s.cluster, false);
 	json_array_foreach (json_object_get(b->s.input, "providerObjects"), i, item)
 		if (strcmp(json_str_or(item, "role", ""), "extra") == 0 &&
 		    strcmp(json_str_or(item, "owner", ""), "Cluster") == 0)
-			add(b, GROUP_OF_CLUSTER, provider_object(b, item), provider_status(b, item),
-			    "Cluster", b->s.cluster, false);
-	return 0;
-}
-
-static int add_worker_pools(struct build *b)
-{
-	const json_t *worker_spec, *template;
-	bool shared;
-	json_t *pool;
-	size_t i;
-
-	json_array_foreach (json_object_get(b->s.spec, "pools"), i, pool) {
-		const char *name = json_str_or(pool, "name", "");
-
-		if (json_bool_or(pool, "controlPlane", false))
-			continue;
-		worker_spec = json_object_get(json_object_get(b->s.input, "workerSpecs"), name);
-		shared = !worker_spec;
-		if (shared)
-			worker_spec = json_object_get(b->s.input, "workerSpec");
-		template = provider_item(b, "workerTemplate", "pool", name);
-		if (!template)
-			return missing(b, "workerTemplate", name);
-		if (!json_is_object(worker_spec))
-			return pcg_fail(
-				b->err, PCG_CLASS_BUG, "",
-				"objects of cluster %s: no kubeadm configuration for pool %s",
-				b->s.cluster, name);
-		add(b, GROUP_OF_CLUSTER, provider_object(b, template), provider_status(b, template),
-		    "Cluster", b->s.cluster, false);
-		add(b, GROUP_OF_CLUSTER, shape_config_template(&b->s, pool, worker_spec, shared),
-		    NULL, "Cluster", b->s.cluster, false);
-		add(b, GROUP_OF_CLUSTER,
-		    shape_deployment(&b->s, pool, json_object_get(template, "object")), NULL,
-		    "Cluster", b->s.cluster, false);
-	}
+			objects_add(b, GROUP_OF_CLUSTER, objects_of_provider(b, item), objects_status(b, item),
+				    "Cluster", b->s.cluster, false);
 	return 0;
 }
 
@@ -256,12 +201,12 @@ static int add_secrets(struct build *b)
 			return pcg_fail(b->err, PCG_CLASS_BUG, "",
 					"objects of cluster %s: the %s pair of keys is not there",
 					b->s.cluster, pairs[i].suffix);
-		add(b, GROUP_OF_CONTROL_PLANE, shape_pair_secret(&b->s, pairs[i].suffix, crt, key),
-		    NULL, "KubeadmControlPlane", b->s.control_plane, true);
+		objects_add(b, GROUP_OF_CONTROL_PLANE, shape_pair_secret(&b->s, pairs[i].suffix, crt, key),
+			    NULL, "KubeadmControlPlane", b->s.control_plane, true);
 	}
 	if (kubeconfig)
-		add(b, GROUP_OF_CONTROL_PLANE, shape_kubeconfig_secret(&b->s, kubeconfig), NULL,
-		    "KubeadmControlPlane", b->s.control_plane, true);
+		objects_add(b, GROUP_OF_CONTROL_PLANE, shape_kubeconfig_secret(&b->s, kubeconfig), NULL,
+			    "KubeadmControlPlane", b->s.control_plane, true);
 	return 0;
 }
 
@@ -270,7 +215,7 @@ static int add_secrets(struct build *b)
 static void note_template(struct build *b, json_t *infra)
 {
 	const json_t *template =
-		json_object_get(provider_item(b, "controlPlaneTemplate", NULL, NULL), "object");
+		json_object_get(objects_item(b, "controlPlaneTemplate", NULL, NULL), "object");
 	json_t *ref = shape_reference(template);
 	char kind[300];
 
@@ -289,8 +234,8 @@ static void add_machine_extras(struct build *b, const json_t *machine, const jso
 		if (strcmp(json_str_or(item, "role", ""), "extra") == 0 &&
 		    strcmp(json_str_or(item, "owner", ""), "Machine") == 0 &&
 		    strcmp(json_str_or(item, "machine", ""), json_str_or(machine, "uid", "?")) == 0)
-			add(b, GROUP_LAST, provider_object(b, item), provider_status(b, item),
-			    json_str(infra, "kind"), json_str(infra, "metadata.name"), false);
+			objects_add(b, GROUP_LAST, objects_of_provider(b, item), objects_status(b, item),
+				    json_str(infra, "kind"), json_str(infra, "metadata.name"), false);
 }
 
 /* The object that the claims of a machine belong to. */
@@ -314,7 +259,7 @@ static int add_addresses(struct build *b, const json_t *machine)
 	size_t i;
 
 	if (json_array_size(json_object_get(machine, "addresses")) && !item)
-		return missing(b, "that claims the addresses of a machine", json_str_or(machine, "name", "?"));
+		return objects_missing(b, "that claims the addresses of a machine", json_str_or(machine, "name", "?"));
 	json_array_foreach (json_object_get(machine, "addresses"), i, address) {
 		int64_t device = json_int_or(address, "device", 0), n = 0;
 		char name[300];
@@ -322,10 +267,10 @@ static int add_addresses(struct build *b, const json_t *machine)
 		for (size_t k = 0; k < i; k++)
 			n += json_int_or(json_array_get(json_object_get(machine, "addresses"), k), "device", 0) == device;
 		snprintf(name, sizeof(name), "%s-%" PRId64 "-%" PRId64, json_str(owner, "metadata.name"), device, n);
-		add(b, GROUP_CLAIM,
-		    address_shape_claim(&b->s, name, address, json_str_or(item, "claims.finalizer", "")),
-		    address_shape_claim_status(name), json_str(owner, "kind"), json_str(owner, "metadata.name"), false);
-		add(b, GROUP_ADDRESS, address_shape_address(&b->s, name, address), NULL, "IPAddressClaim", name, true);
+		objects_add(b, GROUP_CLAIM,
+			    address_shape_claim(&b->s, name, address, json_str_or(item, "claims.finalizer", "")),
+			    address_shape_claim_status(name), json_str(owner, "kind"), json_str(owner, "metadata.name"), false);
+		objects_add(b, GROUP_ADDRESS, address_shape_address(&b->s, name, address), NULL, "IPAddressClaim", name, true);
 		entry = json_array_get(b->objects, json_array_size(b->objects) - 1);
 		json_object_set_new(entry, "holder", json_pack("{s:s,s:s}", "kind", CAPI_IPAM_POOL, "name",
 							       json_str_or(address, "pool", "")));
@@ -337,7 +282,7 @@ static int add_machine(struct build *b, const json_t *machine, bool first)
 {
 	const char *name = json_str_or(machine, "name", "?");
 	const json_t *item =
-		provider_item(b, "machine", "machine", json_str_or(machine, "uid", "?"));
+		objects_item(b, "machine", "machine", json_str_or(machine, "uid", "?"));
 	json_t *infra;
 
 	if (strcmp(json_str_or(machine, "role", ""), "control-plane") != 0)
@@ -346,18 +291,18 @@ static int add_machine(struct build *b, const json_t *machine, bool first)
 				"are made by the cluster itself",
 				b->s.cluster, name);
 	if (!item)
-		return missing(b, "machine", name);
-	infra = provider_object(b, item);
+		return objects_missing(b, "machine", name);
+	infra = objects_of_provider(b, item);
 	shape_label(infra, CAPI_LABEL_CONTROL_PLANE, "");
 	shape_label(infra, CAPI_LABEL_CONTROL_PLANE_NAME, b->s.control_plane);
 	note_template(b, infra);
-	add(b, GROUP_OF_CONTROL_PLANE, shape_machine(&b->s, machine, infra),
-	    shape_machine_status(&b->s, machine), "KubeadmControlPlane", b->s.control_plane, true);
-	add(b, GROUP_OF_MACHINE, shape_config(&b->s, machine, first), shape_config_status(machine),
-	    "Machine", name, true);
-	add(b, GROUP_OF_MACHINE, infra, provider_status(b, item), "Machine", name, true);
-	add(b, GROUP_LAST, shape_bootstrap_secret(&b->s, machine), NULL, "KubeadmConfig", name,
-	    true);
+	objects_add(b, GROUP_OF_CONTROL_PLANE, shape_machine(&b->s, machine, infra),
+		    shape_machine_status(&b->s, machine), "KubeadmControlPlane", b->s.control_plane, true);
+	objects_add(b, GROUP_OF_MACHINE, shape_config(&b->s, machine, first), shape_config_status(machine),
+		    "Machine", name, true);
+	objects_add(b, GROUP_OF_MACHINE, infra, objects_status(b, item), "Machine", name, true);
+	objects_add(b, GROUP_LAST, shape_bootstrap_secret(&b->s, machine), NULL, "KubeadmConfig", name,
+		    true);
 	add_machine_extras(b, machine, infra);
 	return add_addresses(b, machine);
 }
@@ -419,7 +364,7 @@ static int build_all(struct build *b)
 	if (!pool)
 		return pcg_fail(b->err, PCG_CLASS_BUG, "",
 				"objects of cluster %s: no control plane pool", b->s.cluster);
-	if ((r = add_before(b)) || (r = add_of_cluster(b, pool)) || (r = add_worker_pools(b)) ||
+	if ((r = add_before(b)) || (r = add_of_cluster(b, pool)) || (r = objects_workers(b)) ||
 	    (r = add_secrets(b)))
 		return r;
 	return add_machines(b);

@@ -162,11 +162,6 @@ json_t *shape_control_plane(const struct shapes *s, const json_t *pool,
 	return o;
 }
 
-static void pool_object_name(const struct shapes *s, const json_t *pool, char *out, size_t size)
-{
-	snprintf(out, size, "%s-%s", s->cluster, json_str(pool, "name"));
-}
-
 /* Labels of these domains are copied to Nodes by Cluster API, and kubelet may not set them itself.
  */
 static bool synced_by_controllers(const char *label)
@@ -230,15 +225,12 @@ static void register_pool(json_t *kubeadm, const json_t *pool)
 				    json_deep_copy(json_object_get(pool, "taints")));
 }
 
-json_t *shape_config_template(const struct shapes *s, const json_t *pool, const json_t *worker_spec,
-			      bool shared)
+json_t *shape_config_template(const struct shapes *s, const json_t *pool, const char *name,
+			      const json_t *worker_spec, bool shared)
 {
 	AUTO_JSON json_t *kubeadm = json_deep_copy(worker_spec);
-	char name[160];
-	json_t *o;
+	json_t *o = new_object(s, CAPI_BOOTSTRAP_API, "KubeadmConfigTemplate", name);
 
-	pool_object_name(s, pool, name, sizeof(name));
-	o = new_object(s, CAPI_BOOTSTRAP_API, "KubeadmConfigTemplate", name);
 	if (shared)
 		register_pool(kubeadm, pool);
 	json_put(o, "spec.template.spec", shape_without_empty(kubeadm));
@@ -262,30 +254,29 @@ static json_t *deployment_labels(const struct shapes *s, const char *name)
 	return json_pack("{s:s,s:s}", CAPI_LABEL_CLUSTER, s->cluster, CAPI_LABEL_DEPLOYMENT, name);
 }
 
-json_t *shape_deployment(const struct shapes *s, const json_t *pool, const json_t *machine_template)
+json_t *shape_deployment(const struct shapes *s, const json_t *pool, const struct shape_place *place,
+			 const json_t *machine_template)
 {
-	json_t *o, *labels, *value;
+	json_t *o = new_object(s, CAPI_API, "MachineDeployment", place->name);
+	json_t *labels = deployment_labels(s, place->name), *value;
 	const char *key;
-	char name[160];
 
-	pool_object_name(s, pool, name, sizeof(name));
-	o = new_object(s, CAPI_API, "MachineDeployment", name);
-	labels = deployment_labels(s, name);
 	json_object_foreach (json_object_get(pool, "labels"), key, value)
 		if (synced_by_controllers(key))
 			json_object_set(labels, key, value);
+	shape_annotate(o, CAPI_POOL, json_str(pool, "name"));
 	json_put(o, "metadata.finalizers", json_pack("[s]", "cluster.x-k8s.io/machinedeployment"));
 	json_object_set_new(
 		o, "spec",
 		json_pack(
-			"{s:s,s:I,s:{s:o},s:{s:{s:o,s:{s:s}},s:{s:s,s:s,s:{s:{s:s,s:s,s:s}},s:o}}}",
-			"clusterName", s->cluster, "replicas",
-			(json_int_t)json_int_or(pool, "size", 0), "selector", "matchLabels",
-			deployment_labels(s, name), "template", "metadata", "labels", labels,
-			"annotations", CAPI_POOL, json_str(pool, "name"), "spec", "clusterName",
-			s->cluster, "version", s->version, "bootstrap", "configRef", "apiGroup",
-			"bootstrap.cluster.x-k8s.io", "kind", "KubeadmConfigTemplate", "name", name,
-			"infrastructureRef", shape_reference(machine_template)));
+			"{s:s,s:I,s:{s:o},s:{s:{s:o,s:{s:s}},s:{s:s,s:s,s:s*,s:{s:{s:s,s:s,s:s}},s:o}}}",
+			"clusterName", s->cluster, "replicas", (json_int_t)place->replicas, "selector",
+			"matchLabels", deployment_labels(s, place->name), "template", "metadata", "labels",
+			labels, "annotations", CAPI_POOL, json_str(pool, "name"), "spec", "clusterName",
+			s->cluster, "version", s->version, "failureDomain", place->failure_domain,
+			"bootstrap", "configRef", "apiGroup", "bootstrap.cluster.x-k8s.io", "kind",
+			"KubeadmConfigTemplate", "name", place->config, "infrastructureRef",
+			shape_reference(machine_template)));
 	value = rollout(pool);
 	if (value)
 		json_put(o, "spec.rollout", value);

@@ -18,7 +18,7 @@
 #define CAPI_LABEL_CONTROL_PLANE_NAME "cluster.x-k8s.io/control-plane-name"
 #define CAPI_LABEL_DEPLOYMENT "cluster.x-k8s.io/deployment-name"
 #define CAPI_SECRET_TYPE "cluster.x-k8s.io/secret"
-#define CAPI_POOL "pcg.dev/pool"               /* annotation: name of the machine pool */
+#define CAPI_POOL "pcg.dev/pool"               /* annotation: name of the machine pool; on its machines and MachineDeployments */
 #define CAPI_MACHINE_UID "pcg.dev/machine-uid" /* annotation on machines that the gateway made */
 
 struct shapes {
@@ -43,9 +43,15 @@ json_t *shape_cluster(const struct shapes *s, const json_t *infrastructure);
 json_t *shape_control_plane(const struct shapes *s, const json_t *pool,
 			    const json_t *machine_template);
 /* shared: worker_spec is the same for all pools, the pool's labels and taints are added. */
-json_t *shape_config_template(const struct shapes *s, const json_t *pool, const json_t *worker_spec,
-			      bool shared);
-json_t *shape_deployment(const struct shapes *s, const json_t *pool,
+json_t *shape_config_template(const struct shapes *s, const json_t *pool, const char *name,
+			      const json_t *worker_spec, bool shared);
+/* One of a pool's places (spread.h). */
+struct shape_place {
+	const char *name, *config; /* of the MachineDeployment, of the KubeadmConfigTemplate */
+	int64_t replicas;
+	const char *failure_domain; /* NULL: none */
+};
+json_t *shape_deployment(const struct shapes *s, const json_t *pool, const struct shape_place *place,
 			 const json_t *machine_template);
 json_t *shape_machine(const struct shapes *s, const json_t *machine, const json_t *infrastructure);
 /* first: the machine that ran kubeadm init. */

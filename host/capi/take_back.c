@@ -115,8 +115,8 @@ static void on_final_graph(struct capi_op *op, struct graph *g)
 	struct take_back *t = op_state(op);
 
 	op_progress(op, "read", "objects");
-	op_done(op, json_pack("{s:O,s:o,s:O}", "objects", g->objects, "machines", graph_machines(g),
-			      "epoch", json_object_get(t->input, "epoch")));
+	op_done(op, json_pack("{s:O,s:o,s:o,s:O}", "objects", g->objects, "machines", graph_machines(g),
+			      "pools", graph_pools(g), "epoch", json_object_get(t->input, "epoch")));
 }
 
 static void read_final_graph(struct capi_op *op)

@@ -367,6 +367,22 @@ static void learn_machines(struct cluster *c, const json_t *machines)
 	}
 }
 
+/* How many workers the cluster wanted by then, and the request before. */
+static void note_pools(struct cluster *c, const json_t *pools)
+{
+	size_t i;
+	json_t *p;
+
+	json_array_foreach(pools, i, p) {
+		const char *name = json_str_or(p, "name", "");
+
+		cluster_note(c, "pool_of_controllers",
+			     json_pack("{s:s,s:I,s:I,s:I}", "pool", name, "size", (json_int_t)json_int_or(p, "size", 0),
+				       "requested", (json_int_t)json_int_or(cluster_pool(c, name), "size", 0), "deployments",
+				       (json_int_t)json_array_size(json_object_get(p, "deployments"))));
+	}
+}
+
 static void on_taken_back(void *arg, json_t *result, const struct pcg_error *err)
 {
 	struct cluster *c = arg;
@@ -381,6 +397,7 @@ static void on_taken_back(void *arg, json_t *result, const struct pcg_error *err
 		return;
 	}
 	learn_machines(c, json_object_get(result, "machines"));
+	note_pools(c, json_object_get(result, "pools"));
 	FAULT_POINT("lifecycle.after_take_back");
 	cluster_done_epoch(c, json_int_or(result, "epoch", c->lc.epoch + 1), false);
 }

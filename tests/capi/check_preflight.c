@@ -158,6 +158,21 @@ static void no_template(void)
 	drop("VSphereMachineTemplate", "c1-cp");
 }
 
+static void no_worker_template(void)
+{
+	drop("VSphereMachineTemplate", "c1-md");
+}
+
+static void no_config_template(void)
+{
+	drop("KubeadmConfigTemplate", "c1-md");
+}
+
+static void no_zone(void)
+{
+	json_put_str(object("MachineDeployment", "c1-md"), "spec.template.spec.failureDomain", "c1-elsewhere");
+}
+
 static void no_config(void)
 {
 	drop("KubeadmConfig", "c1-cp-bcdfg");
@@ -294,6 +309,9 @@ static const struct {
 	{"cloned_from_another_template", cloned_from_another, "template", "c1-old"},
 	{"one_of_two_cloned_from_annotations", one_cloned_from_annotation, "template", "none"},
 	{"no_machine_template", no_template, "template", "VSphereMachineTemplate/c1-cp"},
+	{"no_template_of_workers", no_worker_template, "template", "MachineDeployment/c1-md names VSphereMachineTemplate/c1-md"},
+	{"no_configuration_of_workers", no_config_template, "template", "KubeadmConfigTemplate/c1-md"},
+	{"workers_in_a_failure_domain_that_is_not_written", no_zone, "template", "c1-elsewhere"},
 	{"no_kubeadm_config", no_config, "configuration", "c1-cp-bcdfg"},
 	{"no_config_ref", no_config_ref, "configuration", "none"},
 	{"no_ca", no_ca, "key-pairs", "c1-ca"},

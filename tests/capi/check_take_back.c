@@ -183,6 +183,51 @@ START_TEST(takes_over_stops_controllers_and_reads_all_machines)
 }
 END_TEST
 
+static void add_deployment(const char *name, const char *pool, int replicas)
+{
+	json_t *o = json_pack("{s:s,s:{s:s,s:s,s:{s:s}},s:{s:i}}", "kind", "MachineDeployment", "metadata", "name", name, "namespace",
+			      "default", "labels", "cluster.x-k8s.io/cluster-name", "c1", "spec", "replicas", replicas);
+	char path[256];
+
+	if (pool)
+		json_put(o, "metadata.annotations", json_pack("{s:s}", "pcg.dev/pool", pool));
+	snprintf(path, sizeof(path), CAPI "machinedeployments/%s", name);
+	fake_api_put(rig.api, path, o);
+}
+
+static const json_t *pool(const char *name)
+{
+	json_t *p;
+	size_t i;
+
+	json_array_foreach (json_object_get(rig.result, "pools"), i, p)
+		if (strcmp(json_str_or(p, "name", ""), name) == 0)
+			return p;
+	ck_abort_msg("no pool %s", name);
+	return NULL;
+}
+
+/* Scaled by somebody meanwhile; a machine's label names the deployment, and that the pool. One that was handed over before they
+ * did so is a pool by its name. */
+START_TEST(several_deployments_of_a_pool_are_read_back_as_one)
+{
+	add_deployment("c1-zoned-1", "zoned", 2);
+	add_deployment("c1-zoned-2", "zoned", 7);
+	add_deployment("c1-older", NULL, 1);
+	fake_api_put(rig.api, CAPI "machines/c1-zoned-2-abcde",
+		     json_pack("{s:s,s:{s:s,s:s,s:{s:s,s:s}},s:{s:s}}", "kind", "Machine", "metadata", "name", "c1-zoned-2-abcde",
+			       "namespace", "default", "labels", "cluster.x-k8s.io/cluster-name", "c1",
+			       "cluster.x-k8s.io/deployment-name", "c1-zoned-2", "spec", "providerID", "vsphere://z"));
+	ck_assert_msg(take_back(3, 10000), "%s", rig.err.text);
+	ck_assert_uint_eq(json_array_size(json_object_get(rig.result, "pools")), 3);
+	ck_assert_int_eq((int)json_int_or(pool("zoned"), "size", 0), 9);
+	ck_assert_uint_eq(json_array_size(json_object_get(pool("zoned"), "deployments")), 2);
+	ck_assert_int_eq((int)json_int_or(pool("md"), "size", 0), 5);
+	ck_assert_int_eq((int)json_int_or(pool("older"), "size", 0), 1);
+	ck_assert_str_eq(json_str(machine("c1-zoned-2-abcde"), "pool"), "zoned");
+}
+END_TEST
+
 START_TEST(graph_holds_kinds_and_none_of_another_cluster)
 {
 	json_t *o;
@@ -471,6 +516,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, takes_over_stops_controllers_and_reads_all_machines);
+	tcase_add_test(t, several_deployments_of_a_pool_are_read_back_as_one);
 	tcase_add_test(t, graph_holds_kinds_and_none_of_another_cluster);
 	tcase_add_test(t, taking_back_again_is_the_same);
 	tcase_add_test(t, a_server_that_is_busy_for_a_moment_is_asked_again);

@@ -361,6 +361,50 @@ static void stale_owners_are_replaced(const json_t *plan)
 	      "the_garbage_collector_leaves_it_alone", "");
 }
 
+#define DEPLOYMENT "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/machinedeployments/"
+#define INFRA "/apis/infrastructure.cluster.x-k8s.io/v1beta2/"
+
+/* The server's own answers, in whose stores what it does not know would be missing. */
+static void a_pool_in_two_places_is_two_deployments(void)
+{
+	static const struct {
+		const char *path, *domain, *template;
+		int replicas;
+	} want[] = {
+		{DEPLOYMENT "c1-zoned-1", "c1-north", "c1-zoned-1", 2},
+		{DEPLOYMENT "c1-zoned-2", "c1-south.zoned", "c1-zoned-2", 1},
+		{DEPLOYMENT "c1-md", "", "c1-md", 5},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		const json_t *spec;
+
+		check(request("GET", want[i].path, NULL, NULL) == 200, "each_place_has_its_deployment", want[i].path);
+		spec = json_at(reply_body, "spec.template.spec");
+		check(json_int_or(reply_body, "spec.replicas", -1) == want[i].replicas &&
+			      strcmp(json_str_or(spec, "failureDomain", ""), want[i].domain) == 0 &&
+			      strcmp(json_str_or(spec, "infrastructureRef.name", ""), want[i].template) == 0,
+		      "with_its_share_its_failure_domain_and_its_template", want[i].path);
+	}
+	request("GET", INFRA "namespaces/default/vspheremachinetemplates/c1-zoned-2", NULL, NULL);
+	check(strcmp(json_str_or(reply_body, "spec.template.spec.resourcePool", ""), "/DC0/host/DC0_C1/Resources") == 0,
+	      "and_the_template_is_the_place_s", json_str_or(reply_body, "message", ""));
+}
+
+static void read_back_as_one_pool(void)
+{
+	json_t *pool;
+	size_t i, pools = 0;
+	bool whole = false;
+
+	json_array_foreach (json_object_get(last_result, "pools"), i, pool) {
+		pools++;
+		whole = whole || (strcmp(json_str_or(pool, "name", ""), "zoned") == 0 && json_int_or(pool, "size", 0) == 3 &&
+				  json_array_size(json_object_get(pool, "deployments")) == 2);
+	}
+	check(pools == 2 && whole, "the_places_of_a_pool_are_read_back_as_one", "");
+}
+
 /* Nobody is here who would stop them. */
 static void controllers_go(void)
 {
@@ -388,10 +432,14 @@ static void committed_taken_back_and_again(json_t *keys)
 	check(json_array_size(json_object_get(last_result, "machines")) == 1 &&
 		      json_array_size(json_object_get(last_result, "objects")) >= 10,
 	      "its_graph_is_read", "");
+	read_back_as_one_pool();
 	cb = callbacks();
 	again = make_plan(keys, 3);
 	check(run(capi_rollback(k, again, five, &cb)), "it_is_rolled_back", last_err.text);
 	check(request("GET", CLUSTER, NULL, NULL) == 404, "nothing_of_it_is_left", "");
+	check(request("GET", DEPLOYMENT "c1-zoned-2", NULL, NULL) == 404 &&
+		      request("GET", INFRA "vspheredeploymentzones/c1-south.zoned", NULL, NULL) == 404,
+	      "nor_of_its_places", "");
 	check(request("GET", IPAM "v1alpha2/namespaces/default/inclusterippools/lab", NULL, NULL) == 404 &&
 		      request("GET", IPAM "v1beta2/namespaces/default/ipaddresses/c1-cp-bcdfg-0-0", NULL, NULL) == 404,
 	      "nor_of_its_addresses", "");
@@ -436,6 +484,7 @@ int main(int argc, char **argv)
 	unknown_fields_are_refused(plan, keys);
 	written_and_again(plan);
 	addresses_are_bound();
+	a_pool_in_two_places_is_two_deployments();
 	stale_owners_are_replaced(plan);
 	committed_taken_back_and_again(keys);
 	kube_free(k);

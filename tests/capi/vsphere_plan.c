@@ -45,6 +45,27 @@ static json_t *with(json_t *spec, const char *key, json_t *value)
 	return spec;
 }
 
+/* One of the places of a pool of workers: its failure domain, deployment zone and template. */
+static void add_place(json_t *list, const char *pool, const char *template, const char *domain, const char *resource_pool)
+{
+	json_t *spec = clone_spec(pool), *item;
+
+	json_object_set_new(spec, "resourcePool", json_string(resource_pool));
+	json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:o}", "role", "workerTemplate", "pool", pool, "failureDomain", domain,
+					      "object", object("VSphereMachineTemplate", template,
+							       json_pack("{s:{s:o}}", "template", "spec", spec))));
+	item = object("VSphereFailureDomain", domain,
+		      json_pack("{s:{s:s,s:s,s:s},s:{s:s,s:s,s:s},s:{s:s,s:s,s:[s]}}", "region", "name", "north", "type", "Datacenter",
+				"tagCategory", "k8s-region", "zone", "name", domain, "type", "ComputeCluster", "tagCategory", "k8s-zone",
+				"topology", "datacenter", "/DC0", "datastore", "/DC0/datastore/LocalDS_0", "networks", "DC0_DVPG0"));
+	json_array_append_new(list, json_pack("{s:s,s:b,s:o}", "role", "extra", "clusterScoped", 1, "object", item));
+	item = object("VSphereDeploymentZone", domain,
+		      json_pack("{s:s,s:s,s:b,s:{s:s}}", "server", "vc.example:443", "failureDomain", domain, "controlPlane", 0,
+				"placementConstraint", "resourcePool", resource_pool));
+	json_array_append_new(list, json_pack("{s:s,s:b,s:o,s:{s:b}}", "role", "extra", "clusterScoped", 1, "object", item, "status",
+					      "ready", 1));
+}
+
 /* In the shapes that the vSphere plugin exports. */
 static json_t *provider_objects(void)
 {
@@ -73,6 +94,8 @@ static json_t *provider_objects(void)
 		list, json_pack("{s:s,s:s,s:o}", "role", "workerTemplate", "pool", "md", "object",
 				object("VSphereMachineTemplate", "c1-md",
 				       json_pack("{s:{s:o}}", "template", "spec", clone_spec("md")))));
+	add_place(list, "zoned", "c1-zoned.1", "c1-north", "/DC0/host/DC0_C0/Resources");
+	add_place(list, "zoned", "c1-zoned.2", "c1-south.zoned", "/DC0/host/DC0_C1/Resources");
 	json_array_append_new(
 		list, json_pack("{s:s,s:s,s:o,s:{s:{s:b},s:[{s:s,s:s}],s:o}}", "role", "machine",
 				"machine", "m-1", "object",
@@ -140,6 +163,7 @@ static json_t *build(const char *ca, json_t *keys, int epoch, int control_planes
 	json_object_set_new(in, "epoch", json_integer(epoch));
 	json_put(in, "spec.pools.0.size", json_integer(control_planes));
 	json_put(in, "spec.pools.1.size", json_integer(workers));
+	json_array_append_new(json_at(in, "spec.pools"), json_pack("{s:s,s:i}", "name", "zoned", "size", 3));
 	json_put(in, "spec.kubeadmConfig",
 		 json_pack("{s:{s:{s:s}},s:[{s:s,s:s}],s:[s],s:[s]}", "apiServer", "extraArgs",
 			   "audit-log-maxage", "30", "files", "targetPath", "/etc/x", "content", "y\n",

@@ -3,7 +3,7 @@
 #define TESTS_CAPI_VSPHERE_PLAN_H
 
 /* A plan that a real API server with the real definitions accepts: cluster c1, its first machine in
- * the shapes that the vSphere plugin exports. */
+ * the shapes that the vSphere plugin exports. Beside the workers' pool md there is zoned, of three in two places. */
 
 #include "core/json.h"
 

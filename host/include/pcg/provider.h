@@ -243,7 +243,9 @@ struct pcg_provider {
 	 * a pool whose "addressPools" names an IP pool of the cluster's spec has "addressesFromPools" with that one's "object", of kind
 	 * InClusterIPPool. The object of a machine that owns its IPAddressClaims (named NAME-DEVICE-N after it) has "claims":
 	 * {"finalizer"} beside it, what its controller protects them by: the host makes them for the machine's "addresses". "clusterScoped":
-	 * true beside an object that has no namespace. "failureDomain" in a machine's "observed" is its Machine's. */
+	 * true beside an object that has no namespace. "failureDomain" in a machine's "observed" is its Machine's. A pool of workers has
+	 * a workerTemplate, or one for each place that its machines are spread over, with "failureDomain" beside it where the place is
+	 * one; the host names them as their MachineDeployments. */
 	pcg_op export_objects;
 	/* {"objects":[...]} as read back from the cluster -> done {"machines":[{"name","pool","role","observed":{...}}]} */
 	pcg_op import_objects;
