@@ -58,6 +58,7 @@ static int check_all(struct vsphere *v, struct pcg_call *call, const json_t *clu
 	for (size_t i = 0; !r && i < (n ? n : 1); i++) {
 		const json_t *pool = json_array_get(pools, i);
 
+		zone_addresses(pool, problems);
 		for (size_t zone = 0; !r && zone < placement_zones(pool); zone++) {
 			json_t *some = json_array();
 

@@ -383,26 +383,49 @@ static bool export_zones(struct export *e)
 	return good;
 }
 
+static void export_template(struct export *e, const json_t *pool, size_t zone, const char *name, json_t *spec)
+{
+	bool control_plane = json_is_true(json_object_get(pool, "controlPlane"));
+	char domain[256];
+
+	add(e, control_plane ? "controlPlaneTemplate" : "workerTemplate", "Cluster", vs_str(pool, "name"), "",
+	    new_object(e, "VSphereMachineTemplate", name, json_pack("{s:{s:o}}", "template", "spec", spec)), NULL);
+	zone_name(e->cluster, pool, zone, domain, sizeof(domain));
+	if (!control_plane)
+		set_text(json_array_get(e->objects, json_array_size(e->objects) - 1), "failureDomain", domain);
+}
+
+/* The controllers spread a control plane over its failure domains themselves: it has one template. Workers stay where their
+ * template says, so they have one for each placement; with dots in it its name is no other pool's. */
+static bool export_pool(struct export *e, const json_t *pool)
+{
+	bool control_plane = json_is_true(json_object_get(pool, "controlPlane"));
+	size_t zones = control_plane ? 1 : placement_zones(pool);
+	char name[160], number[24];
+
+	for (size_t zone = 0; zone < zones; zone++) {
+		json_t *spec = clone_spec(e, pool, zone, vs_str(pool, "name"), control_plane ? "control-plane" : "worker");
+
+		if (!spec)
+			return false;
+		snprintf(number, sizeof(number), ".%zu", zone + 1);
+		snprintf(name, sizeof(name), "%s-%s%s", e->name, control_plane ? "cp" : vs_str(pool, "name"), zones > 1 ? number : "");
+		export_template(e, pool, zone, name, spec);
+	}
+	return true;
+}
+
 static bool export_pools(struct export *e)
 {
 	const json_t *pools = json_object_get(e->doc, "pools"), *pool;
+	bool good = true;
 	size_t i;
 
 	if (!pools)
 		pools = json_object_get(json_object_get(e->cluster, "spec"), "pools");
-	json_array_foreach(pools, i, pool) {
-		bool control_plane = json_is_true(json_object_get(pool, "controlPlane"));
-		const char *pool_name = vs_str(pool, "name");
-		json_t *spec = clone_spec(e, pool, 0, pool_name, control_plane ? "control-plane" : "worker");
-		char name[160];
-
-		if (!spec)
-			return false;
-		snprintf(name, sizeof(name), "%s-%s", e->name, control_plane ? "cp" : pool_name);
-		add(e, control_plane ? "controlPlaneTemplate" : "workerTemplate", "Cluster", pool_name, "",
-		    new_object(e, "VSphereMachineTemplate", name, json_pack("{s:{s:o}}", "template", "spec", spec)), NULL);
-	}
-	return true;
+	json_array_foreach(pools, i, pool)
+		good = good && export_pool(e, pool);
+	return good;
 }
 
 /* Where the controllers get the addresses from a pool, they write them themselves. */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ZONE_NAME 192 /* ".POOL.N" beside it is within the 253 of an object's name */
 #define POOLS_MAX 4096 /* beyond that the memory begins anew */
 
 struct zones {
@@ -130,16 +131,16 @@ int zone_of(struct vsphere *v, struct pcg_call *call, const struct subject *s, c
 	return 0;
 }
 
-void zone_name(const json_t *cluster, const json_t *pool, size_t zone, char *out, size_t size)
+static const json_t *placement_at(const json_t *pool, size_t zone)
 {
-	const json_t *where = json_array_get(json_object_get(json_object_get(pool, "cloudConfig"), "placements"), zone);
-	const char *name = vs_str(where, "zone"), *slash;
+	return json_array_get(json_object_get(json_object_get(pool, "cloudConfig"), "placements"), zone);
+}
+
+static void base_name(const json_t *cluster, const json_t *where, char *out, size_t size)
+{
+	const char *name = vs_str(where, "zone"), *slash = strrchr(vs_str(where, "cluster"), '/');
 	size_t n;
 
-	*out = 0;
-	if (placement_zones(pool) == 1)
-		return;
-	slash = strrchr(vs_str(where, "cluster"), '/');
 	if (!*name)
 		name = slash ? slash + 1 : vs_str(where, "cluster");
 	n = (size_t)snprintf(out, size, "%s-%s", vs_str(cluster, "name"), name);
@@ -148,6 +149,77 @@ void zone_name(const json_t *cluster, const json_t *pool, size_t zone, char *out
 	n = n < size ? n : size - 1;
 	while (n && out[n - 1] == '-')
 		out[--n] = 0;
+}
+
+/* To a failure domain and its deployment zone. */
+static bool same_place(const json_t *a, const json_t *b)
+{
+	static const char *const members[] = { "cluster", "resourcePool", "datastore", "storagePolicyName" };
+	size_t n = netdevice_count(a);
+	bool same = n == netdevice_count(b);
+
+	for (size_t i = 0; i < sizeof(members) / sizeof(*members); i++)
+		same = same && strcmp(vs_str(a, members[i]), vs_str(b, members[i])) == 0;
+	for (size_t i = 0; same && i < n; i++)
+		same = strcmp(vs_str(netdevice_network(a, i), "networkName"), vs_str(netdevice_network(b, i), "networkName")) == 0;
+	return same;
+}
+
+/* Placements before this one that would have its name. */
+struct naming {
+	const json_t *cluster, *pool;
+	size_t zone;
+	char base[ZONE_NAME];
+	bool any, own;          /* there are some; and some in this pool */
+	const json_t *same;     /* pool of the first that is the same place, NULL: none is */
+	size_t same_zone;
+};
+
+/* False: the placement itself was come to. */
+static bool look_before(struct naming *n, const json_t *other)
+{
+	bool own = strcmp(vs_str(other, "name"), vs_str(n->pool, "name")) == 0;
+	char base[ZONE_NAME];
+
+	for (size_t zone = 0; placement_zones(other) > 1 && zone < placement_zones(other); zone++) {
+		if (own && zone == n->zone)
+			return false;
+		base_name(n->cluster, placement_at(other, zone), base, sizeof(base));
+		if (strcmp(base, n->base) != 0)
+			continue;
+		n->any = true;
+		n->own = n->own || own;
+		if (n->same || !same_place(placement_at(other, zone), placement_at(n->pool, n->zone)))
+			continue;
+		n->same = other;
+		n->same_zone = zone;
+	}
+	return true;
+}
+
+void zone_name(const json_t *cluster, const json_t *pool, size_t zone, char *out, size_t size)
+{
+	const json_t *pools = json_object_get(json_object_get(cluster, "spec"), "pools"), *other;
+	struct naming n = { .cluster = cluster, .pool = pool, .zone = zone };
+	bool more = true;
+	size_t i;
+
+	*out = 0;
+	if (placement_zones(pool) == 1)
+		return;
+	base_name(cluster, placement_at(pool, zone), n.base, sizeof(n.base));
+	for (int workers = 0; workers < 2; workers++)
+		json_array_foreach(pools, i, other)
+			if (json_is_true(json_object_get(other, "controlPlane")) != workers)
+				more = more && look_before(&n, other);
+	if (n.same)
+		zone_name(cluster, n.same, n.same_zone, out, size);
+	else if (!n.any)
+		snprintf(out, size, "%s", n.base);
+	else if (!n.own)
+		snprintf(out, size, "%s.%s", n.base, vs_str(pool, "name"));
+	else
+		snprintf(out, size, "%s.%s.%zu", n.base, vs_str(pool, "name"), zone + 1);
 }
 
 static void no_tag(json_t *problems, const char *what, const char *path, const char *category)
@@ -168,4 +240,31 @@ int zone_tags(struct vsphere *v, struct pcg_call *call, const struct spot *spot,
 	if (!r && !*zone)
 		no_tag(problems, "compute cluster", spot->cluster_path, ZONE_CATEGORY);
 	return r;
+}
+
+static const char *address_pool(const json_t *where, size_t device)
+{
+	const json_t *network = netdevice_network(where, device);
+	const char *uid = vs_str(network, "parentPoolUid");
+
+	return *uid ? uid : vs_str(json_object_get(network, "ipPool"), "name");
+}
+
+void zone_addresses(const json_t *pool, json_t *problems)
+{
+	const json_t *first = placement_at(pool, 0);
+
+	for (size_t zone = 1; json_is_true(json_object_get(pool, "controlPlane")) && zone < placement_zones(pool); zone++) {
+		const json_t *where = placement_at(pool, zone);
+		size_t n = netdevice_count(first);
+		bool same = n == netdevice_count(where);
+
+		for (size_t i = 0; same && i < n; i++)
+			same = strcmp(address_pool(first, i), address_pool(where, i)) == 0;
+		if (!same)
+			vs_problem(problems, "pool.cloudConfig.placements.network.parentPoolUid",
+				   "Give every placement of the control plane as many networks with the same IP pools, or DHCP.",
+				   "placement %zu of control plane pool %s has other networks with addresses than the first, and its machines "
+				   "have one template", zone + 1, vs_str(pool, "name"));
+	}
 }

@@ -615,10 +615,13 @@ START_TEST(all_of_it_is_exported_for_the_controllers)
 		"\"placements.0.network\":{\"networkName\":\"DC0_DVPG0\",\"staticIp\":true,\"ipPool\":{\"name\":\"c1-pool\",\"nameserver\":"
 		"{\"addresses\":[\"10.0.0.2\"],\"search\":[\"a.test\"]}},\"mtu\":1400,\"routes\":[{\"to\":\"172.16.0.0/12\",\"via\":\"10.0.0.9\"}]},"
 		"\"placements.0.networks\":[{\"networkName\":\"VM Network\",\"dhcp4\":false}]}"), *doc = NULL;
-	json_t *objects, *item;
+	json_t *objects, *item, *workers = json_deep_copy(json_at(cluster, "spec.pools.0"));
 	const json_t *spec, *zone;
 	size_t i;
 
+	json_object_set_new(workers, "name", json_string("w"));
+	json_object_set_new(workers, "controlPlane", json_false());
+	json_array_append_new((json_t *)(uintptr_t)json_at(cluster, "spec.pools"), workers);
 	tag_zones();
 	doc = json_pack("{s:O, s:{s:s, s:s, s:i}, s:{s:s, s:i}, s:{s:{s:s, s:s}}, s:[{s:s, s:s, s:s, s:s, s:O, s:o,"
 			"s:{s:s, s:s, s:s, s:i, s:s, s:s, s:[{s:s, s:s}]}}]}", "cluster", cluster, "mark", "cluster", CLUSTER_UID,
