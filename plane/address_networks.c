@@ -56,21 +56,26 @@ static int count_named(void *arg, json_t *network, size_t device)
 	return 0;
 }
 
-int64_t address_for_each_machine(const json_t *cloud, const char *uid)
+static int64_t named_in(const json_t *where, const char *uid)
 {
 	struct counting c = { .uid = uid };
-	json_t *placement;
-	int64_t most;
+
+	each_device(where, count_named, &c);
+	return c.n;
+}
+
+int64_t address_needed(const json_t *cloud, const char *uid, int64_t nodes, bool spread)
+{
+	json_t *placements = json_object_get(cloud, "placements"), *placement;
+	int64_t places = (int64_t)json_array_size(placements), most = nodes * named_in(cloud, uid), sum = 0, n;
 	size_t i;
 
-	each_device(cloud, count_named, &c);
-	most = c.n;
-	json_array_foreach(json_object_get(cloud, "placements"), i, placement) {
-		c.n = 0;
-		each_device(placement, count_named, &c);
-		most = c.n > most ? c.n : most;
+	json_array_foreach(placements, i, placement) {
+		n = named_in(placement, uid);
+		sum += n * (nodes / places + ((int64_t)i < nodes % places));
+		most = n * nodes > most ? n * nodes : most;
 	}
-	return most;
+	return spread && places ? sum : most;
 }
 
 static int is_named(void *arg, json_t *network, size_t device)

@@ -64,8 +64,7 @@ struct collecting {
 	const char *datacenter;
 	const json_t *cloud;
 	int64_t nodes;
-	const char *seen[8]; /* uids of one machine pool: its nodes count once in each */
-	size_t n_seen;
+	bool spread; /* workers: over the placements */
 };
 
 static int collect(void *arg, json_t *network, size_t device)
@@ -83,16 +82,14 @@ static int collect(void *arg, json_t *network, size_t device)
 					 json_str_or(network, "networkName", ""));
 		return 0;
 	}
-	for (size_t i = 0; i < c->n_seen; i++)
-		if (strcmp(c->seen[i], uid) == 0)
-			return 0;
 	r = add_use(c->plan, uid, c->err);
 	if (r < 0)
 		return r;
 	u = address_use(c->plan, uid);
-	u->nodes += c->nodes * address_for_each_machine(c->cloud, uid);
-	if (c->n_seen < ARRAY_LEN(c->seen))
-		c->seen[c->n_seen++] = uid;
+	if (u->counted == c->cloud)
+		return 0;
+	u->counted = c->cloud;
+	u->nodes += address_needed(c->cloud, uid, c->nodes, c->spread);
 	return *u->domain ? 0 : dns_mapping_domain(c->plan->p, c->plan->gateway, c->datacenter,
 						   json_str_or(network, "networkName", ""), u->domain, c->err);
 }
@@ -114,7 +111,8 @@ static int collect_uses(struct address_plan *w, struct pcg_error *err)
 		struct collecting c = { .plan = w, .err = err,
 					.datacenter = json_str_or(w->cluster, "spec.cloudConfig.placement.datacenter", ""),
 					.cloud = json_object_get(given, "cloudConfig"),
-					.nodes = nodes_of(json_object_get(given, "poolConfig")) };
+					.nodes = nodes_of(json_object_get(given, "poolConfig")),
+					.spread = !json_bool_or(given, "poolConfig.isControlPlane", false) };
 
 		if (r >= 0)
 			r = address_networks(json_object_get(given, "cloudConfig"), collect, &c);

@@ -15,6 +15,7 @@ struct address_need {
 	char domain[256];        /* the DNS mapping's of a network that names it */
 	struct ip_range range;
 	int64_t nodes, have;     /* have: already reserved for nodes */
+	const json_t *counted;   /* cloudConfig of the machine pool whose nodes came last: they count once */
 	bool endpoint;           /* the endpoint is one of its addresses */
 	bool endpoint_new;       /* and not reserved yet */
 	json_t *fresh;           /* what it gets now, texts */
@@ -39,8 +40,9 @@ typedef int (*address_network_fn)(void *arg, json_t *network, size_t device);
 int address_networks(const json_t *cloud_config, address_network_fn fn, void *arg);
 /* Of where machines are made first. */
 int address_first_networks(const json_t *cloud_config, address_network_fn fn, void *arg);
-/* How many addresses of a pool one machine has, wherever it is placed. */
-int64_t address_for_each_machine(const json_t *cloud_config, const char *pool);
+/* How many addresses of a pool that many machines have. spread: evenly over the placements, the first ones get one more, as the
+ * gateway hands workers over (host/capi/spread.h); else all of them may be in any one. */
+int64_t address_needed(const json_t *cloud_config, const char *pool, int64_t nodes, bool spread);
 
 /* ---- address_plan.c ---- */
 
