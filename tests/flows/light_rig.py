@@ -2,14 +2,19 @@
 """real_rig's programs with light machines (real kubeadm, etcd, API server, controller manager and scheduler, no pods),
 and the real controllers of Cluster API as processes beside them: for tests that kill at many points. The test calls
 world_rig.enter(*PEERS, mode="light") first."""
+import base64
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 
 from real_rig import RealRig, world_rig
+
+sys.path.insert(0, world_rig.PEERS)
+from capv_world import API  # noqa: E402
 
 MANAGERS = {
     "capi-system": ("capi-core", "capi-webhook-service"),
@@ -37,6 +42,20 @@ class LightRig(RealRig):
         os.mkdir(self.path("hooks"))
         shutil.copy(self.path("server.pem"), self.path("hooks", "tls.crt"))
         shutil.copy(self.path("server.key"), self.path("hooks", "tls.key"))
+
+    def admin_api(self, config, host):
+        """A client with an administrator's kubeconfig, once its API has answered; None while the file is being written."""
+        with open(config) as file:
+            parts = re.findall("(certificate-authority|client-certificate|client-key)-data: *(\\S+)", file.read())
+        if len(parts) != 3:
+            return None
+        for name, data in parts:
+            with open(self.path(name), "wb", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+                file.write(base64.b64decode(data))
+        api = API(6443, self.path("certificate-authority"), host=host,
+                  pair=(self.path("client-certificate"), self.path("client-key")))
+        api.call("GET", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kubeadm:cluster-admins")
+        return api
 
     def reach_at_urls(self, path):
         done = subprocess.run([world_rig.peer("yamlcheck"), path], check=True, stdout=subprocess.PIPE)

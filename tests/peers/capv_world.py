@@ -150,6 +150,9 @@ for k in ("VSphereCluster VSphereMachine VSphereVM VSphereMachineTemplate VSpher
     APIS[k] = INFRA + "/v1beta2"
 
 
+CLUSTER_SCOPED = ("VSphereFailureDomain", "VSphereDeploymentZone")
+
+
 def openssl(*args, **kw):
     return subprocess.run(["openssl", *args], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **kw).stdout
 
@@ -371,7 +374,7 @@ class World:
         self.stack.callback(boots.shutdown)
         self.write("password", "right")
         p = self.start("vcsim", [
-            peer("vcsim"), "--password-file", self.at("password"), "--cert", self.at("vcenter.crt"), "--key",
+            peer("vcsim"), "--model", "cluster=2,datastore=2,portgroup=2", "--password-file", self.at("password"), "--cert", self.at("vcenter.crt"), "--key",
             self.at("vcenter.key"), "--admin", "127.0.0.1:0", "--watch-kubeapi",
             f"http://127.0.0.1:{boots.server_port}"], stdout=subprocess.PIPE)
         self.vc = json.loads(p.stdout.readline())
@@ -420,7 +423,7 @@ class Graph:
 
     def make(self, kind, name, spec=None, labels=None, **more):
         o = {"apiVersion": APIS[kind], "kind": kind, "metadata": {
-            "name": name, "namespace": self.ns,
+            "name": name, **({} if kind in CLUSTER_SCOPED else {"namespace": self.ns}),
             "labels": {"cluster.x-k8s.io/cluster-name": "c1", **(labels or {})},
             "annotations": more.pop("annotations", {})}, **more}
         if "owners" in o:
@@ -486,13 +489,15 @@ class Graph:
             "machineTemplate": {"spec": {"infrastructureRef": {
                 "apiGroup": INFRA, "kind": "VSphereMachineTemplate", "name": "c1-cp"}}}})
 
-    def workers(self, replicas):
-        self.make("KubeadmConfigTemplate", "c1-md", {"template": {"spec": {
-            "joinConfiguration": {"nodeRegistration": {"name": "{{ local_hostname }}"}}}}})
-        self.make("MachineDeployment", "c1-md", {
-            "clusterName": "c1", "replicas": replicas, "selector": {"matchLabels": {"pool": "w"}},
-            "template": {"metadata": {"labels": {"pool": "w"}}, "spec": {
-                "clusterName": "c1", "version": VERSION,
+    def workers(self, replicas, name="c1-md", pool="w", **more):
+        """more: members of the machines' spec. The template of machines is c1-md always."""
+        if not self.get("KubeadmConfigTemplate", "c1-md"):
+            self.make("KubeadmConfigTemplate", "c1-md", {"template": {"spec": {
+                "joinConfiguration": {"nodeRegistration": {"name": "{{ local_hostname }}"}}}}})
+        self.make("MachineDeployment", name, {
+            "clusterName": "c1", "replicas": replicas, "selector": {"matchLabels": {"pool": pool}},
+            "template": {"metadata": {"labels": {"pool": pool}}, "spec": {
+                "clusterName": "c1", "version": VERSION, **more,
                 "bootstrap": {"configRef": {"apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfigTemplate",
                                             "name": "c1-md"}},
                 "infrastructureRef": {"apiGroup": INFRA, "kind": "VSphereMachineTemplate", "name": "c1-md"}}}},

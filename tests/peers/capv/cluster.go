@@ -44,7 +44,9 @@ func (r *reconcilers) reconcileCluster(ctx context.Context, req ctrl.Request) (r
 	}
 	defer func() {
 		summarize(ctx, c, vCenterAvailable)
-		if e := helper.Patch(ctx, c, ownedConditions); e != nil {
+		owned := ownedConditions
+		owned.Conditions = append([]string{domainsReady}, owned.Conditions...)
+		if e := helper.Patch(ctx, c, owned); e != nil {
 			err = kerrors.NewAggregate([]error{err, e})
 		}
 	}()
@@ -53,6 +55,10 @@ func (r *reconcilers) reconcileCluster(ctx context.Context, req ctrl.Request) (r
 	}
 	if controllerutil.AddFinalizer(c, clusterFinalizer) {
 		return ctrl.Result{}, nil
+	}
+	ready, err := r.holdDomains(ctx, c)
+	if err != nil || !ready {
+		return ctrl.Result{RequeueAfter: 10 * time.Second}, err
 	}
 	return ctrl.Result{}, r.provisionCluster(ctx, c)
 }

@@ -116,8 +116,10 @@ func (r *reconcilers) provisionMachine(ctx context.Context, m *vSphereMachine, m
 		return ctrl.Result{}, err
 	}
 	vm := &vSphereVM{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: name}}
+	place := r.inDomain(ctx, machine)
 	_, err = controllerutil.CreateOrPatch(ctx, r.Client, vm, func() error {
 		wantedVM(vm, m, machine, infra)
+		place(vm)
 		return nil
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// reconcilers is what the three controllers share.
+// reconcilers is what the four controllers share.
 type reconcilers struct {
 	client.Client
 	sessions  *sessions
@@ -42,7 +42,16 @@ func (r *reconcilers) setup(mgr ctrl.Manager) error {
 		WithOptions(atOnce).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(
 			util.ClusterToInfrastructureMapFunc(context.Background(), clusterGVK, r.Client, &vSphereCluster{}))).
+		Watches(&vSphereDeploymentZone{}, handler.EnqueueRequestsFromMapFunc(r.clustersOfZone)).
 		Complete(reconcile.Func(r.reconcileCluster))
+	if err != nil {
+		return err
+	}
+	err = ctrl.NewControllerManagedBy(mgr).For(&vSphereDeploymentZone{}).Named("vspheredeploymentzone").
+		WithOptions(atOnce).
+		Watches(&vSphereCluster{}, handler.EnqueueRequestsFromMapFunc(r.zonesOnServer)).
+		Watches(&vSphereFailureDomain{}, handler.EnqueueRequestsFromMapFunc(r.zonesOnServer)).
+		Complete(reconcile.Func(r.reconcileZone))
 	if err != nil {
 		return err
 	}

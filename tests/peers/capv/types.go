@@ -25,6 +25,7 @@ const (
 	clusterFinalizer = "vspherecluster." + group
 	machineFinalizer = "vspheremachine." + group
 	vmFinalizer      = "vspherevm." + group
+	zoneFinalizer    = "vspheredeploymentzone." + group
 	secretFinalizer  = "vspherecluster/" + group
 
 	claimFinalizer = "vspherevm." + group + "/ip-claim-protection"
@@ -32,6 +33,9 @@ const (
 	vCenterAvailable = "VCenterAvailable"
 	claimsFulfilled  = "IPAddressClaimsFulfilled"
 	vmProvisioned    = "VirtualMachineProvisioned"
+	domainsReady     = "FailureDomainsReady"
+	placementReady   = "PlacementConstraintReady"
+	domainValidated  = "FailureDomainValidated"
 	hostLabel        = "node.cluster.x-k8s.io/esxi-host"
 )
 
@@ -260,6 +264,51 @@ type vSphereClusterIdentity struct {
 	} `json:"status,omitempty"`
 }
 
+// vSphereFailureDomain says where, vSphereDeploymentZone what that is for. Neither has a namespace.
+type vSphereFailureDomain struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              struct {
+		Region   domainTag `json:"region"`
+		Zone     domainTag `json:"zone"`
+		Topology struct {
+			Datacenter            string   `json:"datacenter"`
+			ComputeCluster        string   `json:"computeCluster,omitempty"`
+			Hosts                 *raw     `json:"hosts,omitempty"`
+			Networks              []string `json:"networks,omitempty"`
+			NetworkConfigurations []raw    `json:"networkConfigurations,omitempty"`
+			Datastore             string   `json:"datastore,omitempty"`
+		} `json:"topology"`
+	} `json:"spec"`
+}
+
+type domainTag struct {
+	Name        string `json:"name"`
+	Type        string `json:"type"`
+	TagCategory string `json:"tagCategory"`
+}
+
+type vSphereDeploymentZone struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              struct {
+		Server              string               `json:"server,omitempty"`
+		FailureDomain       string               `json:"failureDomain"`
+		ControlPlane        *bool                `json:"controlPlane,omitempty"`
+		PlacementConstraint *placementConstraint `json:"placementConstraint,omitempty"`
+	} `json:"spec"`
+	Status struct {
+		Conditions []metav1.Condition `json:"conditions,omitempty"`
+		Ready      *bool              `json:"ready,omitempty"`
+		Deprecated *raw               `json:"deprecated,omitempty"`
+	} `json:"status,omitempty"`
+}
+
+type placementConstraint struct {
+	ResourcePool string `json:"resourcePool,omitempty"`
+	Folder       string `json:"folder,omitempty"`
+}
+
 func (c *vSphereCluster) GetConditions() []metav1.Condition         { return c.Status.Conditions }
 func (c *vSphereCluster) SetConditions(l []metav1.Condition)        { c.Status.Conditions = l }
 func (m *vSphereMachine) GetConditions() []metav1.Condition         { return m.Status.Conditions }
@@ -269,6 +318,21 @@ func (v *vSphereVM) SetConditions(l []metav1.Condition)             { v.Status.C
 func (i *vSphereClusterIdentity) GetConditions() []metav1.Condition { return i.Status.Conditions }
 func (i *vSphereClusterIdentity) SetConditions(l []metav1.Condition) {
 	i.Status.Conditions = l
+}
+
+func (z *vSphereDeploymentZone) GetConditions() []metav1.Condition  { return z.Status.Conditions }
+func (z *vSphereDeploymentZone) SetConditions(l []metav1.Condition) { z.Status.Conditions = l }
+
+type vSphereFailureDomainList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []vSphereFailureDomain `json:"items"`
+}
+
+type vSphereDeploymentZoneList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []vSphereDeploymentZone `json:"items"`
 }
 
 type vSphereClusterList struct {
@@ -312,6 +376,10 @@ func (c *vSphereCluster) DeepCopyObject() runtime.Object             { return co
 func (m *vSphereMachine) DeepCopyObject() runtime.Object             { return copied(m) }
 func (v *vSphereVM) DeepCopyObject() runtime.Object                  { return copied(v) }
 func (i *vSphereClusterIdentity) DeepCopyObject() runtime.Object     { return copied(i) }
+func (d *vSphereFailureDomain) DeepCopyObject() runtime.Object       { return copied(d) }
+func (z *vSphereDeploymentZone) DeepCopyObject() runtime.Object      { return copied(z) }
+func (l *vSphereFailureDomainList) DeepCopyObject() runtime.Object   { return copied(l) }
+func (l *vSphereDeploymentZoneList) DeepCopyObject() runtime.Object  { return copied(l) }
 func (l *vSphereClusterList) DeepCopyObject() runtime.Object         { return copied(l) }
 func (l *vSphereMachineList) DeepCopyObject() runtime.Object         { return copied(l) }
 func (l *vSphereVMList) DeepCopyObject() runtime.Object              { return copied(l) }
@@ -325,6 +393,10 @@ func addTypes(s *runtime.Scheme) error {
 		"VSphereVM": &vSphereVM{}, "VSphereVMList": &vSphereVMList{},
 		"VSphereClusterIdentity":     &vSphereClusterIdentity{},
 		"VSphereClusterIdentityList": &vSphereClusterIdentityList{},
+		"VSphereFailureDomain":       &vSphereFailureDomain{},
+		"VSphereFailureDomainList":   &vSphereFailureDomainList{},
+		"VSphereDeploymentZone":      &vSphereDeploymentZone{},
+		"VSphereDeploymentZoneList":  &vSphereDeploymentZoneList{},
 	} {
 		s.AddKnownTypeWithName(groupVersion.WithKind(kind), object)
 	}
