@@ -123,9 +123,9 @@ START_TEST(workers_have_a_template_and_a_failure_domain_for_each_placement)
 	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
 	json_t *objects;
 
-	set_pool(cluster, "same", "[" C0 "," C1 "]");
 	set_pool(cluster, "apart", "[" PLACE("DC0_C0", "DC0_C0_RP1", "LocalDS_0", "VM Network") "," C1 ","
 				   PLACE("DC0_C1", "", "LocalDS_0", "DC0_DVPG0") "]");
+	set_pool(cluster, "same", "[" C0 "," C1 "]");
 	set_pool(cluster, "again", "[" PLACE("DC0_C1", "", "LocalDS_0", "DC0_DVPG0") ",{\"zone\":\"Rack 7\","
 				   "\"cluster\":\"DC0_C0\",\"datastore\":\"LocalDS_0\",\"network\":{\"networkName\":\"DC0_DVPG0\"}}]");
 	set_pool(cluster, "one", "[" C1 "]");
