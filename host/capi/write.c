@@ -13,6 +13,7 @@
 #include "host/capi/capi.h"
 #include "host/capi/authority.h"
 #include "host/capi/compare.h"
+#include "host/capi/outdated.h"
 #include "host/capi/path.h"
 #include "host/capi/remove.h"
 #include "host/capi/serving_ca.h"
@@ -50,6 +51,7 @@ struct write {
 	size_t n_heads;
 	int rounds;
 	char resource_version[64];
+	struct outdated outdated;
 };
 
 static void free_write(void *state)
@@ -64,6 +66,7 @@ static void free_write(void *state)
 	}
 	free(w->items);
 	free(w->heads);
+	outdated_free(&w->outdated);
 	json_wipe(w->plan);
 }
 
@@ -648,8 +651,10 @@ static void next_group(struct capi_op *op)
 
 /* ---- before the first write ---- */
 
+/* An earlier attempt has got as far as the Cluster: what it wrote after that may be of another request. */
 static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_reply *r)
 {
+	struct write *w = op_state(op);
 	struct pcg_error err = r->err;
 
 	(void)arg;
@@ -663,7 +668,7 @@ static void on_cluster_read(struct capi_op *op, void *arg, const struct kube_rep
 		return;
 	}
 	if (authority_is_ours(op, r->body))
-		next_group(op);
+		outdated_remove(op, &w->outdated, w->plan, next_group);
 }
 
 static void start_write(struct capi_op *op)

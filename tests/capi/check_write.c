@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEPLOYMENTS "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/machinedeployments"
+
 static json_t *plan;
 
 static void setup(void)
@@ -116,6 +118,35 @@ START_TEST(writing_again_changes_nothing)
 	ck_assert(write_plan());
 	ck_assert(json_equal(before, stored_named("Machine", "c1-cp-bcdfg")));
 	check_converged();
+}
+END_TEST
+
+static void put_deployment(const char *name, const char *pool)
+{
+	json_t *o = json_pack("{s:s,s:{s:s,s:s,s:{s:s}},s:{s:i}}", "kind", "MachineDeployment", "metadata", "name", name, "namespace",
+			      "default", "labels", "cluster.x-k8s.io/cluster-name", "c1", "spec", "replicas", 2);
+	char path[256];
+
+	if (pool)
+		json_put(o, "metadata.annotations", json_pack("{s:s}", "pcg.dev/pool", pool));
+	json_put(o, "metadata.finalizers", json_pack("[s]", "cluster.x-k8s.io/machinedeployment"));
+	snprintf(path, sizeof(path), DEPLOYMENTS "/%s", name);
+	fake_api_put(rig.api, path, o);
+}
+
+/* Of a pool whose places were others, and of one that is gone. */
+START_TEST(what_the_request_had_before_is_removed_when_it_is_written_again)
+{
+	ck_assert(write_plan());
+	put_deployment("c1-md-2", "md");
+	put_deployment("c1-gone", "gone");
+	put_deployment("c1-of-somebody", NULL);
+	ck_assert_msg(write_plan(), "%s", rig.err.text);
+	ck_assert(rig_progressed("removed, as the request no longer has it, MachineDeployment/c1-md-2"));
+	ck_assert_ptr_null(fake_api_get(rig.api, DEPLOYMENTS "/c1-md-2"));
+	ck_assert_ptr_null(fake_api_get(rig.api, DEPLOYMENTS "/c1-gone"));
+	ck_assert_ptr_nonnull(fake_api_get(rig.api, DEPLOYMENTS "/c1-of-somebody"));
+	ck_assert_ptr_nonnull(fake_api_get(rig.api, DEPLOYMENTS "/c1-md"));
 }
 END_TEST
 
@@ -376,6 +407,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, writes_everything_once_owned_and_with_status);
 	tcase_add_test(t, writing_again_changes_nothing);
+	tcase_add_test(t, what_the_request_had_before_is_removed_when_it_is_written_again);
 	tcase_add_test(t, reads_its_secrets_back_by_one_list);
 	tcase_add_loop_test(t, any_request_may_fail_and_writing_again_arrives, 0,
 			    ARRAY_LEN(faults));
