@@ -125,15 +125,21 @@ START_TEST(a_server_that_is_busy_for_a_moment_is_asked_again)
 }
 END_TEST
 
-static const json_t *machine(const char *name)
+static const json_t *named(const char *list, const char *name)
 {
-	json_t *m;
+	json_t *one;
 	size_t i;
 
-	json_array_foreach (json_object_get(rig.result, "machines"), i, m)
-		if (strcmp(json_str_or(m, "name", ""), name) == 0)
-			return m;
-	ck_abort_msg("%s is not among the machines", name);
+	json_array_foreach (json_object_get(rig.result, list), i, one)
+		if (strcmp(json_str_or(one, "name", ""), name) == 0)
+			return one;
+	ck_abort_msg("no %s among %s", name, list);
+	return NULL;
+}
+
+static const json_t *machine(const char *name)
+{
+	return named("machines", name);
 }
 
 static void check_taken(void)
@@ -197,14 +203,7 @@ static void add_deployment(const char *name, const char *pool, int replicas)
 
 static const json_t *pool(const char *name)
 {
-	json_t *p;
-	size_t i;
-
-	json_array_foreach (json_object_get(rig.result, "pools"), i, p)
-		if (strcmp(json_str_or(p, "name", ""), name) == 0)
-			return p;
-	ck_abort_msg("no pool %s", name);
-	return NULL;
+	return named("pools", name);
 }
 
 /* Scaled by somebody meanwhile; a machine's label names the deployment, and that the pool. One that was handed over before they
