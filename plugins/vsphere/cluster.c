@@ -39,7 +39,7 @@ static int check_labels(struct vsphere *v, struct pcg_call *call, const json_t *
 
 	options_read(v, cluster, pool, &o, told);
 	r = storage_policy(v, call, &o, spot, policy, problems, err);
-	if (!r && placement_zones(pool) > 1 && spot->cluster.value[0])
+	if (!r && placement_zones(pool) > 1 && spot->cluster.value[0] && json_is_true(json_object_get(pool, "controlPlane")))
 		r = zone_tags(v, call, spot, region, zone, problems, err);
 	if (!r && o.tags)
 		r = tags_resolve(v, call, o.tags, ids, problems, err);

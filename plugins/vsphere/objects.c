@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include "plugins/vsphere/objects_impl.h"
+
 #include "plugins/vsphere/finish.h"
 #include "plugins/vsphere/storage.h"
-#include "plugins/vsphere/zones.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -20,25 +21,14 @@
  */
 
 #define API_VERSION "infrastructure.cluster.x-k8s.io/v1beta2"
-#define CLUSTER_LABEL "cluster.x-k8s.io/cluster-name"
 
-struct export {
-	struct vsphere *v;
-	struct pcg_call *call;
-	const json_t *doc, *cluster, *mark;
-	const char *name;
-	char folder[600], thumbprint[128];
-	json_t *objects;
-	struct vs_err err;
-};
-
-static json_t *new_object(const struct export *e, const char *kind, const char *name, json_t *spec)
+json_t *export_object(const struct export *e, const char *kind, const char *name, json_t *spec)
 {
 	return json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:o}", "apiVersion", API_VERSION, "kind", kind, "metadata", "name", name,
 			 "labels", CLUSTER_LABEL, e->name, "spec", spec);
 }
 
-static void add(struct export *e, const char *role, const char *owner, const char *pool, const char *machine, json_t *object,
+void export_add(struct export *e, const char *role, const char *owner, const char *pool, const char *machine, json_t *object,
 		json_t *status)
 {
 	json_t *item = json_pack("{s:s, s:s, s:s, s:s, s:o}", "role", role, "owner", owner, "pool", pool, "machine", machine,
@@ -102,37 +92,10 @@ static bool thumbprint_find(struct export *e)
 	return *e->thumbprint;
 }
 
-static void set_text(json_t *object, const char *key, const char *text)
+void export_text(json_t *object, const char *key, const char *text)
 {
 	if (*text)
 		json_object_set_new(object, key, json_string(text));
-}
-
-/* Zones of all pools, once each, with what they are for; the first of a name counts. */
-static json_t *zones_of(const struct export *e)
-{
-	const json_t *pools = json_object_get(json_object_get(e->cluster, "spec"), "pools"), *pool;
-	json_t *domains = json_array(), *one;
-	size_t i, k;
-
-	json_array_foreach(pools, i, pool) {
-		bool control_plane = json_is_true(json_object_get(pool, "controlPlane"));
-
-		for (size_t zone = 0; zone < placement_zones(pool); zone++) {
-			json_t *known = NULL;
-			char name[256];
-
-			zone_name(e->cluster, pool, zone, name, sizeof(name));
-			json_array_foreach(domains, k, one)
-				if (strcmp(vs_str(one, "name"), name) == 0)
-					known = one;
-			if (known && control_plane)
-				json_object_set_new(known, "controlPlane", json_true());
-			else if (*name && !known)
-				json_array_append_new(domains, json_pack("{s:s, s:b}", "name", name, "controlPlane", control_plane));
-		}
-	}
-	return domains;
 }
 
 static bool keeps_together(const struct export *e)
@@ -153,24 +116,23 @@ static bool keeps_together(const struct export *e)
 
 static void export_cluster(struct export *e)
 {
-	json_t *domains = zones_of(e), *status;
+	json_t *status;
 	json_t *spec = json_pack("{s:s, s:O?, s:{s:s, s:s}}", "server", e->v->session.server, "controlPlaneEndpoint",
 				 json_object_get(e->doc, "endpoint"), "identityRef", "kind", "Secret", "name", e->name);
 
-	set_text(spec, "thumbprint", e->thumbprint);
+	export_text(spec, "thumbprint", e->thumbprint);
 	if (keeps_together(e))
 		json_object_set_new(spec, "disableClusterModule", json_true());
-	if (json_array_size(domains))
+	if (json_array_size(e->domains))
 		json_object_set_new(spec, "failureDomainSelector", json_pack("{s:{s:s}}", "matchLabels", CLUSTER_LABEL, e->name));
 	status = json_pack("{s:{s:b}, s:[o]}", "initialization", "provisioned", 1, "conditions", condition());
-	if (json_array_size(domains))
-		json_object_set(status, "failureDomains", domains);
-	json_decref(domains);
-	add(e, "identity", "", "", "",
+	if (json_array_size(e->domains))
+		json_object_set_new(status, "failureDomains", export_domains(e));
+	export_add(e, "identity", "", "", "",
 	    json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:s, s:{s:s, s:s}}", "apiVersion", "v1", "kind", "Secret", "metadata", "name",
 		      e->name, "labels", CLUSTER_LABEL, e->name, "type", "Opaque", "stringData", "username", e->v->session.user,
 		      "password", e->v->session.password), NULL);
-	add(e, "cluster", "Cluster", "", "", new_object(e, "VSphereCluster", e->name, spec), status);
+	export_add(e, "cluster", "Cluster", "", "", export_object(e, "VSphereCluster", e->name, spec), status);
 }
 
 static json_t *custom_keys(const struct export *e, const char *pool, const char *role)
@@ -178,7 +140,7 @@ static json_t *custom_keys(const struct export *e, const char *pool, const char 
 	json_t *keys = json_pack("{s:s, s:s, s:s}", MARK_CLUSTER, vs_str(e->cluster, "uid"), MARK_POOL, pool, MARK_ROLE, role);
 	char epoch[24];
 
-	set_text(keys, MARK_GATEWAY, vs_str(e->mark, "gateway"));
+	export_text(keys, MARK_GATEWAY, vs_str(e->mark, "gateway"));
 	snprintf(epoch, sizeof(epoch), "%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(e->mark, "epoch")));
 	if (json_object_get(e->mark, "epoch"))
 		json_object_set_new(keys, MARK_EPOCH, json_string(epoch));
@@ -234,26 +196,26 @@ static void set_disks(json_t *spec, const struct vs_options *o)
 	json_array_foreach(o->data_disks, i, one) {
 		json_t *disk = json_pack("{s:s, s:O}", "name", vs_str(one, "name"), "sizeGiB", json_object_get(one, "sizeGiB"));
 
-		set_text(disk, "provisioningMode", vs_str(one, "provisioningMode"));
+		export_text(disk, "provisioningMode", vs_str(one, "provisioningMode"));
 		json_array_append_new(disks, disk);
 	}
 	json_object_set_new(spec, "dataDisks", disks);
 }
 
 /* Of a datastore cluster one of its datastores; none when a policy says which, for the controllers then choose. */
-static bool set_datastore(struct export *e, json_t *object, const struct spot *spot, const struct vs_options *o)
+bool export_datastore(struct export *e, json_t *object, const struct spot *spot, const struct vs_options *o)
 {
 	char path[512];
 
 	if (!spot->pod.value[0]) {
-		set_text(object, "datastore", spot->datastore_path);
+		export_text(object, "datastore", spot->datastore_path);
 		return true;
 	}
 	if (*o->policy)
 		return true;
 	if (storage_member(e->v, e->call, spot, path, sizeof(path), &e->err))
 		return false;
-	set_text(object, "datastore", path);
+	export_text(object, "datastore", path);
 	return true;
 }
 
@@ -292,95 +254,21 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 			 "template", spot.template_path, "cloneMode", o.linked ? "linkedClone" : "fullClone", "powerOffMode",
 			 o.power_off_mode, "customVMXKeys", custom_keys(e, pool_name, role), "network", "devices",
 			 clone_netdevices(&spot));
-	set_text(spec, "thumbprint", e->thumbprint);
-	set_text(spec, "storagePolicyName", o.policy);
-	set_text(spec, "snapshot", o.linked ? o.snapshot : "");
-	set_text(spec, "hardwareVersion", o.hardware);
+	export_text(spec, "thumbprint", e->thumbprint);
+	export_text(spec, "storagePolicyName", o.policy);
+	export_text(spec, "snapshot", o.linked ? o.snapshot : "");
+	export_text(spec, "hardwareVersion", o.hardware);
 	set_number(spec, "guestSoftPowerOffTimeoutSeconds", o.soft_off_s);
 	set_number(spec, "numCPUs", o.cpus);
 	set_number(spec, "numCoresPerSocket", o.cores);
 	set_number(spec, "memoryMiB", o.memory_mib);
 	set_disks(spec, &o);
 	set_resources(spec, &o);
-	if (!set_datastore(e, spec, &spot, &o) || (o.tags && !set_tags(e, spec, o.tags))) {
+	if (!export_datastore(e, spec, &spot, &o) || (o.tags && !set_tags(e, spec, o.tags))) {
 		json_decref(spec);
 		return NULL;
 	}
 	return spec;
-}
-
-static void scope_cluster(const struct export *e)
-{
-	json_object_set_new(json_array_get(e->objects, json_array_size(e->objects) - 1), "clusterScoped", json_true());
-}
-
-/* A failure domain says where, a deployment zone what it is for; by that one's name the controllers place a Machine. */
-static bool export_zone(struct export *e, const json_t *pool, size_t zone, const char *name, bool control_plane)
-{
-	json_t *problems = json_array(), *topology, *networks = json_array();
-	char region_tag[256], zone_tag[256];
-	struct vs_options o;
-	struct spot spot;
-	int r = clone_find(e->v, e->call, e->cluster, pool, zone, &spot, &o, &e->err);
-
-	if (!r)
-		r = zone_tags(e->v, e->call, &spot, region_tag, zone_tag, problems, &e->err);
-	if (!r && json_array_size(problems)) {
-		vs_fail(&e->err, PCG_ERR_PERMANENT, vs_str(json_array_get(problems, 0), "remedy"), "%s",
-			vs_str(json_array_get(problems, 0), "text"));
-		r = -1;
-	}
-	json_decref(problems);
-	if (r) {
-		json_decref(networks);
-		return false;
-	}
-	for (size_t i = 0; i < spot.n_nics; i++)
-		json_array_append_new(networks, json_string(spot.nics[i].path));
-	topology = json_pack("{s:s, s:s, s:o}", "datacenter", spot.datacenter, "computeCluster", spot.cluster_path, "networks",
-			     networks);
-	if (!set_datastore(e, topology, &spot, &o)) {
-		json_decref(topology);
-		return false;
-	}
-	add(e, "extra", "", "", "",
-	    new_object(e, "VSphereFailureDomain", name,
-		       json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:o}", "region", "name", region_tag, "type", "Datacenter",
-				 "tagCategory", REGION_CATEGORY, "zone", "name", zone_tag, "type", "ComputeCluster", "tagCategory",
-				 ZONE_CATEGORY, "topology", topology)), NULL);
-	scope_cluster(e);
-	add(e, "extra", "", "", "",
-	    new_object(e, "VSphereDeploymentZone", name,
-		       json_pack("{s:s, s:s, s:b, s:{s:s, s:s}}", "server", e->v->session.server, "failureDomain", name,
-				 "controlPlane", control_plane, "placementConstraint", "resourcePool", spot.pool_path, "folder",
-				 *e->folder ? e->folder : spot.folder_path)),
-	    json_pack("{s:b}", "ready", 1));
-	scope_cluster(e);
-	return true;
-}
-
-static bool export_zones(struct export *e)
-{
-	const json_t *pools = json_object_get(json_object_get(e->cluster, "spec"), "pools"), *pool;
-	json_t *domains = zones_of(e), *done = json_object(), *one;
-	bool good = true;
-	size_t i, k;
-
-	json_array_foreach(pools, i, pool)
-		for (size_t zone = 0; good && zone < placement_zones(pool); zone++) {
-			char name[256];
-
-			zone_name(e->cluster, pool, zone, name, sizeof(name));
-			if (!*name || json_object_get(done, name))
-				continue;
-			json_object_set_new(done, name, json_true());
-			json_array_foreach(domains, k, one)
-				if (strcmp(vs_str(one, "name"), name) == 0)
-					good = export_zone(e, pool, zone, name, json_is_true(json_object_get(one, "controlPlane")));
-		}
-	json_decref(domains);
-	json_decref(done);
-	return good;
 }
 
 static void export_template(struct export *e, const json_t *pool, size_t zone, const char *name, json_t *spec)
@@ -388,11 +276,11 @@ static void export_template(struct export *e, const json_t *pool, size_t zone, c
 	bool control_plane = json_is_true(json_object_get(pool, "controlPlane"));
 	char domain[256];
 
-	add(e, control_plane ? "controlPlaneTemplate" : "workerTemplate", "Cluster", vs_str(pool, "name"), "",
-	    new_object(e, "VSphereMachineTemplate", name, json_pack("{s:{s:o}}", "template", "spec", spec)), NULL);
+	export_add(e, control_plane ? "controlPlaneTemplate" : "workerTemplate", "Cluster", vs_str(pool, "name"), "",
+	    export_object(e, "VSphereMachineTemplate", name, json_pack("{s:{s:o}}", "template", "spec", spec)), NULL);
 	zone_name(e->cluster, pool, zone, domain, sizeof(domain));
-	if (!control_plane)
-		set_text(json_array_get(e->objects, json_array_size(e->objects) - 1), "failureDomain", domain);
+	if (!control_plane && export_has_zone(e, domain))
+		export_text(json_array_get(e->objects, json_array_size(e->objects) - 1), "failureDomain", domain);
 }
 
 /* The controllers spread a control plane over its failure domains themselves: it has one template. Workers stay where their
@@ -464,10 +352,10 @@ static void export_machine(struct export *e, const json_t *machine, json_t *spec
 
 	if (!*bios && strncmp(provider_id, "vsphere://", 10) == 0)
 		bios = provider_id + 10;
-	set_text(spec, "providerID", provider_id);
-	set_text(vm, "biosUUID", bios);
+	export_text(spec, "providerID", provider_id);
+	export_text(vm, "biosUUID", bios);
 	json_object_set_new(vm, "bootstrapRef", json_pack("{s:s}", "name", name));
-	add(e, "machine", "Machine", pool, uid, new_object(e, "VSphereMachine", name, spec),
+	export_add(e, "machine", "Machine", pool, uid, export_object(e, "VSphereMachine", name, spec),
 	    json_pack("{s:{s:b}, s:O?, s:[o]}", "initialization", "provisioned", 1, "addresses",
 		      json_object_get(observed, "addresses"), "conditions", condition()));
 	vm_status = json_pack("{s:b, s:O, s:[o]}", "ready", 1, "addresses", ips, "conditions", condition());
@@ -475,7 +363,7 @@ static void export_machine(struct export *e, const json_t *machine, json_t *spec
 		nic = json_pack("{s:s, s:b, s:O}", "macAddr", vs_str(observed, "mac"), "connected", 1, "ipAddrs", ips);
 		json_object_set_new(vm_status, "network", json_pack("[o]", nic));
 	}
-	add(e, "extra", "Machine", pool, uid, new_object(e, "VSphereVM", name, vm), vm_status);
+	export_add(e, "extra", "Machine", pool, uid, export_object(e, "VSphereVM", name, vm), vm_status);
 	json_object_set_new(json_array_get(e->objects, json_array_size(e->objects) - 1), "claims",
 			    json_pack("{s:s}", "finalizer", "vspherevm.infrastructure.cluster.x-k8s.io/ip-claim-protection"));
 	json_decref(ips);
@@ -519,10 +407,11 @@ void vs_export_objects(void *plugin, struct pcg_call *call, const char *text)
 	e.mark = json_object_get(doc, "mark");
 	e.name = vs_str(e.cluster, "name");
 	e.objects = json_array();
+	e.domains = json_array();
 	folder_read(&e);
 	if (!*e.name) {
 		v->svc->error(call, PCG_ERR_BUG, "export_objects was given no cluster name", "");
-	} else if (!thumbprint_find(&e)) {
+	} else if (!thumbprint_find(&e) || !export_find_zones(&e)) {
 		vs_error(v, call, &e.err);
 	} else {
 		export_cluster(&e);
@@ -532,5 +421,6 @@ void vs_export_objects(void *plugin, struct pcg_call *call, const char *text)
 			vs_error(v, call, &e.err);
 	}
 	json_decref(e.objects);
+	json_decref(e.domains);
 	json_decref(doc);
 }

@@ -20,6 +20,15 @@ static void setup(void)
 	rig_vmctl(&rig, "attach-tag k8s-zone/b /DC0/host/DC0_C1");
 }
 
+/* Nobody has told the second compute cluster apart. */
+static void untagged_setup(void)
+{
+	rig_open(&rig, MODEL);
+	rig_vmctl(&rig, "make-tags k8s-region/north k8s-zone/a");
+	rig_vmctl(&rig, "attach-tag k8s-region/north /DC0");
+	rig_vmctl(&rig, "attach-tag k8s-zone/a /DC0/host/DC0_C0");
+}
+
 static void teardown(void)
 {
 	rig_close(&rig);
@@ -159,6 +168,28 @@ START_TEST(workers_have_a_template_and_a_failure_domain_for_each_placement)
 }
 END_TEST
 
+START_TEST(workers_need_no_tags_for_their_failure_domains_are_left_out)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	json_t *doc = rig_doc(cluster, NULL, NULL), *objects, *item;
+	size_t i, zones = 0;
+
+	set_pool(cluster, "w", "[" C0 "," C1 "]");
+	json_object_set_new(doc, "check", json_true());
+	ck_assert_uint_eq(json_array_size(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, doc), "problems")), 0);
+	objects = export_of(cluster);
+	ck_assert_str_eq(json_str_or(template_of(objects, "w", 0), "failureDomain", ""), "c1-dc0-c0");
+	ck_assert_str_eq(json_str_or(template_of(objects, "w", 1), "failureDomain", ""), "");
+	ck_assert_str_eq(json_str_or(template_of(objects, "w", 1), "object.spec.template.spec.resourcePool", ""), RESOURCES_1);
+	json_array_foreach(objects, i, item) {
+		zones += strcmp(json_str_or(item, "object.kind", ""), "VSphereDeploymentZone") == 0;
+		if (strcmp(json_str_or(item, "role", ""), "cluster") == 0)
+			ck_assert_uint_eq(json_array_size(json_at(item, "status.failureDomains")), 1);
+	}
+	ck_assert_uint_eq(zones, 1);
+}
+END_TEST
+
 START_TEST(each_placement_hands_its_own_address_pools_over)
 {
 	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
@@ -221,5 +252,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, workers_have_a_template_and_a_failure_domain_for_each_placement);
 	tcase_add_test(tc, each_placement_hands_its_own_address_pools_over);
 	tcase_add_loop_test(tc, a_control_plane_has_one_set_of_address_pools, 0, ARRAY_LEN(control_planes));
+	tc = rig_case(s, "untagged", untagged_setup, teardown);
+	tcase_add_test(tc, workers_need_no_tags_for_their_failure_domains_are_left_out);
 	return rig_run(s);
 }
