@@ -379,6 +379,12 @@ class World:
             f"http://127.0.0.1:{boots.server_port}"], stdout=subprocess.PIPE)
         self.vc = json.loads(p.stdout.readline())
 
+    def tag(self, tags):
+        """tags: {CATEGORY/NAME: PATH}"""
+        vmctl = [peer("vmctl"), "--url", self.vc["url"], "--password-file", self.at("password"), "--ca", self.at("vcenter.crt")]
+        for words in (["make-tags", *tags], *(["attach-tag", *on] for on in tags.items())):
+            subprocess.run([*vmctl, *words], check=True, stdout=subprocess.PIPE)
+
     def admin(self, method, path):
         host = self.vc["admin"].removeprefix("http://")
         conn = http.client.HTTPConnection(host, timeout=10)

@@ -14,10 +14,12 @@ import (
 	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/cluster-api/util/patch"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
@@ -30,6 +32,13 @@ type reconcilers struct {
 	user      string // the manager's own, for a cluster that names no identity
 	password  string
 	waits     *waits
+}
+
+// appears lets through what has not been there before.
+var appears = predicate.Funcs{
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	DeleteFunc:  func(event.DeleteEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
 }
 
 var atOnce = controller.Options{MaxConcurrentReconciles: 10}
@@ -49,7 +58,7 @@ func (r *reconcilers) setup(mgr ctrl.Manager) error {
 	}
 	err = ctrl.NewControllerManagedBy(mgr).For(&vSphereDeploymentZone{}).Named("vspheredeploymentzone").
 		WithOptions(atOnce).
-		Watches(&vSphereCluster{}, handler.EnqueueRequestsFromMapFunc(r.zonesOnServer)).
+		Watches(&vSphereCluster{}, handler.EnqueueRequestsFromMapFunc(r.zonesOnServer), builder.WithPredicates(appears)).
 		Watches(&vSphereFailureDomain{}, handler.EnqueueRequestsFromMapFunc(r.zonesOnServer)).
 		Complete(reconcile.Func(r.reconcileZone))
 	if err != nil {
