@@ -115,7 +115,7 @@ static struct pick_list *place_find(struct picks *p, const struct pick_kind *kin
 		struct pick_list *l = &p->open[i];
 
 		if (!*id || strcmp(l->id, id) != 0 || l->kind != kind || !json_equal(l->filter, filter) ||
-		    (*page != l->page && *page + 1 != l->page))
+		    ((*page != l->page || l->ended) && *page + 1 != l->page))
 			continue;
 		busy = l->busy;
 		found = busy ? NULL : l;
@@ -150,6 +150,22 @@ static void list_end(struct vsphere *v, struct pcg_call *call, struct pick_list 
 	if (old.kind && old.kind->types[0])
 		pick_read_end(v, call, &old);
 	list_drop(&old);
+}
+
+/* Its last page was answered, and may be asked for again. */
+static void list_settle(struct vsphere *v, struct pcg_call *call, struct pick_list *l, const json_t *answer)
+{
+	struct pick_list open = *l;
+
+	memset(&l->tree, 0, sizeof(l->tree));
+	memset(&l->view, 0, sizeof(l->view));
+	*l->token = 0;
+	l->ended = true;
+	json_decref(l->last);
+	l->last = json_deep_copy(answer);
+	place_give(v, l);
+	if (open.kind->types[0])
+		pick_read_end(v, call, &open);
 }
 
 /* Those that nobody went on with. */
@@ -235,6 +251,10 @@ static void page_answer(struct vsphere *v, struct pcg_call *call, struct pick_li
 		l->last = json_incref(doc);
 		vs_done(v, call, doc);
 		place_give(v, l);
+	} else if (page) {
+		vs_done(v, call, json_incref(doc));
+		list_settle(v, call, l, doc);
+		json_decref(doc);
 	} else {
 		vs_done(v, call, doc);
 		list_end(v, call, l);

@@ -53,6 +53,7 @@ struct pick_list {
 	const struct pick_kind *kind;
 	json_t *filter;
 	json_t *last;               /* what the page before answered: its reply may have been lost */
+	bool ended;                 /* that was its last page: nothing of it is open on the server */
 	/* of the inventory */
 	struct pick_tree tree;
 	struct vs_ref view, within; /* within: what the filter names, "" for all */
