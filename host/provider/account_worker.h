@@ -10,7 +10,8 @@
  * Frames from the host: {"t":"op","id","op","subject","timeoutMs","doc"}, {"t":"cancel","id"},
  * {"t":"ack","id","result"}, {"t":"stop","final"}. To the host: {"t":"ready","name","version","abi",
  * "maxParallel","watch","missing"}, {"t":"refused","error"}, {"t":"reply","id","status","afterMs","doc",
- * "checkpoint","error"}, {"t":"secret_put","id","name","value"}, {"t":"checkpoint","id","call","doc"},
+ * "checkpoint","error"}, {"t":"secret_put","id","name","value"}, {"t":"turn","id","name","most","windowMs"}, {"t":"turn_end",
+ * "id","name","counts"} (turns.h), {"t":"checkpoint","id","call","doc"},
  * {"t":"hint","subject"}, {"t":"peer","sha1","sha256"} (a certificate that was not seen before), {"t":"stopped"}, and under trial
  * {"t":"trial",...} (trial.h).
  */
@@ -20,6 +21,7 @@
 #include "host/provider/plugin_load.h"
 #include "host/provider/redact.h"
 #include "host/provider/trial.h"
+#include "host/provider/turns.h"
 #include "net/http_client.h"
 
 #include <pthread.h>

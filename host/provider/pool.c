@@ -265,6 +265,7 @@ static void on_closed(uv_handle_t *handle)
 		p->accounts = a->next;
 		account_free(a);
 	}
+	turns_free(p);
 	plugin_folder_free(p->plugins);
 	proxy_set_unref(p->proxy);
 	json_decref(p->trial);

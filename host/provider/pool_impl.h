@@ -13,6 +13,7 @@
 
 #include "host/provider/provider_pool.h"
 #include "host/provider/plugin_folder.h"
+#include "host/provider/turns.h"
 #include "host/worker/worker.h"
 
 #define POOL_MAX_INFLIGHT 64
@@ -124,6 +125,7 @@ struct provider_pool {
 	struct provider_hooks hooks;
 	struct account *accounts;
 	struct plugin_file *plugins;
+	struct turn_name *turns;
 	struct file_mark resolver[2];
 	uint64_t resolver_checked;
 	uint64_t next_id;

@@ -195,6 +195,10 @@ static void on_frame(void *arg, struct worker *process, json_t *frame)
 		on_checkpoint(w, frame);
 	else if (strcmp(t, "secret_put") == 0)
 		on_secret_put(w, frame);
+	else if (strcmp(t, "turn") == 0)
+		provider_ack(ack_new(w, frame), turns_begin(w, frame));
+	else if (strcmp(t, "turn_end") == 0)
+		turns_end(w, frame, ack_new(w, frame));
 	else if (strcmp(t, "ready") == 0)
 		on_ready(w, frame);
 	else if (strcmp(t, "refused") == 0)
@@ -260,6 +264,7 @@ static void on_end(void *arg, struct worker *process, const char *reason)
 
 	w->state = PW_DEAD;
 	w->process = NULL;
+	turns_drop(w);
 	pcg_fail(&err, PCG_CLASS_RETRY, "", "the worker of account %s (plugin %s) ended in the middle: %s",
 		 a->uid, w->plugin->name, reason);
 	pool_fail_inflight(w, &err);

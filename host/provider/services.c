@@ -13,6 +13,7 @@
 #define LOG_FIELDS_MAX 16
 #define SECRET_NAME_MAX 64
 #define SECRET_VALUE_MAX 65536
+#define TURN_POLL_MS 100
 
 void account_cond_init(pthread_cond_t *cond)
 {
@@ -223,6 +224,31 @@ static const char *svc_secret_get(struct pcg_host *h, const char *name)
 	return last;
 }
 
+static int64_t svc_turn_begin(struct pcg_host *h, struct pcg_call *call, const char *name, uint32_t most, uint32_t window_ms)
+{
+	int32_t r;
+
+	if (!secret_name_good(name) || !most || !window_ms || window_ms > INT32_MAX)
+		return -1;
+	do {
+		json_t *doc = json_pack("{s:s, s:s, s:I, s:I}", "t", "turn", "name", name, "most", (json_int_t)most, "windowMs",
+					(json_int_t)window_ms);
+
+		r = send_and_wait(h, doc);
+		json_decref(doc);
+	} while (r == TURN_TAKEN && !svc_wait(h, call, TURN_POLL_MS));
+	return r == TURN_TAKEN ? -1 : r;
+}
+
+static int32_t svc_turn_end(struct pcg_host *h, const char *name, uint32_t counts)
+{
+	json_t *doc = json_pack("{s:s, s:s, s:b}", "t", "turn_end", "name", name, "counts", counts != 0);
+	int32_t r = doc ? send_and_wait(h, doc) : -1;
+
+	json_decref(doc);
+	return r;
+}
+
 static int32_t svc_checkpoint(struct pcg_call *call, const char *json)
 {
 	struct pcg_error err;
@@ -369,4 +395,6 @@ const struct pcg_services account_services = {
 	.mono_ms = svc_mono_ms,
 	.wall_ms = svc_wall_ms,
 	.fault_point = svc_fault_point,
+	.turn_begin = svc_turn_begin,
+	.turn_end = svc_turn_end,
 };

@@ -434,6 +434,7 @@ int main(int argc, char **argv)
 	suite_add_tcase(s, refusal_cases());
 	suite_add_tcase(s, death_cases());
 	suite_add_tcase(s, trial_cases());
+	suite_add_tcase(s, turns_cases());
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

@@ -58,5 +58,6 @@ void got_free(struct got *g);
 TCase *death_cases(void);
 TCase *refusal_cases(void);
 TCase *trial_cases(void);
+TCase *turns_cases(void);
 
 #endif

@@ -165,6 +165,18 @@ struct pcg_services {
 
 	/* A fixed place for named fault points of tests; does nothing in production builds. */
 	void (*fault_point)(struct pcg_host *host, const char *name);
+
+	/* From here on only where struct_size says so. */
+
+	/* Bounds what an infrastructure counts (log-ins that it refuses), over all workers of this provider in this gateway, those
+	 * of validations too, and across restarts. Begins one of the "most" that may count in any window_ms; while others run
+	 * that may come to count, it waits for their end, at most until the call is over. 0; else milliseconds until one may begin; -1: not
+	 * now. Names [a-z0-9_.-], nothing of the account may be in them. */
+	int64_t (*turn_begin)(struct pcg_host *host, struct pcg_call *call, const char *name, uint32_t most,
+			      uint32_t window_ms);
+	/* Each that was begun is ended, once: counts is 1 when it counted, and then it is durable when this returns 0. One that a
+	 * worker had begun when it died has not counted. */
+	int32_t (*turn_end)(struct pcg_host *host, const char *name, uint32_t counts);
 };
 
 /* Every op: doc is the op's document; the answer goes through done, pending or error. */

@@ -195,6 +195,29 @@ static void do_log(struct pcg_call *call, const char *doc)
 	services->done(call, NULL);
 }
 
+static void answer_number(struct pcg_call *call, int64_t n)
+{
+	char reply[64];
+
+	snprintf(reply, sizeof(reply), "{\"n\":%lld}", (long long)n);
+	services->done(call, reply);
+}
+
+static void do_turn(struct pcg_call *call, const char *doc)
+{
+	answer_number(call, services->turn_begin(the_host, call, "login", 2, 60000));
+}
+
+static void do_turn_counts(struct pcg_call *call, const char *doc)
+{
+	answer_number(call, services->turn_end(the_host, "login", 1));
+}
+
+static void do_turn_over(struct pcg_call *call, const char *doc)
+{
+	answer_number(call, services->turn_end(the_host, "login", 0));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct pcg_call *call, const char *doc);
@@ -206,6 +229,7 @@ static const struct {
 	{ "leak", do_leak },           { "exclusive", do_exclusive },   { "secret_put", do_secret_put },
 	{ "secret_get", do_secret_get }, { "checkpoint", do_checkpoint }, { "account", do_account },
 	{ "http", do_http },           { "log", do_log },               { "echo_secret", do_echo_secret },
+	{ "turn", do_turn },           { "turn_counts", do_turn_counts }, { "turn_over", do_turn_over },
 };
 
 static void act(void *plugin, struct pcg_call *call, const char *doc)
