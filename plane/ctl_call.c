@@ -280,8 +280,9 @@ int ctl_read_ca(struct ctl *c, json_t *spec)
 	buf_init(&pem, FILE_LIMIT);
 	if (strcmp(c->ca_file, "-") == 0 ? read_fd(0, &pem) : read_path(c->ca_file, &pem))
 		r = ctl_fail(CTL_FAILED, "reading %s: %s", c->ca_file, strerror(errno));
-	else
-		json_object_set_new(spec, "caCert", json_stringn(pem.data, pem.len));
+	else if (!memmem(pem.data, pem.len, "-----BEGIN ", 11) ||
+		 json_object_set_new(spec, "caCert", json_stringn(pem.data, pem.len)))
+		r = ctl_fail(CTL_USAGE, "%s holds no certificate as PEM; of a DER file: openssl x509 -inform DER -in FILE", c->ca_file);
 	buf_free(&pem);
 	return r;
 }
