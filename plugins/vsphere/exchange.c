@@ -33,7 +33,24 @@ static void fault_of(struct vs_err *err, const char *what, const struct xn *faul
 	vs_fault_of(err, what, detail ? detail->child : NULL, xn_get(fault, "faultstring"));
 }
 
-static int read_reply(const char *what, const struct pcg_http_response *resp, struct xn **reply, struct vs_err *err)
+const struct xn *vs_result(const struct xn *envelope)
+{
+	const struct xn *body = xn_child(envelope, "Body");
+
+	return body ? body->child : NULL;
+}
+
+/* What stands between may answer as well-formed as wrong: of another call, or of none. That is not an answer "nothing". */
+static bool answers(const struct xn *reply, const char *method)
+{
+	const struct xn *result = vs_result(reply);
+	size_t n = strlen(method);
+
+	return result && strncmp(result->name, method, n) == 0 && strcmp(result->name + n, "Response") == 0;
+}
+
+static int read_reply(const char *what, const char *method, const struct pcg_http_response *resp, struct xn **reply,
+		      struct vs_err *err)
 {
 	const struct xn *fault;
 	struct vs_err parse;
@@ -52,10 +69,12 @@ static int read_reply(const char *what, const struct pcg_http_response *resp, st
 		return -1;
 	}
 	fault = xn_at(*reply, "Body", "Fault");
-	if (!fault && resp->status == 200)
+	if (!fault && resp->status == 200 && answers(*reply, method))
 		return 0;
 	if (fault)
 		fault_of(err, what, fault);
+	else if (resp->status == 200)
+		vs_fail(err, PCG_ERR_RETRY, "Check the vCenter, and the proxy if there is one.", "%s: the answer is none to that call", what);
 	else
 		vs_fail(err, PCG_ERR_RETRY, "Check the vCenter.", "%s: the server answered HTTP status %u", what, resp->status);
 	xn_free(*reply);
@@ -121,7 +140,7 @@ int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, co
 		vs_no_answer(err, what, &resp);
 	} else {
 		note_peer(ss, &resp);
-		r = read_reply(what, &resp, reply, err);
+		r = read_reply(what, s->method, &resp, reply, err);
 		if (!r && cookie_out)
 			*cookie_out = cookie_of(&resp);
 	}
@@ -130,9 +149,13 @@ int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, co
 	return r;
 }
 
-const struct xn *vs_result(const struct xn *envelope)
+int vs_returned(const struct xn *reply, const char *what, bool must, struct vs_ref *out, struct vs_err *err)
 {
-	const struct xn *body = xn_child(envelope, "Body");
+	const struct xn *value = xn_child(vs_result(reply), "returnval");
 
-	return body ? body->child : NULL;
+	if (xn_ref(value, out) || (!value && !must))
+		return 0;
+	memset(out, 0, sizeof(*out));
+	vs_fail(err, PCG_ERR_RETRY, "Check the vCenter, and the proxy if there is one.", "%s: the answer names no object", what);
+	return -1;
 }

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECRET_NAME "vsphere.rest"
 #define CALL_MS 30000u
 #define CLOSE_MS 4000u
 #define RESPONSE_MAX (16u << 20)
@@ -224,10 +223,10 @@ static void token_keep(struct vs_session *ss)
 	/* Secrets of validations are shared: their sessions are none that may be in there. */
 	if (!ss->keep)
 		return;
-	doc = rest->token ? json_pack("{s:s, s:s, s:s, s:b}", "server", ss->server, "credential", ss->credential, "token",
-				      rest->token, "old", rest->old) : NULL;
+	doc = rest->token ? json_pack("{s:s, s:s, s:s, s:s, s:b}", "server", ss->server, "salt", ss->salt, "credential", ss->credential,
+				      "token", rest->token, "old", rest->old) : NULL;
 	text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
-	ss->svc->secret_put(ss->host, SECRET_NAME, text);
+	ss->svc->secret_put(ss->host, VS_REST_SECRET, text);
 	vs_wipe(&text);
 	json_decref(doc);
 }
@@ -242,7 +241,7 @@ static void token_restore(struct vs_session *ss)
 	if (rest->tried_kept || !ss->keep)
 		return;
 	rest->tried_kept = true;
-	text = ss->svc->secret_get(ss->host, SECRET_NAME);
+	text = ss->svc->secret_get(ss->host, VS_REST_SECRET);
 	doc = text ? json_loads(text, 0, NULL) : NULL;
 	token = json_string_value(json_object_get(doc, "token"));
 	/* It goes to nobody but the server that gave it. */
@@ -307,6 +306,26 @@ static int login_at(struct vs_session *ss, struct pcg_call *call, bool old, char
 	return result;
 }
 
+/* At /api, else at /rest. */
+static int login_somewhere(struct vs_session *ss, struct pcg_call *call, bool *old, char **token, struct vs_err *err)
+{
+	int r;
+
+	if (vs_login_must_wait(ss, err) || vs_login_begin(ss, call, err))
+		return -1;
+	ss->svc->fault_point(ss->host, "vsphere.before_rest_login");
+	*old = false;
+	r = login_at(ss, call, false, token, err);
+	if (r == 1) {
+		*old = true;
+		r = login_at(ss, call, true, token, err);
+	}
+	ss->svc->fault_point(ss->host, "vsphere.after_rest_login");
+	/* UNAUTHORIZED is not about the password. */
+	vs_login_end(ss, r ? err : NULL, r && err->class == PCG_ERR_AUTH && strcmp(err->fault, "UNAUTHENTICATED") == 0);
+	return r ? -1 : 0;
+}
+
 /* rest's lock held; released while the server is asked */
 static int login(struct vs_session *ss, struct pcg_call *call, struct vs_err *err)
 {
@@ -315,17 +334,9 @@ static int login(struct vs_session *ss, struct pcg_call *call, struct vs_err *er
 	bool old = false;
 	int r;
 
-	if (vs_login_must_wait(ss, err))
-		return -1;
 	rest->busy = true;
 	pthread_mutex_unlock(&rest->lock);
-	r = login_at(ss, call, false, &token, err);
-	if (r == 1) {
-		old = true;
-		r = login_at(ss, call, true, &token, err);
-	}
-	if (r && err->class == PCG_ERR_AUTH && strcmp(err->fault, "UNAUTHENTICATED") == 0)
-		vs_login_refused(ss, err);
+	r = login_somewhere(ss, call, &old, &token, err);
 	pthread_mutex_lock(&rest->lock);
 	rest->busy = false;
 	if (!r) {
@@ -336,7 +347,7 @@ static int login(struct vs_session *ss, struct pcg_call *call, struct vs_err *er
 		token_keep(ss);
 	}
 	pthread_cond_broadcast(&rest->changed);
-	return r ? -1 : 0;
+	return r;
 }
 
 /* rest's lock held, token there; released while the server is asked */

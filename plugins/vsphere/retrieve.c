@@ -12,6 +12,7 @@
 /* Properties, page by page. */
 
 #define PAGE_OBJECTS 500
+#define PAGES_MAX 2000   /* of one answer: more objects than a vCenter holds */
 
 /* Without a session the property collector answers all the same, each property missing for that reason. */
 static bool session_missing(const struct xn *result)
@@ -54,14 +55,22 @@ static void soap_again(struct soap *to, const struct soap *from)
 	xmlBufferAdd(to->buf, xmlBufferContent(from->buf), xmlBufferLength(from->buf));
 }
 
-static void hand_out(const struct xn *reply, void (*cb)(void *arg, const struct xn *object), void *arg,
-		     char token[VS_TOKEN])
+/* -1: there would be more, but nothing came: nor does it ever. A token that is too long would be another one. */
+static int hand_out(const struct xn *reply, void (*cb)(void *arg, const struct xn *object), void *arg,
+		    char token[VS_TOKEN], struct vs_err *err)
 {
 	const struct xn *result = xn_child(vs_result(reply), "returnval");
+	const char *more = xn_get(result, "token");
 
+	if (*more && (!xn_child(result, "objects") || strlen(more) >= VS_TOKEN)) {
+		vs_fail(err, PCG_ERR_RETRY, "Check the vCenter, and the proxy if there is one.",
+			"RetrievePropertiesEx: the answer is a page without objects, or one whose token nobody can give back");
+		return -1;
+	}
 	for (const struct xn *o = xn_child(result, "objects"); o; o = xn_next(o, "objects"))
 		cb(arg, o);
-	snprintf(token, VS_TOKEN, "%s", xn_get(result, "token"));
+	snprintf(token, VS_TOKEN, "%s", more);
+	return 0;
 }
 
 int vs_retrieve_first(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned *generation,
@@ -90,9 +99,9 @@ int vs_retrieve_first(struct vs_session *ss, struct pcg_call *call, struct soap 
 		*generation = ss->generation;
 		pthread_mutex_unlock(&ss->lock);
 	}
-	hand_out(reply, cb, arg, token);
+	r = hand_out(reply, cb, arg, token, err);
 	xn_free(reply);
-	return 0;
+	return r;
 }
 
 int vs_retrieve_next(struct vs_session *ss, struct pcg_call *call, unsigned generation,
@@ -100,26 +109,32 @@ int vs_retrieve_next(struct vs_session *ss, struct pcg_call *call, unsigned gene
 {
 	struct xn *reply;
 	struct soap s;
+	int r;
 
 	soap_begin(&s, "ContinueRetrievePropertiesEx", &ss->collector);
 	soap_text(&s, "token", token);
 	soap_finish(&s);
 	if (retrieve_page(ss, call, &s, VS_SESSION, generation, &reply, err))
 		return -1;
-	hand_out(reply, cb, arg, token);
+	r = hand_out(reply, cb, arg, token, err);
 	xn_free(reply);
-	return 0;
+	return r;
 }
 
 int vs_retrieve(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned generation,
 		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err)
 {
 	char token[VS_TOKEN];
+	unsigned pages = 0;
 
 	if (vs_retrieve_first(ss, call, s, flags, &generation, PAGE_OBJECTS, cb, arg, token, err))
 		return -1;
-	while (*token)
+	while (*token && pages++ < PAGES_MAX)
 		if (vs_retrieve_next(ss, call, generation, cb, arg, token, err))
 			return -1;
-	return 0;
+	if (!*token)
+		return 0;
+	vs_fail(err, PCG_ERR_RETRY, "Check the vCenter, and the proxy if there is one.",
+		"RetrievePropertiesEx: the answer has more than %d pages", PAGES_MAX);
+	return -1;
 }

@@ -17,6 +17,7 @@
 
 #define CLOSE_MS 4000u
 #define LOST_MAX 8
+#define YOUNG_MS 60000u /* no session is idle for long enough in that time */
 
 static const struct vs_ref instance = { "ServiceInstance", "ServiceInstance" };
 
@@ -152,10 +153,8 @@ static int login(struct vs_session *ss, struct pcg_call *call, char **cookie, st
 {
 	struct xn *reply;
 	struct soap s;
-	int r = ss->root.value[0] ? 0 : read_content(ss, call, err);
+	int r;
 
-	if (r)
-		return r;
 	soap_begin(&s, "Login", &ss->session_manager);
 	soap_text(&s, "userName", ss->user);
 	soap_text(&s, "password", ss->password);
@@ -172,6 +171,15 @@ static int login(struct vs_session *ss, struct pcg_call *call, char **cookie, st
 	return r;
 }
 
+/* lock held */
+static void lost_add(struct vs_session *ss)
+{
+	if (json_array_size(ss->lost) >= LOST_MAX)
+		json_array_remove(ss->lost, 0);
+	json_array_append_new(ss->lost, json_string(ss->agent));
+	vs_content_keep(ss);
+}
+
 /* An agent that no other login has, among the lost until the end of this one is known. lock held */
 static void agent_new(struct vs_session *ss)
 {
@@ -182,10 +190,7 @@ static void agent_new(struct vs_session *ss)
 	at = (size_t)snprintf(ss->agent, sizeof(ss->agent), "pcg/" PACKAGE_VERSION " login/");
 	for (size_t i = 0; i < sizeof(random) && at < sizeof(ss->agent); i++)
 		at += (size_t)snprintf(ss->agent + at, sizeof(ss->agent) - at, "%02x", random[i]);
-	if (json_array_size(ss->lost) >= LOST_MAX)
-		json_array_remove(ss->lost, 0);
-	json_array_append_new(ss->lost, json_string(ss->agent));
-	vs_content_keep(ss);
+	lost_add(ss);
 }
 
 static void not_lost(struct vs_session *ss, const char *agent)
@@ -193,6 +198,16 @@ static void not_lost(struct vs_session *ss, const char *agent)
 	for (size_t i = json_array_size(ss->lost); i--;)
 		if (strcmp(json_string_value(json_array_get(ss->lost, i)) ?: "", agent) == 0)
 			json_array_remove(ss->lost, i);
+}
+
+/* All that comes before a password is sent. 0: vs_login_end() has to follow. */
+static int login_ready(struct vs_session *ss, struct pcg_call *call, struct vs_err *err)
+{
+	if (vs_login_must_wait(ss, err) || vs_outage_refuses(ss->outage, err))
+		return -1;
+	if (!ss->root.value[0] && read_content(ss, call, err))
+		return -1;
+	return vs_login_begin(ss, call, err);
 }
 
 /* lock held; released while the server is asked */
@@ -203,7 +218,7 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 
 	ss->busy = true;
 	pthread_mutex_unlock(&ss->lock);
-	r = vs_login_must_wait(ss, err) || vs_outage_refuses(ss->outage, err) ? -1 : 0;
+	r = login_ready(ss, call, err);
 	pthread_mutex_lock(&ss->lock);
 	if (r) {
 		ss->busy = false;
@@ -215,8 +230,7 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 	ss->svc->fault_point(ss->host, "vsphere.before_login");
 	r = login(ss, call, &cookie, err);
 	ss->svc->fault_point(ss->host, "vsphere.after_login");
-	if (r && err->class == PCG_ERR_AUTH)
-		vs_login_refused(ss, err);
+	vs_login_end(ss, r ? err : NULL, r && err->class == PCG_ERR_AUTH);
 	pthread_mutex_lock(&ss->lock);
 	ss->busy = false;
 	/* A fault is an answer: no session began. One whose cookie is not kept is known by its agent until its end. */
@@ -224,8 +238,8 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 		not_lost(ss, ss->agent);
 	if (!r) {
 		ss->tidied = false;
+		ss->began = ss->svc->mono_ms(ss->host);
 		ss->cookie = cookie;
-		ss->refusals = 0;
 		ss->generation++;
 	}
 	pthread_cond_broadcast(&ss->changed);
@@ -366,8 +380,11 @@ bool vs_session_current(struct vs_session *ss, unsigned generation)
 void vs_session_over(struct vs_session *ss, unsigned generation)
 {
 	pthread_mutex_lock(&ss->lock);
-	if (ss->generation == generation)
+	if (ss->generation == generation && ss->cookie) {
 		vs_wipe(&ss->cookie);
+		if (ss->keep && ss->began && ss->svc->mono_ms(ss->host) - ss->began < YOUNG_MS)
+			lost_add(ss);
+	}
 	pthread_mutex_unlock(&ss->lock);
 }
 
@@ -404,6 +421,7 @@ int vs_call(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsign
 void vs_session_close(struct vs_session *ss, struct pcg_call *call)
 {
 	struct vs_err err = { .fault = "" };
+	int r;
 
 	vs_rest_close(ss, call);
 	pthread_mutex_lock(&ss->lock);
@@ -412,8 +430,11 @@ void vs_session_close(struct vs_session *ss, struct pcg_call *call)
 	pthread_mutex_unlock(&ss->lock);
 	if (!ss->cookie)
 		return;
-	/* Not answered, it may go on: the next worker uses it, and logs it out. */
-	if (!logout(ss, call, ss->cookie, &err) || *err.fault) {
+	r = logout(ss, call, ss->cookie, &err);
+	if (r && *err.fault && strcmp(err.fault, "NotAuthenticated") != 0)
+		r = logout(ss, call, ss->cookie, &err);
+	/* Not answered, or refused, it may go on: the next worker uses it, and logs it out. */
+	if (!r || strcmp(err.fault, "NotAuthenticated") == 0) {
 		vs_wipe(&ss->cookie);
 		if (!ss->keep)
 			not_lost(ss, ss->agent);

@@ -4,14 +4,15 @@
 
 /*
  * One session with a vCenter, shared by all threads. The login happens once (the others wait for
- * it), and again when the server says that the session is over; a refused password is remembered
- * across workers, so that nobody tries it in a hurry. Every such login begins a new generation: what belonged to
+ * it), and again when the server says that the session is over; refused passwords are remembered
+ * across workers, so that nobody tries one in a hurry. Every such login begins a new generation: what belonged to
  * the session (views, filters) went with it.
  *
  * Each login goes out under a user agent of its own, kept before it is sent. When its answer never
  * came, for the worker was killed or the reply lost, the session that it may have begun is found by that
  * agent in the server's list and ended, once there is another one. The list asks for the privilege
- * Sessions.TerminateSession; without it such a session lasts until the server ends it for being idle. A validation
+ * Sessions.TerminateSession; without it such a session lasts until the server ends it for being idle. So is one that the
+ * server disowns although it has just begun: what stands between may have asked another server. A validation
  * keeps its agent until it has logged out, for the next validation of the same user of that vCenter.
  */
 
@@ -20,7 +21,17 @@
 
 #include <pthread.h>
 
+#define VS_REFUSED 16 /* passwords that are remembered */
+
 struct vs_rest;
+
+/* A password that was refused. */
+struct vs_refused {
+	char credential[17];
+	char fault[64];
+	unsigned count;         /* in a row */
+	int64_t until;          /* wall clock: not tried again before */
+};
 
 struct vs_session {
 	const struct pcg_services *svc;
@@ -37,6 +48,7 @@ struct vs_session {
 	bool tried_kept;
 	bool tidied;            /* this session has looked for what the lost ones left */
 	unsigned generation;
+	uint64_t began;         /* monotonic: of this session, when this worker began it */
 	char *cookie;
 	char key[64];           /* the session's, which is not its cookie; "" when it is not known */
 	char agent[80];         /* of the session, "" before the first */
@@ -47,10 +59,11 @@ struct vs_session {
 	char release[32];       /* "8.0.3", "" when it is not known */
 	char thumbprint[65];    /* SHA-256 of the server's certificate when the host told it, hex */
 	bool replaced;          /* the kept session is one of former credentials: to be ended */
-	int64_t refused_until;  /* wall clock */
-	unsigned refusals;      /* in a row, of this password */
-	char refusal_fault[64];
+	struct vs_refused refused[VS_REFUSED]; /* the newest last */
+	size_t n_refused;
+	char salt[33];          /* of what is kept: without it a credential tells nothing */
 	char credential[17];    /* tells this password from another */
+	char turn[64];          /* under which the log-ins of this user of this vCenter are counted */
 
 	struct vs_rest *rest;   /* rest.h */
 };
@@ -80,6 +93,9 @@ bool vs_session_current(struct vs_session *ss, unsigned generation);
 int vs_call(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned generation,
 	    uint32_t timeout_ms, struct xn **reply, struct vs_err *err);
 const struct xn *vs_result(const struct xn *envelope); /* the element METHODResponse */
+/* The object that a reply returns; *out is empty when there is none and there need not be one. -1 with err, in which what is
+ * the call: it cannot be read, or must be there. Nothing may be taken for absent because of that. */
+int vs_returned(const struct xn *reply, const char *what, bool must, struct vs_ref *out, struct vs_err *err);
 
 /* Hands every <objects> of a RetrievePropertiesEx to cb, over all pages. s: begun, specSet written. */
 int vs_retrieve(struct vs_session *ss, struct pcg_call *call, struct soap *s, unsigned flags, unsigned generation,

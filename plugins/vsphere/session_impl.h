@@ -4,11 +4,14 @@
 
 /*
  * What the files of a session share: session.c (login, the cookie, calls), session_kept.c (what outlives the worker),
- * session_lost.c (sessions whose login was never answered), exchange.c (one request), retrieve.c (pages), rest.c.
+ * session_refused.c (what keeps vCenter from locking the user), session_lost.c (sessions whose login was never answered),
+ * exchange.c (one request), retrieve.c (pages), rest.c.
  */
 
 #include "plugins/vsphere/session.h"
 
+#define VS_LOGINS_BOUNDED "LoginsBounded" /* in err->fault: none of vCenter's */
+#define VS_REST_SECRET "vsphere.rest"
 #define VS_CLOSE_AFTER 0x100u /* flag: what comes next gets a connection of its own */
 
 /* One request and its answer; the body stays the caller's. cookie_out may be NULL. */
@@ -33,8 +36,15 @@ bool vs_content_read(struct vs_session *ss, const struct xn *content); /* false:
 void vs_content_keep(struct vs_session *ss);
 void vs_content_restore(struct vs_session *ss);
 
+/* What of it is kept; NULL: nothing. The lock is held. */
+json_t *vs_refused_doc(const struct vs_session *ss);
+void vs_refused_restore(struct vs_session *ss, const json_t *doc);
+
 /* Without the lock. True, with err: this password was refused, and may not be tried yet. */
 bool vs_login_must_wait(struct vs_session *ss, struct vs_err *err);
-void vs_login_refused(struct vs_session *ss, const struct vs_err *err);
+/* Without the lock, before every login that names a password. -1, with err: too many were refused of late. */
+int vs_login_begin(struct vs_session *ss, struct pcg_call *call, struct vs_err *err);
+/* What came of it. err NULL: a session; refused: not for anything else than the password. */
+void vs_login_end(struct vs_session *ss, const struct vs_err *err, bool refused);
 
 #endif

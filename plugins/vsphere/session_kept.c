@@ -3,25 +3,21 @@
 
 #include "plugins/vsphere/session_impl.h"
 
-#include "plugins/vsphere/fault.h"
-
 #include <assert.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /*
  * What outlives the worker: the session's cookie, the agents of logins whose end is not known, and
- * refused passwords. vCenter locks an account after five wrong passwords within three minutes (the default of its
- * lockout policy), so the same password is tried again after two minutes at the earliest, then ever later,
- * whoever restarts in between. Another password is tried at once.
+ * refused passwords (session_refused.c).
  */
 
 #define SECRET_NAME "vsphere.session"
 #define SECRET_VALIDATION "vsphere.validation."
-#define REFUSED_FIRST_MS 120000
-#define REFUSED_MAX_MS 3600000
+#define TURN_NAME "vsphere.login."
 #define DIGEST_ROUNDS 1000
 
 static const struct {
@@ -71,9 +67,8 @@ static void hex(char *out, const unsigned char *bytes, size_t n)
 		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* Workers of validations share their secrets: the name tells the vCenter and the user to nobody who does not
- * know them, and the value holds neither. */
-static void validation_secret(struct vs_session *ss)
+/* Tells the vCenter and the user to nobody who does not know them. */
+static void name_after(const struct vs_session *ss, const char *prefix, char out[64])
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned int len = 0;
@@ -82,17 +77,17 @@ static void validation_secret(struct vs_session *ss)
 
 	assert(n > 0 && EVP_Digest(text, (size_t)n, digest, &len, EVP_sha256(), NULL) == 1 && len >= 16);
 	free(text);
-	n = snprintf(ss->secret, sizeof(ss->secret), SECRET_VALIDATION);
-	hex(ss->secret + n, digest, 16);
+	n = snprintf(out, 64, "%s", prefix);
+	hex(out + n, digest, 16);
 }
 
-/* Tells one password from another. Of a validation, whose secrets are not the account's alone, only two bytes: they
- * fit one password of 65,536, so that they prove none. */
+/* Tells one password from another, to who has the salt. Of a validation, whose secrets are not the account's alone, only
+ * two bytes: they fit one password of 65,536, so that they prove none. */
 static void credential(struct vs_session *ss)
 {
 	unsigned char digest[8];
 	char *salt;
-	int n = asprintf(&salt, "%s\n%s", ss->server, ss->user);
+	int n = asprintf(&salt, "%s%s\n%s", ss->salt, ss->server, ss->user);
 
 	assert(n > 0 && PKCS5_PBKDF2_HMAC(ss->password, (int)strlen(ss->password), (unsigned char *)salt, n, DIGEST_ROUNDS,
 					  EVP_sha256(), sizeof(digest), digest) == 1);
@@ -100,20 +95,38 @@ static void credential(struct vs_session *ss)
 	hex(ss->credential, digest, ss->keep ? sizeof(digest) : 2);
 }
 
+/* That of what is kept: none where a gateway of before kept it. False: nothing is. */
+static bool salt_kept(struct vs_session *ss, const char *secret)
+{
+	const char *text = ss->svc->secret_get(ss->host, secret);
+	json_t *doc = text ? json_loads(text, 0, NULL) : NULL;
+
+	if (!doc)
+		return false;
+	snprintf(ss->salt, sizeof(ss->salt), "%s", json_string_value(json_object_get(doc, "salt")) ?: "");
+	json_decref(doc);
+	return true;
+}
+
+/* A new one when nothing is kept: the same password is another thing then. */
+static void salt_of(struct vs_session *ss)
+{
+	unsigned char random[16];
+
+	if (salt_kept(ss, ss->secret) || (ss->keep && salt_kept(ss, VS_REST_SECRET)))
+		return;
+	assert(RAND_bytes(random, sizeof(random)) == 1);
+	hex(ss->salt, random, sizeof(random));
+}
+
 void vs_kept_name(struct vs_session *ss)
 {
 	snprintf(ss->secret, sizeof(ss->secret), SECRET_NAME);
-	if (!ss->keep)
-		validation_secret(ss);
+	if (!ss->keep) /* workers of validations share their secrets */
+		name_after(ss, SECRET_VALIDATION, ss->secret);
+	name_after(ss, TURN_NAME, ss->turn);
+	salt_of(ss);
 	credential(ss);
-}
-
-static json_t *refusal_doc(const struct vs_session *ss)
-{
-	if (!ss->refusals)
-		return NULL;
-	return json_pack("{s:s, s:i, s:I, s:s}", "fault", ss->refusal_fault, "count", (int)ss->refusals, "until",
-			 (json_int_t)ss->refused_until, "credential", ss->credential);
 }
 
 void vs_content_keep(struct vs_session *ss)
@@ -121,7 +134,7 @@ void vs_content_keep(struct vs_session *ss)
 	json_t *doc = json_object();
 	char *text;
 
-	json_object_set_new(doc, "refused", refusal_doc(ss));
+	json_object_set_new(doc, "refused", vs_refused_doc(ss));
 	if (json_array_size(ss->lost))
 		json_object_set(doc, "lost", ss->lost);
 	if (ss->keep && ss->cookie) {
@@ -134,6 +147,8 @@ void vs_content_keep(struct vs_session *ss)
 		for (size_t i = 0; i < N_CONTENT; i++)
 			json_object_set_new(doc, content_refs[i].name, json_string(content_ref(ss, i)->value));
 	}
+	if (json_object_size(doc))
+		json_object_set_new(doc, "salt", json_string(ss->salt));
 	text = json_object_size(doc) ? json_dumps(doc, JSON_COMPACT) : NULL;
 	json_decref(doc);
 	ss->svc->secret_put(ss->host, ss->secret, text);
@@ -143,20 +158,6 @@ void vs_content_keep(struct vs_session *ss)
 static bool same(const json_t *doc, const char *key, const char *mine)
 {
 	return strcmp(json_string_value(json_object_get(doc, key)) ?: "", mine) == 0;
-}
-
-/* A refusal counts for the password that was refused, and no longer than its wait: the clock may have been set. */
-static void refusal_restore(struct vs_session *ss, const json_t *refused)
-{
-	int64_t now = ss->svc->wall_ms(ss->host);
-
-	if (!refused || !same(refused, "credential", ss->credential))
-		return;
-	ss->refusals = (unsigned)json_integer_value(json_object_get(refused, "count"));
-	ss->refused_until = json_integer_value(json_object_get(refused, "until"));
-	snprintf(ss->refusal_fault, sizeof(ss->refusal_fault), "%s", json_string_value(json_object_get(refused, "fault")) ?: "");
-	if (ss->refused_until > now + REFUSED_MAX_MS)
-		ss->refused_until = now + REFUSED_MAX_MS;
 }
 
 static void session_restore(struct vs_session *ss, const json_t *doc, const char *cookie)
@@ -191,7 +192,7 @@ void vs_content_restore(struct vs_session *ss)
 	text = ss->svc->secret_get(ss->host, ss->secret);
 	doc = text ? json_loads(text, 0, NULL) : NULL;
 	cookie = json_string_value(json_object_get(doc, "cookie"));
-	refusal_restore(ss, json_object_get(doc, "refused"));
+	vs_refused_restore(ss, json_object_get(doc, "refused"));
 	/* A cookie goes to nobody but the server that gave it, and what its logins left is there too. */
 	if (!cookie || same(doc, "server", ss->server)) {
 		if (json_is_array(json_object_get(doc, "lost")))
@@ -207,44 +208,4 @@ void vs_content_restore(struct vs_session *ss)
 					      (json_object_get(doc, "credential") && !same(doc, "credential", ss->credential)));
 	}
 	json_decref(doc);
-}
-
-static void refusal_say(const struct vs_session *ss, int64_t left_ms, struct vs_err *err)
-{
-	char what[320];
-	size_t at;
-
-	snprintf(what, sizeof(what), "Login at %s", ss->server);
-	vs_fault(err, what, ss->refusal_fault, "");
-	err->class = PCG_ERR_AUTH;
-	at = strlen(err->text);
-	snprintf(err->text + at, sizeof(err->text) - at,
-		 "; the same password is not tried again for %lld s, so that vCenter does not lock the user",
-		 (long long)(left_ms + 999) / 1000);
-}
-
-bool vs_login_must_wait(struct vs_session *ss, struct vs_err *err)
-{
-	int64_t left;
-
-	pthread_mutex_lock(&ss->lock);
-	vs_content_restore(ss);
-	left = ss->refusals ? ss->refused_until - ss->svc->wall_ms(ss->host) : 0;
-	if (left > 0)
-		refusal_say(ss, left, err);
-	pthread_mutex_unlock(&ss->lock);
-	return left > 0;
-}
-
-void vs_login_refused(struct vs_session *ss, const struct vs_err *err)
-{
-	int64_t wait = (int64_t)REFUSED_FIRST_MS << (ss->refusals < 5 ? ss->refusals : 5);
-
-	pthread_mutex_lock(&ss->lock);
-	ss->refusals++;
-	snprintf(ss->refusal_fault, sizeof(ss->refusal_fault), "%s", strcmp(err->fault, "UNAUTHENTICATED") == 0 ? "InvalidLogin" :
-			 err->fault);
-	ss->refused_until = ss->svc->wall_ms(ss->host) + (wait < REFUSED_MAX_MS ? wait : REFUSED_MAX_MS);
-	vs_content_keep(ss);
-	pthread_mutex_unlock(&ss->lock);
 }

@@ -130,7 +130,7 @@ static void node_text(struct xn *n, xmlTextReaderPtr r)
 struct build {
 	struct xn *stack[XN_DEPTH_MAX], *last[XN_DEPTH_MAX];
 	struct xn *root;
-	unsigned depth, nodes;
+	unsigned depth, nodes, pieces;
 };
 
 static const char *element_begin(struct build *b, xmlTextReaderPtr r)
@@ -168,8 +168,12 @@ static const char *one_event(struct build *b, xmlTextReaderPtr r)
 		return NULL;
 	case XML_READER_TYPE_TEXT:
 	case XML_READER_TYPE_CDATA:
-		if (b->depth && !b->last[b->depth - 1])
-			node_text(b->stack[b->depth - 1], r);
+		if (!b->depth || b->last[b->depth - 1])
+			return NULL;
+		/* Each piece is put behind all before it. */
+		if (b->stack[b->depth - 1]->text && ++b->pieces > XN_PIECES_MAX)
+			return "the reply has text in too many pieces";
+		node_text(b->stack[b->depth - 1], r);
 		return NULL;
 	case XML_READER_TYPE_DOCUMENT_TYPE:
 	case XML_READER_TYPE_ENTITY_REFERENCE:

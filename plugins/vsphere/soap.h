@@ -14,6 +14,7 @@
 
 #define XN_DEPTH_MAX 48
 #define XN_NODES_MAX 2000000u
+#define XN_PIECES_MAX 10000u /* of text, beyond the first of its element */
 
 struct vs_err {
 	uint32_t class;    /* PCG_ERR_... */

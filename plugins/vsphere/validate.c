@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "plugins/vsphere/check.h"
+#include "plugins/vsphere/session_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,17 +23,19 @@ static void find_template(struct validation *x, const char *path, struct vs_ref 
 {
 	struct xn *reply;
 	struct soap s;
+	bool r;
 
 	memset(ref, 0, sizeof(*ref));
 	soap_begin(&s, "FindByInventoryPath", &x->ss.search);
 	soap_text(&s, "inventoryPath", path);
 	soap_finish(&s);
-	if (vs_call(&x->ss, x->call, &s, 0, 0, 0, &reply, &x->err)) {
+	r = vs_call(&x->ss, x->call, &s, 0, 0, 0, &reply, &x->err) ||
+	    vs_returned(reply, "FindByInventoryPath", false, ref, &x->err);
+	xn_free(reply);
+	if (r) {
 		vs_problem(x->problems, "imageTemplate", x->err.remedy, "%s", x->err.text);
 		return;
 	}
-	xn_ref(xn_child(vs_result(reply), "returnval"), ref);
-	xn_free(reply);
 	if (!ref->value[0])
 		vs_problem(x->problems, "imageTemplate", "Import the image as a template there, or give the path of one; the user must "
 			   "see it.", "there is no template %s", path);
@@ -78,7 +81,8 @@ static void say_unverified(struct validation *x)
 /* The problems of a login stand at what is to be corrected. */
 static const char *login_field(const struct vs_err *err)
 {
-	if (strcmp(err->fault, "InvalidLogin") == 0 || strcmp(err->fault, "PasswordExpired") == 0)
+	if (strcmp(err->fault, "InvalidLogin") == 0 || strcmp(err->fault, "PasswordExpired") == 0 ||
+	    strcmp(err->fault, VS_LOGINS_BOUNDED) == 0)
 		return "password";
 	return err->class == PCG_ERR_AUTH ? "username" : "vcenterServer";
 }

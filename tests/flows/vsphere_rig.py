@@ -36,9 +36,9 @@ def inside_namespace():
     """Builds the peers, then starts this test again where 10.77.0.0/23 and 10.78.0.1 to .250 are this machine:
     addresses of machines, and control plane endpoints."""
     if "PCG_TEST_INSIDE" in os.environ:
-        return {name: os.environ["PCG_PEER_" + name.upper()] for name in ("vcsim", "vmread")}
+        return {name: os.environ["PCG_PEER_" + name.upper()] for name in ("vcsim", "vmread", "vmctl")}
     env = dict(os.environ, PCG_TEST_INSIDE="1", PYTHONDONTWRITEBYTECODE="1")
-    for name in ("vcsim", "vmread"):
+    for name in ("vcsim", "vmread", "vmctl"):
         path = subprocess.run([os.path.join(SOURCE, "tests/peers/build-peers"), name], stdout=subprocess.PIPE,
                               text=True, check=True).stdout.strip()
         env["PCG_PEER_" + name.upper()] = path
@@ -355,6 +355,10 @@ plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}";
             raise Failed("vmread: " + done.stderr)
         seen = json.loads(done.stdout)
         return [m for m in seen["items"] if not m["template"]], seen["folders"]
+
+    def make_tags(self, *tags):
+        subprocess.run([self.peers["vmctl"], "--url", self.vcsim["url"], "--password-file", self.path("password"), "--ca",
+                        self.path("ca.pem"), "make-tags", *tags], stdout=subprocess.DEVNULL, check=True)
 
     def admin(self, path, method="GET", body=None, vcsim=None):
         return ask((vcsim or self.vcsim)["admin"] + path, method, body)

@@ -17,7 +17,10 @@
 /* The vCenter: a SOAP end that knows Login and Logout, and a REST end as /api or as /rest. */
 static struct {
 	int logins, logouts, rest_logins, rest_logouts, rest_calls, not_found;
-	bool bad_password, no_api, expire, busy;
+	bool bad_password, no_api, expire, busy, no_content;
+	const char *right;     /* password; NULL: as bad_password says */
+	struct { int64_t at; char name[64]; } counted[64]; /* turns, as the host counts them */
+	int n_counted, turns_running;
 	char cookie_out[64];   /* of the last Logout */
 	char url[512], method[8], body[1024], token[64], authorization[128];
 	char reply[512];
@@ -53,14 +56,26 @@ static const char *header(const struct pcg_http_request *req, const char *name)
 	return "";
 }
 
+static void rest_answer(struct pcg_http_response *resp, unsigned status, const char *body)
+{
+	resp->status = status;
+	resp->body = strdup(body);
+	resp->body_len = strlen(body);
+}
+
 static void soap_end(const struct pcg_http_request *req, struct pcg_http_response *resp)
 {
 	static const struct pcg_http_header cookie[] = { { "set-cookie", "vmware_soap_session=soap-1; Path=/" } };
 
 	if (memmem(req->body, req->body_len, "<RetrieveServiceContent", 23)) {
-		soap_answer(resp, content);
+		if (end.no_content)
+			rest_answer(resp, 403, "<html/>");
+		else
+			soap_answer(resp, content);
 	} else if (memmem(req->body, req->body_len, "<Login", 6)) {
 		end.logins++;
+		if (end.right)
+			end.bad_password = !memmem(req->body, req->body_len, end.right, strlen(end.right));
 		soap_answer(resp, end.bad_password ? "<Fault><faultstring>no</faultstring><detail><InvalidLoginFault/></detail></Fault>" :
 						     "<LoginResponse/>");
 		resp->headers = cookie;
@@ -73,13 +88,6 @@ static void soap_end(const struct pcg_http_request *req, struct pcg_http_respons
 	} else {
 		soap_answer(resp, "<SomethingResponse/>");
 	}
-}
-
-static void rest_answer(struct pcg_http_response *resp, unsigned status, const char *body)
-{
-	resp->status = status;
-	resp->body = strdup(body);
-	resp->body_len = strlen(body);
 }
 
 static void rest_login(const struct pcg_http_request *req, struct pcg_http_response *resp, bool api)
@@ -170,6 +178,33 @@ static void fake_fault(struct pcg_host *h, const char *name)
 {
 }
 
+static int64_t fake_turn_begin(struct pcg_host *h, struct pcg_call *call, const char *name, uint32_t most, uint32_t window_ms)
+{
+	int64_t now = fake_wall(h), oldest = 0;
+	uint32_t n = 0;
+
+	ck_assert_ptr_null(strstr(name, "vc"));
+	for (int i = end.n_counted; i--;) {
+		if (strcmp(end.counted[i].name, name) || end.counted[i].at > now || end.counted[i].at + window_ms <= now)
+			continue;
+		oldest = end.counted[i].at;
+		if (++n == most)
+			return oldest + window_ms - now;
+	}
+	ck_assert_int_eq(end.turns_running++, 0);
+	return 0;
+}
+
+static int32_t fake_turn_end(struct pcg_host *h, const char *name, uint32_t counts)
+{
+	ck_assert_int_eq(end.turns_running--, 1);
+	if (counts) {
+		end.counted[end.n_counted].at = fake_wall(h);
+		snprintf(end.counted[end.n_counted++].name, sizeof(end.counted[0].name), "%s", name);
+	}
+	return 0;
+}
+
 static void fake_log(struct pcg_host *h, uint32_t level, const char *event, const char *fields)
 {
 	end.left += strcmp(event, "vsphere_session_left") == 0;
@@ -178,7 +213,7 @@ static void fake_log(struct pcg_host *h, uint32_t level, const char *event, cons
 static const struct pcg_services services = {
 	.struct_size = sizeof(services), .http = fake_http, .http_free = fake_free, .remaining_ms = fake_remaining,
 	.secret_put = fake_put, .secret_get = fake_get, .mono_ms = fake_now, .wall_ms = fake_wall, .fault_point = fake_fault,
-	.log = fake_log,
+	.log = fake_log, .turn_begin = fake_turn_begin, .turn_end = fake_turn_end,
 };
 
 static void fresh(void)
@@ -322,7 +357,140 @@ START_TEST(a_refused_password_waits_longer_each_time_whoever_restarts)
 	ck_assert_int_eq(try_login(&ss, &err), 0);
 	vs_session_close(&ss, NULL);
 	vs_session_fini(&ss);
+	/* The wrong one is still wrong, and is forgotten in time. */
+	ck_assert_uint_eq(json_object_size(end.kept), 1);
+	end.now += 7200001;
+	open_as(&ss, "vc", "u", "right", keep);
+	ck_assert_int_eq(try_login(&ss, &err), 0);
+	vs_session_close(&ss, NULL);
+	vs_session_fini(&ss);
 	ck_assert_uint_eq(json_object_size(end.kept), 0);
+}
+END_TEST
+
+/* As one worker after the other would. */
+static int log_in_as(const char *user, const char *password, bool keep, struct vs_err *err)
+{
+	struct vs_session ss;
+	int r;
+
+	open_as(&ss, "vc", user, password, keep);
+	r = try_login(&ss, err);
+	vs_session_close(&ss, NULL);
+	vs_session_fini(&ss);
+	return r;
+}
+
+START_TEST(a_refused_password_waits_though_others_came_between)
+{
+	static const char *const passwords[] = { "first", "second" };
+	bool keep = _i;
+	struct vs_err err;
+
+	end.right = "third";
+	for (int i = 0; i < 12; i++) {
+		ck_assert_int_eq(log_in_as("u", passwords[i % 2], keep, &err), -1);
+		ck_assert_uint_eq(err.class, PCG_ERR_AUTH);
+		ck_assert_str_eq(err.fault, "InvalidLogin");
+		end.now += 1000;
+	}
+	ck_assert_int_eq(end.logins, 2);
+	ck_assert_ptr_nonnull(strstr(err.text, "not tried again for 110 s (until 22:15:22 UTC)"));
+	/* A good one is let in between them, and makes neither of them good. */
+	ck_assert_int_eq(log_in_as("u", "third", keep, &err), 0);
+	ck_assert_int_eq(log_in_as("u", "first", keep, &err), -1);
+	ck_assert_int_eq(end.logins, 3);
+	/* One whose time has come waits twice as long, and the other one its own time. */
+	end.now += 200000;
+	ck_assert_int_eq(log_in_as("u", "first", keep, &err), -1);
+	ck_assert_int_eq(log_in_as("u", "first", keep, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "not tried again for 240 s"));
+	ck_assert_int_eq(log_in_as("u", "second", keep, &err), -1);
+	ck_assert_int_eq(end.logins, 5);
+	/* The bare digest of a password is nowhere. */
+	for (int i = 0; i < 2; i++) {
+		AUTO_FREE char *text = json_dumps(end.kept, 0);
+
+		ck_assert_ptr_null(strstr(text, passwords[i]));
+	}
+}
+END_TEST
+
+START_TEST(of_ever_new_passwords_no_more_are_tried_than_vcenter_takes)
+{
+	char password[32];
+	struct vs_err err;
+	uint64_t first = end.now;
+
+	end.right = "right";
+	for (int i = 0; i < 40; i++) {
+		snprintf(password, sizeof(password), "wrong-%d", i);
+		/* Of an account, of validations, by either API. */
+		if (i == 1) {
+			struct vs_rest_call list = { .method = "GET", .service = "cis/tagging/tag" };
+			struct vs_session ss;
+			json_t *tags;
+
+			end.bad_password = true;
+			open_as(&ss, "vc", "u", password, true);
+			ck_assert_int_eq(vs_rest(&ss, NULL, &list, &tags, &err), -1);
+			vs_session_fini(&ss);
+		} else {
+			ck_assert_int_eq(log_in_as("u", password, i % 2, &err), -1);
+		}
+		end.now += 1000;
+		ck_assert_int_le(end.logins + end.rest_logins, 3);
+	}
+	ck_assert_uint_eq(err.class, PCG_ERR_RETRY);
+	ck_assert_msg(strstr(err.text, "3 log-ins of this user were refused within 190 s") && strstr(err.text, "at 22:16:31 UTC, in 151 s"),
+		      "%s", err.text);
+	ck_assert_str_ne(err.remedy, "");
+	/* Another user is another matter. */
+	ck_assert_int_eq(log_in_as("other", "right", true, &err), 0);
+	end.logins--;
+	/* The good one is let in as soon as the first refusal is old enough. */
+	end.now = first + 189000;
+	ck_assert_int_eq(log_in_as("u", "right", true, &err), -1);
+	ck_assert_int_eq(end.logins + end.rest_logins, 3);
+	end.now = first + 190000;
+	ck_assert_msg(log_in_as("u", "right", true, &err) == 0, "%s", err.text);
+}
+END_TEST
+
+/* What stands before a vCenter may refuse what needs no login at all. */
+START_TEST(who_is_turned_away_before_the_login_has_no_wrong_password)
+{
+	struct vs_err err;
+
+	end.no_content = true;
+	ck_assert_int_eq(log_in_as("u", "right", true, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "403"));
+	end.no_content = false;
+	ck_assert_msg(log_in_as("u", "right", true, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(json_object_size(end.kept), 0);
+}
+END_TEST
+
+static const char *credential_of(const char *password, char out[20])
+{
+	AUTO_JSON json_t *doc = NULL;
+	struct vs_err err;
+
+	end.bad_password = true;
+	ck_assert_int_eq(log_in_as("u", password, true, &err), -1);
+	doc = json_loads(json_string_value(json_object_get(end.kept, "vsphere.session")), 0, NULL);
+	snprintf(out, 20, "%s", json_string_value(json_object_get(json_array_get(json_object_get(doc, "refused"), 0), "credential")));
+	json_object_clear(end.kept);
+	end.now += 200000;
+	return out;
+}
+
+START_TEST(what_is_kept_of_a_password_is_another_thing_each_time)
+{
+	char first[20], second[20];
+
+	ck_assert_str_ne(credential_of("wrong", first), credential_of("wrong", second));
+	ck_assert_uint_eq(strlen(first), 16);
 }
 END_TEST
 
@@ -363,7 +531,7 @@ START_TEST(what_a_validation_keeps_proves_no_password)
 
 		ck_assert_ptr_nonnull(strstr(name, ".validation."));
 		ck_assert_msg(!strstr(text, "vc.example.com") && !strstr(text, "user@") && !strstr(text, "wrong-"), "%s", text);
-		ck_assert_uint_eq(json_string_length(json_object_get(json_object_get(doc, "refused"), "credential")), 4);
+		ck_assert_uint_eq(json_string_length(json_object_get(json_array_get(json_object_get(doc, "refused"), 0), "credential")), 4);
 	}
 	vs_session_fini(&ss);
 }
@@ -573,6 +741,10 @@ int main(void)
 	tcase_add_loop_test(tc, takes_an_endpoint_as_people_write_it_or_says_what_is_wrong, 0, ARRAY_LEN(endpoints));
 	tcase_add_test(tc, an_account_with_a_bad_endpoint_says_which_and_why);
 	tcase_add_loop_test(tc, a_refused_password_waits_longer_each_time_whoever_restarts, 0, 2);
+	tcase_add_loop_test(tc, a_refused_password_waits_though_others_came_between, 0, 2);
+	tcase_add_test(tc, of_ever_new_passwords_no_more_are_tried_than_vcenter_takes);
+	tcase_add_test(tc, who_is_turned_away_before_the_login_has_no_wrong_password);
+	tcase_add_test(tc, what_is_kept_of_a_password_is_another_thing_each_time);
 	tcase_add_test(tc, a_clock_that_was_set_back_does_not_lock_the_account_out);
 	tcase_add_test(tc, what_a_validation_keeps_proves_no_password);
 	tcase_add_loop_test(tc, ends_the_sessions_of_credentials_that_were_replaced_meanwhile, 0, ARRAY_LEN(replacements));

@@ -168,7 +168,10 @@ static struct {
 	int logins, logouts, calls, refuse_next;
 	bool bad_password;
 	char last_cookie[128], kept[4096];
-	int cookies_to_login;
+	const char *other;     /* in place of the answers to calls */
+	char agent[128];       /* of the last login */
+	int cookies_to_login, refuse_logouts;
+	const char *page;      /* what RetrievePropertiesEx and its continuation answer */
 	uint64_t now;
 	bool lose_login, lose_logout, forbid_list;
 	char lost_agent[128];  /* of a login whose answer was lost */
@@ -210,7 +213,7 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 			 struct pcg_http_response *resp)
 {
 	static const struct pcg_http_header cookie[] = { { "set-cookie", "vmware_soap_session=abc-1; Path=/; HttpOnly; Secure" } };
-	const char *name = "CloneVM_Task", *sent = NULL, *agent = "";
+	const char *name = NULL, *sent = NULL, *agent = "", *method = memmem(req->body, req->body_len, "Body><", 6);
 	char *body = NULL;
 	size_t len;
 
@@ -226,6 +229,7 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 		name = "RetrieveServiceContent";
 	} else if (memmem(req->body, req->body_len, "<Login", 6)) {
 		end.logins++;
+		snprintf(end.agent, sizeof(end.agent), "%s", agent);
 		end.cookies_to_login += sent != NULL;
 		name = end.bad_password ? "Login-badpassword" : "Login";
 		resp->status = end.bad_password ? 500 : 200;
@@ -241,6 +245,15 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 		body = session_list();
 	} else if (memmem(req->body, req->body_len, "<TerminateSession", 17)) {
 		note_terminated(req);
+	} else if (end.page && memmem(req->body, req->body_len, "RetrievePropertiesEx", 20)) {
+		ck_assert_int_gt(asprintf(&body, "<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body>%.*sResponse>%s</%.*s"
+					  "Response></Body></Envelope>", (int)strcspn(method + 5, " >/"), method + 5, end.page,
+					  (int)strcspn(method + 6, " >/"), method + 6), 0);
+	} else if (memmem(req->body, req->body_len, "<Logout", 7) && end.refuse_logouts) {
+		end.refuse_logouts--;
+		resp->status = 500;
+		body = strdup("<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body><Fault><detail><SystemErrorFault/></detail>"
+			      "</Fault></Body></Envelope>");
 	} else if (memmem(req->body, req->body_len, "<Logout", 7) && end.lose_logout) {
 		resp->status = 0;
 	} else if (memmem(req->body, req->body_len, "<Logout", 7)) {
@@ -252,6 +265,10 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 	}
 	snprintf(end.last_cookie, sizeof(end.last_cookie), "%s", sent ? sent : "");
 	pthread_mutex_unlock(&end.lock);
+	if (!body && !name)
+		ck_assert_int_gt(asprintf(&body, "<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body>%.*s%s</Body></Envelope>",
+					  end.other ? 0 : (int)strcspn(method + 5, " >/"), method + 5,
+					  end.other ? end.other : "Response xmlns=\"urn:vim25\"/>"), 0);
 	resp->body = body ? body : sample(name, &len);
 	resp->body_len = body ? strlen(body) : len;
 	return 0;
@@ -483,11 +500,152 @@ START_TEST(looks_for_no_session_when_every_login_was_answered)
 	end.bad_password = false;
 	end.now += 121000;
 	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	end.now += 61000;
 	end.refuse_next = 1;
 	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
 	ck_assert_int_eq(end.logins, 3);
 	ck_assert_int_eq(end.lists, 0);
 	vs_session_fini(&ss);
+}
+END_TEST
+
+/* As a load balancer does that asks another node: what it began is still there, and would be for half an hour. */
+START_TEST(ends_a_session_that_is_disowned_as_soon_as_it_has_begun)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	snprintf(end.lost_agent, sizeof(end.lost_agent), "%s", end.agent);
+	end.refuse_next = 1;
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	ck_assert_str_ne(end.agent, end.lost_agent);
+	ck_assert_int_eq(end.lists, 1);
+	ck_assert_str_eq(end.terminated, "lost ");
+	ck_assert_ptr_null(strstr(end.kept, end.lost_agent));
+	vs_session_fini(&ss);
+}
+END_TEST
+
+static const char *const others[] = {
+	"", "<html/>", "<FindByUuidResponse xmlns=\"urn:vim25\"/>", "<CloneVM_TaskResponses/>", "<CloneVM_Task/>",
+	"<a><CloneVM_TaskResponse/></a>",
+};
+
+/* Nobody may read "there is none" from it. */
+START_TEST(takes_an_answer_to_another_call_for_none)
+{
+	struct vs_session ss;
+	struct vs_err err;
+	unsigned generation;
+
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(vs_session_open(&ss, NULL, &generation, &err), 0);
+	end.other = others[_i];
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), -1);
+	ck_assert_uint_eq(err.class, PCG_ERR_RETRY);
+	ck_assert_msg(strstr(err.text, "CloneVM_Task at vc.example.com: the answer is none to that call") != NULL, "%s", err.text);
+	ck_assert_str_ne(err.remedy, "");
+	vs_session_fini(&ss);
+}
+END_TEST
+
+static int page_next(struct vs_session *ss, size_t *objects, struct vs_err *err);
+
+/* Pages that never end: without objects, with a token that is too long to be given back, or ever more. */
+static const struct { const char *page; size_t objects; } endless[] = {
+	{ "<returnval><token>1</token></returnval>", 0 },
+	{ "<returnval><token>0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+	  "01234567890123456789012345678901234567890</token><objects><obj type=\"Folder\">a</obj></objects></returnval>", 0 },
+	{ "<returnval><token>1</token><objects><obj type=\"Folder\">a</obj></objects></returnval>", 2001 },
+};
+
+START_TEST(pages_that_do_not_end_are_no_answer)
+{
+	struct vs_session ss;
+	struct vs_err err;
+	size_t objects = 0;
+
+	session_open(&ss, "vc.example.com");
+	end.page = endless[_i].page;
+	ck_assert_int_eq(page_next(&ss, &objects, &err), -1);
+	ck_assert_uint_eq(err.class, PCG_ERR_RETRY);
+	ck_assert_str_ne(err.remedy, "");
+	ck_assert_uint_eq(objects, endless[_i].objects);
+	vs_session_fini(&ss);
+}
+END_TEST
+
+static void on_page_object(void *arg, const struct xn *object)
+{
+	(*(size_t *)arg)++;
+}
+
+static int page_next(struct vs_session *ss, size_t *objects, struct vs_err *err)
+{
+	struct soap s;
+
+	soap_begin(&s, "RetrievePropertiesEx", &ss->collector);
+	return vs_retrieve(ss, NULL, &s, 0, 0, on_page_object, objects, err);
+}
+
+START_TEST(refuses_text_in_a_million_pieces)
+{
+	size_t n = 200000, at;
+	AUTO_FREE char *text = malloc(n * 8 + 200);
+	struct xn *reply;
+	struct vs_err err;
+
+	at = (size_t)sprintf(text, "<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body><a>");
+	for (size_t i = 0; i < n; i++) {
+		memcpy(text + at, "x<!---->", 8);
+		at += 8;
+	}
+	at += (size_t)sprintf(text + at, "</a></Body></Envelope>");
+	ck_assert_int_eq(xn_parse(text, at, &reply, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "too many pieces"));
+}
+END_TEST
+
+/* An unreadable name is not "there is none". */
+START_TEST(tells_what_is_not_there_from_what_cannot_be_read)
+{
+	static const struct { const char *value; bool must; int r; } table[] = {
+		{ "", false, 0 }, { "", true, -1 }, { "<returnval type=\"VirtualMachine\">vm-1</returnval>", true, 0 },
+		{ "<returnval type=\"VirtualMachine\"/>", false, -1 }, { "<returnval><a>vm-1</a></returnval>", false, -1 },
+		{ "<returnval type=\"VirtualMachineVirtualMachineVirtualMachineVirtualMachine\">vm-1</returnval>", false, -1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		AUTO_FREE char *text = NULL;
+		struct xn *reply;
+		struct vs_ref ref;
+		struct vs_err err;
+
+		ck_assert_int_gt(asprintf(&text, "<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\"><Body><FindByUuidResponse>%s"
+					  "</FindByUuidResponse></Body></Envelope>", table[i].value), 0);
+		ck_assert_int_eq(xn_parse(text, strlen(text), &reply, &err), 0);
+		ck_assert_msg(vs_returned(reply, "FindByUuid", table[i].must, &ref, &err) == table[i].r, "%s", table[i].value);
+		ck_assert_int_eq(*ref.value != 0, i == 2);
+		xn_free(reply);
+	}
+}
+END_TEST
+
+START_TEST(logs_out_again_when_that_was_refused)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	end.refuse_logouts = _i + 1;
+	vs_session_close(&ss, NULL);
+	vs_session_fini(&ss);
+	ck_assert_int_eq(end.logouts, _i == 0);
+	/* Refused twice it is left to the next worker. */
+	ck_assert_int_eq(strstr(end.kept, "abc-1") != NULL, _i == 1);
 }
 END_TEST
 
@@ -606,6 +764,8 @@ static void fresh(void)
 	memset(end.lost_agent, 0, sizeof(end.lost_agent));
 	memset(end.terminated, 0, sizeof(end.terminated));
 	end.lose_login = end.lose_logout = end.forbid_list = false;
+	end.refuse_logouts = 0;
+	end.page = end.other = NULL;
 	end.lists = end.events = 0;
 	end.logins = end.calls = end.refuse_next = end.cookies_to_login = 0;
 	end.bad_password = false;
@@ -631,6 +791,12 @@ int main(void)
 	tcase_add_test(tc, ends_the_session_of_a_login_whose_answer_was_lost);
 	tcase_add_test(tc, leaves_the_session_of_a_lost_login_when_it_may_not_see_sessions);
 	tcase_add_test(tc, looks_for_no_session_when_every_login_was_answered);
+	tcase_add_test(tc, ends_a_session_that_is_disowned_as_soon_as_it_has_begun);
+	tcase_add_loop_test(tc, takes_an_answer_to_another_call_for_none, 0, ARRAY_LEN(others));
+	tcase_add_loop_test(tc, pages_that_do_not_end_are_no_answer, 0, ARRAY_LEN(endless));
+	tcase_add_test(tc, refuses_text_in_a_million_pieces);
+	tcase_add_test(tc, tells_what_is_not_there_from_what_cannot_be_read);
+	tcase_add_loop_test(tc, logs_out_again_when_that_was_refused, 0, 2);
 	tcase_add_test(tc, keeps_the_session_when_nobody_answered_its_logout);
 	tcase_add_test(tc, takes_a_folder_for_empty_only_when_it_was_told);
 	tcase_add_test(tc, packs_large_user_data_and_refuses_what_guestinfo_does_not_take);
