@@ -14,6 +14,13 @@
 #define HARDWARE_LEAST 10  /* guestinfo as cloud-init reads it, and 64-bit guests of today */
 #define HARDWARE_CSI 15    /* what the vSphere CSI driver asks of nodes ("vSphere CSI: compatibility", requirements) */
 
+/* A datastore of a datastore cluster. */
+struct member {
+	struct vs_ref ref, pod;
+	int64_t free_gib;
+	bool usable;            /* accessible, not in maintenance */
+};
+
 struct reading {
 	const struct check_entity *e;
 	size_t n;
@@ -22,6 +29,8 @@ struct reading {
 	json_t *problems, *warnings;
 	bool *seen;             /* by entity */
 	struct xn *cluster;     /* what the compute cluster has: kept until all were read */
+	struct member *members; /* likewise */
+	size_t n_members;
 };
 
 static bool is_true(const struct xn *value)
@@ -62,9 +71,14 @@ static void judge_template(const struct reading *r, const struct check_entity *e
 	judge_guest(r, e, xn_text(xn_prop(o, "config.guestId")));
 }
 
+static int64_t free_gib_of(const struct xn *o)
+{
+	return strtoll(xn_text(xn_prop(o, "summary.freeSpace")), NULL, 10) >> 30;
+}
+
 static void judge_datastore(const struct reading *r, const struct check_entity *e, const struct xn *o)
 {
-	int64_t free_gib = strtoll(xn_text(xn_prop(o, "summary.freeSpace")), NULL, 10) >> 30;
+	int64_t free_gib = free_gib_of(o);
 	const char *maintenance = xn_text(xn_prop(o, "summary.maintenanceMode"));
 
 	if (xn_prop(o, "summary.accessible") && !is_true(xn_prop(o, "summary.accessible")))
@@ -124,6 +138,19 @@ static void keep_cluster(struct reading *r, const struct xn *o)
 	r->cluster = copy;
 }
 
+static void keep_member(struct reading *r, const struct vs_ref *ref, const struct xn *o)
+{
+	const char *maintenance = xn_text(xn_prop(o, "summary.maintenanceMode"));
+	struct member m = { .ref = *ref, .free_gib = free_gib_of(o) };
+
+	if (!xn_ref(xn_prop(o, "parent"), &m.pod))
+		return;
+	m.usable = is_true(xn_prop(o, "summary.accessible")) && (!*maintenance || strcmp(maintenance, "normal") == 0);
+	r->members = realloc(r->members, (r->n_members + 1) * sizeof(m));
+	assert(r->members);
+	r->members[r->n_members++] = m;
+}
+
 static void on_object(void *arg, const struct xn *o)
 {
 	struct reading *r = arg;
@@ -140,11 +167,13 @@ static void on_object(void *arg, const struct xn *o)
 		return;
 	}
 	e = entity_of(r, &ref);
+	if (!e && strcmp(ref.type, "Datastore") == 0)
+		keep_member(r, &ref, o);
 	if (!e)
 		return;
 	if (e->kind == CHECK_TEMPLATE)
 		judge_template(r, e, o);
-	else if (e->kind == CHECK_DATASTORE)
+	else if (e->kind == CHECK_DATASTORE && strcmp(ref.type, "StoragePod") != 0)
 		judge_datastore(r, e, o);
 	else if (e->kind == CHECK_NETWORK)
 		judge_network(r, e, o);
@@ -184,10 +213,78 @@ static void judge_cluster(const struct reading *r)
 	}
 }
 
+struct pod {
+	size_t members, usable, reached;
+	int64_t free_gib, largest_gib;
+	json_int_t machines;   /* for so many there is room */
+};
+
+/* Storage DRS places a disk on one datastore, whatever the others have. */
+static void pod_sum(const struct reading *r, const struct check_entity *e, int64_t disk_gib, struct pod *pod)
+{
+	const struct xn *reach = r->cluster ? xn_prop(r->cluster, "datastore") : NULL;
+
+	for (size_t i = 0; i < r->n_members; i++) {
+		const struct member *m = &r->members[i];
+
+		if (strcmp(m->pod.value, e->ref.value) != 0)
+			continue;
+		pod->members++;
+		pod->usable += m->usable;
+		if (!m->usable || (reach && !listed(reach, &m->ref)))
+			continue;
+		pod->reached++;
+		pod->free_gib += m->free_gib;
+		pod->largest_gib = m->free_gib > pod->largest_gib ? m->free_gib : pod->largest_gib;
+		pod->machines += disk_gib > 0 ? m->free_gib / disk_gib : 0;
+	}
+}
+
+static void judge_pod_space(const struct reading *r, const struct check_entity *e, const struct pod *pod, int64_t disk_gib)
+{
+	if (disk_gib <= 0 || pod->machines >= r->sizes->machines)
+		return;
+	if (r->uses & CHECK_LINKED)
+		check_warn(r->warnings, "datastore cluster %s has %" PRId64 " GiB free; %" JSON_INTEGER_FORMAT " machines may come to take %"
+			   PRId64 " GiB each", e->path, pod->free_gib, r->sizes->machines, disk_gib);
+	else
+		vs_problem(r->problems, e->field, "Free space on its datastores, add one, choose another one, or smaller disks.",
+			   "datastore cluster %s has %" PRId64 " GiB free, %" PRId64 " GiB of it on one datastore: room for %"
+			   JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " machines with disks of %" PRId64 " GiB each", e->path,
+			   pod->free_gib, pod->largest_gib, pod->machines, r->sizes->machines, disk_gib);
+}
+
+static void judge_pod(const struct reading *r, const struct check_entity *e)
+{
+	json_int_t machines = r->sizes ? r->sizes->machines : 0;
+	int64_t disk_gib = machines > 0 ? (r->sizes->disk_gib + machines - 1) / machines : 0;
+	struct pod pod = { 0 };
+
+	pod_sum(r, e, disk_gib, &pod);
+	if (!pod.members)
+		vs_problem(r->problems, e->field, "Add datastores to it, or give the account's role System.Read on those that it has.",
+			   "the user sees no datastore in datastore cluster %s", e->path);
+	else if (!pod.usable)
+		vs_problem(r->problems, e->field, "Take one out of maintenance, check the storage in vCenter, or choose another one.",
+			   "no datastore of datastore cluster %s is accessible and out of maintenance mode", e->path);
+	else if (!pod.reached)
+		vs_problem(r->problems, e->field, "Connect the hosts of the compute cluster to it, or choose another one.",
+			   "no host of compute cluster %s reaches a datastore of datastore cluster %s",
+			   xn_text(xn_prop(r->cluster, "name")), e->path);
+	else
+		judge_pod_space(r, e, &pod, disk_gib);
+}
+
+static void judge_pods(const struct reading *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->e[i].kind == CHECK_DATASTORE && strcmp(r->e[i].ref.type, "StoragePod") == 0)
+			judge_pod(r, &r->e[i]);
+}
+
 static const struct { const char *type; const char *props[8]; } wanted[] = {
 	{ "VirtualMachine", { "config.template", "config.version", "config.guestId", "snapshot.currentSnapshot" } },
-	{ "Datastore", { "summary.accessible", "summary.maintenanceMode", "summary.freeSpace" } },
-	{ "StoragePod", { "summary.freeSpace" } },
+	{ "Datastore", { "summary.accessible", "summary.maintenanceMode", "summary.freeSpace", "parent" } },
 	{ "Network", { "tag", "summary.accessible" } },
 	{ "ComputeResource", { "name", "host", "datastore", "network" } },
 	{ "ClusterComputeResource", { "configurationEx" } },
@@ -205,15 +302,17 @@ static void write_spec(struct soap *s, const struct check_entity *e, size_t n)
 		soap_close(s);
 	}
 	for (size_t i = 0; i < n; i++) {
+		bool pod = strcmp(e[i].ref.type, "StoragePod") == 0;
+
 		if (e[i].kind == CHECK_ROOT || e[i].kind == CHECK_FOLDER)
 			continue;
 		soap_open(s, "objectSet");
 		soap_ref(s, "obj", &e[i].ref);
-		soap_bool(s, "skip", e[i].kind == CHECK_POOL);
-		if (e[i].kind == CHECK_POOL) {
+		soap_bool(s, "skip", pod || e[i].kind == CHECK_POOL);
+		if (pod || e[i].kind == CHECK_POOL) {
 			soap_open_type(s, "selectSet", "TraversalSpec");
-			soap_text(s, "type", "ResourcePool");
-			soap_text(s, "path", "owner");
+			soap_text(s, "type", pod ? "StoragePod" : "ResourcePool");
+			soap_text(s, "path", pod ? "childEntity" : "owner");
 			soap_bool(s, "skip", false);
 			soap_close(s);
 		}
@@ -247,9 +346,12 @@ int check_objects(struct vs_session *ss, struct pcg_call *call, const struct che
 	soap_begin(&s, "RetrievePropertiesEx", &ss->collector);
 	write_spec(&s, e, n);
 	result = vs_retrieve(ss, call, &s, 0, 0, on_object, &r, err);
-	if (!result)
+	if (!result) {
 		judge_cluster(&r);
+		judge_pods(&r);
+	}
 	xn_free(r.cluster);
+	free(r.members);
 	free(r.seen);
 	return result;
 }

@@ -72,7 +72,8 @@ static void list_spot(struct spot_list *l, struct vsphere *v, const struct spot 
 	add(l, CHECK_POOL, &spot->pool, spot->pool_path, "pool.cloudConfig.placements.resourcePool");
 	if (uses & CHECK_RULES)
 		add(l, CHECK_CLUSTER, &spot->cluster, spot->cluster_path, "pool.cloudConfig.placements.cluster");
-	add(l, CHECK_DATASTORE, &spot->datastore, spot->datastore_path, "pool.cloudConfig.placements.datastore");
+	add(l, CHECK_DATASTORE, spot->pod.value[0] ? &spot->pod : &spot->datastore, spot->datastore_path,
+	    "pool.cloudConfig.placements.datastore");
 	add_networks(l, spot);
 }
 
@@ -104,12 +105,25 @@ static unsigned uses_of(const struct vsphere *v, const json_t *cluster, const js
 	return *vs_str(where, "storagePolicyName") ? uses | CHECK_POLICY : uses;
 }
 
-static void sizes_of(const json_t *pool, struct check_sizes *sizes)
+static json_int_t gib_of(const json_t *list, const char *member)
+{
+	json_int_t sum = 0;
+	json_t *one;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, one)
+		sum += (json_int_t)json_number_value(member ? json_object_get(one, member) : one);
+	return sum;
+}
+
+static void sizes_of(const struct vsphere *v, const json_t *cluster, const json_t *pool, struct check_sizes *sizes)
 {
 	const json_t *disk = json_object_get(json_object_get(json_object_get(pool, "cloudConfig"), "instanceType"), "diskGiB");
+	json_int_t each = (json_int_t)json_number_value(disk) + gib_of(option(v, cluster, pool, "additionalDisksGiB"), NULL) +
+			  gib_of(option(v, cluster, pool, "dataDisks"), "sizeGiB");
 
 	sizes->machines = json_integer_value(json_object_get(pool, "size"));
-	sizes->disk_gib = json_is_number(disk) ? (json_int_t)json_number_value(disk) * sizes->machines : 0;
+	sizes->disk_gib = each * sizes->machines;
 }
 
 static void key_of(const struct spot_list *l, unsigned uses, const struct check_sizes *sizes, unsigned char key[EVP_MAX_MD_SIZE])
@@ -163,7 +177,7 @@ int check_spot(struct vsphere *v, struct pcg_call *call, const json_t *cluster, 
 	int r;
 
 	list_spot(&l, v, spot, uses);
-	sizes_of(pool, &sizes);
+	sizes_of(v, cluster, pool, &sizes);
 	key_of(&l, uses, &sizes, key);
 	if (lately_good(v, key))
 		return 0;

@@ -20,7 +20,8 @@
 
 static const struct vs_ref root = { "Folder", "group-d1" }, folder = { "Folder", "group-v3" }, tmpl = { "VirtualMachine", "vm-1" },
 			   pool = { "ResourcePool", "resgroup-8" }, store = { "Datastore", "datastore-10" },
-			   net = { "DistributedVirtualPortgroup", "dvportgroup-7" }, cluster = { "ClusterComputeResource", "domain-c8" };
+			   net = { "DistributedVirtualPortgroup", "dvportgroup-7" }, cluster = { "ClusterComputeResource", "domain-c8" },
+			   pod = { "StoragePod", "group-p9" };
 
 /* The privileges that 6.7 has, of those that are asked about, and what only newer ones have. */
 static const char *const known_privileges[] = {
@@ -43,6 +44,8 @@ static struct {
 	int asked;
 	/* properties of the objects; NULL: as they should be */
 	const char *of_template, *of_store, *of_net, *of_cluster;
+	const char *version;      /* of the vCenter; NULL: 8.0.3 */
+	const char *of_members[4]; /* of the datastore cluster: datastore-20, -21, .. */
 } end;
 
 static char *text_of(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -73,7 +76,7 @@ static bool privilege_known(const char *id)
 
 static bool object_known(const char *id)
 {
-	const struct vs_ref *all[] = { &root, &folder, &tmpl, &pool, &store, &net, &cluster };
+	const struct vs_ref *all[] = { &root, &folder, &tmpl, &pool, &store, &net, &cluster, &pod };
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (strcmp(all[i]->value, id) == 0)
@@ -130,8 +133,7 @@ static char *privileges_end(const struct xn *asked)
 /* Which properties a type has: asked for another one, a vCenter refuses the whole call. */
 static const struct { const char *type, *props; } has[] = {
 	{ "VirtualMachine", " config.template config.version config.guestId snapshot.currentSnapshot " },
-	{ "Datastore", " summary.accessible summary.maintenanceMode summary.freeSpace " },
-	{ "StoragePod", " summary.freeSpace " }, { "Network", " tag summary.accessible " },
+	{ "Datastore", " summary.accessible summary.maintenanceMode summary.freeSpace parent " }, { "Network", " tag summary.accessible " },
 	{ "ComputeResource", " name host datastore network " }, { "ClusterComputeResource", " configurationEx " },
 	{ "ResourcePool", " owner " },
 };
@@ -151,6 +153,16 @@ static const char good_store[] = "summary.accessible=true summary.maintenanceMod
 static const char good_net[] = "summary.accessible=true";
 static const char good_cluster[] = "name=C1 host=host-1 datastore=datastore-10 network=dvportgroup-7 drs=true";
 
+static void put_list(FILE *f, const char *name, char *values)
+{
+	char *save, *one;
+
+	fprintf(f, "<propSet><name>%s</name><val>", name);
+	for (one = strtok_r(values, ",", &save); one; one = strtok_r(NULL, ",", &save))
+		fprintf(f, "<ManagedObjectReference>%s</ManagedObjectReference>", one);
+	fputs("</val></propSet>", f);
+}
+
 /* "name=value ..." as properties. */
 static void put_object(FILE *f, const struct vs_ref *ref, const char *given, const char *good)
 {
@@ -168,12 +180,27 @@ static void put_object(FILE *f, const struct vs_ref *ref, const char *given, con
 		else if (strcmp(word, "tag") == 0)
 			fprintf(f, "<propSet><name>tag</name><val><Tag><key>%s</key></Tag></val></propSet>", value);
 		else if (strcmp(word, "host") == 0 || strcmp(word, "datastore") == 0 || strcmp(word, "network") == 0)
-			fprintf(f, "<propSet><name>%s</name><val>%s%s%s</val></propSet>", word,
-				*value ? "<ManagedObjectReference>" : "", value, *value ? "</ManagedObjectReference>" : "");
+			put_list(f, word, value);
 		else
 			fprintf(f, "<propSet><name>%s</name><val>%s</val></propSet>", word, value);
 	}
 	fputs("</objects>", f);
+}
+
+/* What the way from the datastore cluster to its members leads to. */
+static void put_members(FILE *f, const struct xn *asked)
+{
+	const struct xn *way = xn_child(asked, "selectSet");
+
+	ck_assert_str_eq(xn_get(way, "type"), "StoragePod");
+	ck_assert_str_eq(xn_get(way, "path"), "childEntity");
+	ck_assert_str_eq(xn_get(asked, "skip"), "true");
+	for (size_t i = 0; i < ARRAY_LEN(end.of_members) && end.of_members[i]; i++) {
+		struct vs_ref ref = { "Datastore", "" };
+
+		snprintf(ref.value, sizeof(ref.value), "datastore-2%zu", i);
+		put_object(f, &ref, end.of_members[i], NULL);
+	}
 }
 
 static char *properties_end(const struct xn *asked)
@@ -200,6 +227,8 @@ static char *properties_end(const struct xn *asked)
 			put_object(f, &net, end.of_net, good_net);
 		else if (strcmp(id, pool.value) == 0)
 			put_object(f, &cluster, end.of_cluster, good_cluster);
+		else if (strcmp(id, pod.value) == 0)
+			put_members(f, o);
 		else
 			return fault("ManagedObjectNotFound");
 	}
@@ -224,11 +253,12 @@ static char *time_end(void)
 static char *answer(const char *method, const struct xn *asked)
 {
 	if (strcmp(method, "RetrieveServiceContent") == 0)
-		return strdup("<RetrieveServiceContentResponse xmlns=\"urn:vim25\"><returnval><rootFolder type=\"Folder\">group-d1</rootFolder>"
-			      "<propertyCollector type=\"PropertyCollector\">pc</propertyCollector><viewManager type=\"ViewManager\">vm</viewManager>"
-			      "<about><fullName>VMware vCenter Server 8.0.3</fullName><version>8.0.3</version><apiType>VirtualCenter</apiType></about>"
-			      "<sessionManager type=\"SessionManager\">sm</sessionManager><taskManager type=\"TaskManager\">tm</taskManager>"
-			      "<searchIndex type=\"SearchIndex\">si</searchIndex></returnval></RetrieveServiceContentResponse>");
+		return text_of("<RetrieveServiceContentResponse xmlns=\"urn:vim25\"><returnval><rootFolder type=\"Folder\">group-d1</rootFolder>"
+			       "<propertyCollector type=\"PropertyCollector\">pc</propertyCollector><viewManager type=\"ViewManager\">vm</viewManager>"
+			       "<about><fullName>VMware vCenter Server</fullName><version>%s</version><apiType>VirtualCenter</apiType></about>"
+			       "<sessionManager type=\"SessionManager\">sm</sessionManager><taskManager type=\"TaskManager\">tm</taskManager>"
+			       "<searchIndex type=\"SearchIndex\">si</searchIndex></returnval></RetrieveServiceContentResponse>",
+			       end.version ? end.version : "8.0.3");
 	if (strcmp(method, "Login") == 0)
 		return strdup("<LoginResponse xmlns=\"urn:vim25\"><returnval><key>session-key</key></returnval></LoginResponse>");
 	if (strcmp(method, "HasPrivilegeOnEntities") == 0)
@@ -237,6 +267,11 @@ static char *answer(const char *method, const struct xn *asked)
 		return properties_end(asked);
 	if (strcmp(method, "CurrentTime") == 0)
 		return time_end();
+	if (strcmp(method, "FindByInventoryPath") == 0)
+		return strdup("<FindByInventoryPathResponse xmlns=\"urn:vim25\"><returnval type=\"VirtualMachine\">vm-1</returnval>"
+			      "</FindByInventoryPathResponse>");
+	if (strcmp(method, "Logout") == 0)
+		return strdup("<LogoutResponse xmlns=\"urn:vim25\"/>");
 	return fault("NotSupported");
 }
 
@@ -334,6 +369,19 @@ void vs_problem(json_t *list, const char *field, const char *remedy, const char 
 	ck_assert_str_ne(field, "");
 	json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "field", field, "text", text, "remedy", remedy));
 	free(text);
+}
+
+const char *vs_str(const json_t *j, const char *key)
+{
+	return json_string_value(json_object_get(j, key)) ?: "";
+}
+
+static json_t *validated;
+
+void vs_done(struct vsphere *v, struct pcg_call *call, json_t *doc)
+{
+	ck_assert_ptr_null(validated);
+	validated = doc;
 }
 
 static const struct check_entity place[] = {
@@ -505,6 +553,88 @@ START_TEST(judges_what_machines_would_be_made_of)
 }
 END_TEST
 
+/* Version, clock, privileges, template: one answer has it all. */
+START_TEST(a_validation_answers_everything_at_once)
+{
+	static const char *const said[] = { "VMware vCenter Server is too old", "400 s ahead", "lacks the privilege VirtualMachine.Provisioning."
+					    "DeployTemplate", "is a machine, not a template", "has no snapshot", "nodes need vmx-10",
+					    "nodes are Linux machines" };
+	static const char *const warned[] = { "Sessions.TerminateSession", "not verified" };
+	AUTO_JSON json_t *doc = json_pack("{s:{s:s, s:s, s:s, s:b, s:s, s:{s:s}}}", "account", "vcenterServer", "vc", "username", "u",
+					  "password", "p", "insecure", 1, "imageTemplate", "/DC/vm/t", "settings", "cloneMode", "linkedClone");
+	AUTO_FREE char *text = json_dumps(doc, 0);
+	struct vsphere v = { .svc = &services };
+
+	end.version = "6.5.0";
+	end.skew_ms = 400000;
+	end.denied = "VirtualMachine.Provisioning.DeployTemplate vm-1 Sessions.TerminateSession group-d1";
+	end.of_template = "config.template=false config.version=vmx-8 config.guestId=winXPProGuest";
+	vs_account_validate(&v, NULL, text);
+	AUTO_FREE char *answered = json_dumps(validated, JSON_INDENT(1));
+	ck_assert_uint_eq(json_array_size(json_object_get(validated, "problems")), ARRAY_LEN(said));
+	for (size_t i = 0; i < ARRAY_LEN(said); i++)
+		ck_assert_msg(strstr(json_string_value(json_object_get(json_array_get(json_object_get(validated, "problems"), i), "text")),
+				     said[i]) != NULL, "%s: %s", said[i], answered);
+	ck_assert_uint_eq(json_array_size(json_object_get(validated, "warnings")), ARRAY_LEN(warned));
+	for (size_t i = 0; i < ARRAY_LEN(warned); i++)
+		ck_assert_msg(strstr(json_string_value(json_array_get(json_object_get(validated, "warnings"), i)), warned[i]) != NULL,
+			      "%s: %s", warned[i], answered);
+	json_decref(validated);
+}
+END_TEST
+
+#define MEMBER(free_gib) "summary.accessible=true summary.maintenanceMode=normal parent=group-p9 summary.freeSpace=" free_gib "073741824"
+#define OUT_OF(state) state " parent=group-p9 summary.freeSpace=1073741824000"
+#define ALL_REACHED "name=C1 host=host-1 datastore=datastore-20,datastore-21,datastore-22,datastore-23 network=dvportgroup-7 drs=true"
+
+static const struct {
+	const char *members[4], *of_cluster;
+	unsigned uses;
+	struct check_sizes sizes;
+	size_t problems, warnings;
+	const char *said;
+} pods[] = {
+	/* 100 GiB, 200 GiB */
+	{ .members = { MEMBER("108") }, .sizes = { .disk_gib = 100, .machines = 1 } },
+	{ .members = { MEMBER("108"), MEMBER("215") }, .sizes = { .disk_gib = 300, .machines = 3 } },
+	{ .members = { MEMBER("108"), MEMBER("215") }, .sizes = { .disk_gib = 0, .machines = 3 } },
+	{ .members = { MEMBER("108"), MEMBER("215") }, .sizes = { .disk_gib = 400, .machines = 4 }, .problems = 1,
+	  .said = "datastore cluster /DC/datastore/pod has 300 GiB free, 200 GiB of it on one datastore: room for 3 of 4 machines with "
+		  "disks of 100 GiB each" },
+	/* All in all there is room, but on none for one. */
+	{ .members = { MEMBER("108"), MEMBER("108"), MEMBER("108") }, .sizes = { .disk_gib = 150, .machines = 1 }, .problems = 1,
+	  .said = "room for 0 of 1 machines with disks of 150 GiB" },
+	{ .members = { MEMBER("108") }, .sizes = { .disk_gib = 400, .machines = 4 }, .uses = CHECK_LINKED, .warnings = 1,
+	  .said = "4 machines may come to take 100 GiB each" },
+	{ .members = { NULL }, .problems = 1, .said = "the user sees no datastore in datastore cluster /DC/datastore/pod" },
+	{ .members = { OUT_OF("summary.accessible=false"), OUT_OF("summary.accessible=true summary.maintenanceMode=inMaintenance") },
+	  .problems = 1, .said = "is accessible and out of maintenance mode" },
+	/* What cannot be used has no room either. */
+	{ .members = { OUT_OF("summary.accessible=false"), MEMBER("108") }, .sizes = { .disk_gib = 200, .machines = 2 }, .problems = 1,
+	  .said = "has 100 GiB free" },
+	{ .members = { MEMBER("108"), MEMBER("215") }, .of_cluster = "name=C1 host=host-1 datastore=datastore-10 network=dvportgroup-7 drs=true",
+	  .problems = 1, .said = "no host of compute cluster C1 reaches a datastore of datastore cluster" },
+	{ .members = { MEMBER("108"), MEMBER("215") }, .of_cluster = "name=C1 host=host-1 datastore=datastore-20 network=dvportgroup-7 drs=true",
+	  .sizes = { .disk_gib = 200, .machines = 2 }, .problems = 1, .said = "has 100 GiB free" },
+};
+
+START_TEST(judges_a_datastore_cluster_by_its_datastores)
+{
+	struct check_entity e[ARRAY_LEN(place)];
+	struct vs_err err;
+
+	memcpy(e, place, sizeof(e));
+	e[4] = (struct check_entity){ .kind = CHECK_DATASTORE, .ref = pod, .path = "/DC/datastore/pod", .field = "datastore" };
+	memcpy(end.of_members, pods[_i].members, sizeof(end.of_members));
+	end.of_cluster = pods[_i].of_cluster ? pods[_i].of_cluster : ALL_REACHED;
+	ck_assert_msg(check_objects(&ss, NULL, e, ARRAY_LEN(e), pods[_i].uses, &pods[_i].sizes, problems, warnings, &err) == 0, "%s",
+		      err.text);
+	told(problems, pods[_i].problems, pods[_i].problems ? pods[_i].said : NULL);
+	told(warnings, pods[_i].warnings, pods[_i].warnings ? pods[_i].said : NULL);
+	ck_assert_int_eq(end.asked, 1);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tc = tcase_create("checks");
@@ -518,6 +648,8 @@ int main(void)
 	tcase_add_loop_test(tc, names_what_the_role_lacks_on_which_object, 0, ARRAY_LEN(roles));
 	tcase_add_test(tc, names_all_at_once);
 	tcase_add_loop_test(tc, judges_what_machines_would_be_made_of, 0, ARRAY_LEN(objects));
+	tcase_add_test(tc, a_validation_answers_everything_at_once);
+	tcase_add_loop_test(tc, judges_a_datastore_cluster_by_its_datastores, 0, ARRAY_LEN(pods));
 	suite_add_tcase(s, tc);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
