@@ -118,7 +118,7 @@ static int folder_make(struct vsphere *v, struct pcg_call *call, const struct vs
 	r = vs_call(&v->session, call, &s, 0, 0, 0, &reply, err);
 	v->svc->fault_point(v->host, "vsphere.after_create_folder");
 	if (!r) {
-		xn_ref(xn_child(vs_result(reply), "returnval"), folder);
+		r = vs_returned(reply, "CreateFolder", true, folder, err);
 	} else if (strcmp(err->fault, "DuplicateName") == 0) {
 		/* Ours of an attempt whose reply was lost, or one that somebody made for it. */
 		struct vs_err why = *err;

@@ -132,6 +132,7 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 	struct xn *reply;
 	struct soap s;
 	unsigned generation;
+	int r;
 
 	if (vs_session_open(&v->session, call, &generation, err))
 		return -1;
@@ -144,10 +145,10 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
 		return -1;
-	xn_ref(xn_child(vs_result(reply), "returnval"), &inv->view);
-	xn_free(reply);
 	inv->generation = generation;
-	return 0;
+	r = vs_returned(reply, "CreateContainerView", true, &inv->view, err);
+	xn_free(reply);
+	return r;
 }
 
 static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json_t *items, struct vs_err *err)

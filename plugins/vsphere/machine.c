@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define CLONE_FIRST_MS 1500u
 #define TASK_FIRST_MS 1000u
@@ -59,6 +60,7 @@ static int find_uuid(struct vsphere *v, struct pcg_call *call, const char *uuid,
 	struct xn *reply;
 	struct soap s;
 	unsigned generation;
+	int r;
 
 	memset(found, 0, sizeof(*found));
 	if (vs_session_open(&v->session, call, &generation, err))
@@ -70,9 +72,9 @@ static int find_uuid(struct vsphere *v, struct pcg_call *call, const char *uuid,
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, 0, 0, 0, &reply, err))
 		return -1;
-	xn_ref(xn_child(vs_result(reply), "returnval"), found);
+	r = vs_returned(reply, "FindByUuid", false, found, err);
 	xn_free(reply);
-	return 0;
+	return r;
 }
 
 int machine_find(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct vs_ref *found, struct vs_err *err)
@@ -84,6 +86,11 @@ int machine_find(struct vsphere *v, struct pcg_call *call, const struct subject 
 	if (!found->value[0] && !*s->uid && *s->bios)
 		return find_uuid(v, call, s->bios, false, found, err);
 	return 0;
+}
+
+bool machine_other(const struct subject *s, const struct track *t)
+{
+	return *s->uid && *t->instance && strcasecmp(t->instance, s->uuid) != 0;
 }
 
 bool machine_untouched(const json_t *doc)
@@ -288,6 +295,27 @@ static void machine_ready(struct vsphere *v, struct pcg_call *call, const struct
 	vs_done(v, call, json_pack("{s:o}", "observed", observed_of(v, s, t, zone)));
 }
 
+/* The one that has the uuid, if there is one. No other is made: it would be one more that nobody knows. */
+static void other_machine(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_ref found;
+	struct vs_err err;
+
+	if (machine_find(v, call, s, &found, &err)) {
+		vs_error(v, call, &err);
+	} else if (found.value[0]) {
+		track_clear_task(v, s->key);
+		track_set_vm(v, s->key, s->uuid, &found);
+		vs_pending(v, call, 20, NULL);
+	} else {
+		vs_fail(&err, PCG_ERR_CONFLICT, "Look at it in vCenter; nothing was done to it. Delete the cluster when its machine is lost.",
+			"machine %s: %s (%s), which its clone made, has the instance uuid %s, and not %s: it is another machine by now, or "
+			"somebody changed that", s->name, t->name, t->vm.value, t->instance, s->uuid);
+		track_drop(v, s->key);
+		vs_error(v, call, &err);
+	}
+}
+
 static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 			  const struct track *t)
 {
@@ -297,6 +325,8 @@ static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t
 		vs_pending(v, call, 20, json_object());
 	} else if (t->task_failed && t->kind != TASK_OFF && t->kind != TASK_DESTROY) {
 		task_failed(v, call, doc, s, t);
+	} else if (t->known && machine_other(s, t)) {
+		other_machine(v, call, s, t);
 	} else if (t->known && t->on && *t->bios && reachable(v, s, t)) {
 		machine_ready(v, call, s, t);
 	} else if (t->known && !t->on && !waits_for_clone(t) && !(t->kind == TASK_ON && !t->task_done)) {

@@ -19,6 +19,9 @@ void subject_read(const json_t *doc, struct subject *s);
 int machine_find(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct vs_ref *found, struct vs_err *err);
 /* No call of machine_ensure can have made anything yet: the first one says so durably before it does. */
 bool machine_untouched(const json_t *doc);
+/* What was read is another machine: the reference is another one's by now (a vCenter that was set back), or the uuid was
+ * changed. Nothing is done to it, and nothing believed of it. */
+bool machine_other(const struct subject *s, const struct track *t);
 /* The track of the subject, with the machine looked up when memory knows nothing. */
 int machine_known(struct vsphere *v, struct pcg_call *call, const struct subject *s, struct track *t, struct vs_err *err);
 /* A task on the machine: POWER method without arguments. */

@@ -186,6 +186,7 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct pick_list 
 {
 	struct xn *reply;
 	struct soap s;
+	int r;
 
 	if (vs_session_open(&v->session, call, &l->generation, err))
 		return -1;
@@ -197,12 +198,12 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct pick_list 
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, 0, 0, 0, &reply, err))
 		return -1;
-	xn_ref(xn_child(vs_result(reply), "returnval"), &l->view);
+	r = vs_returned(reply, "CreateContainerView", true, &l->view, err);
 	xn_free(reply);
 	pthread_mutex_lock(&v->session.lock);
 	l->generation = v->session.generation;
 	pthread_mutex_unlock(&v->session.lock);
-	return 0;
+	return r;
 }
 
 int pick_read_begin(struct vsphere *v, struct pcg_call *call, struct pick_list *l, struct vs_err *err)

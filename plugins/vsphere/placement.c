@@ -311,6 +311,7 @@ int placement_child(struct vsphere *v, struct pcg_call *call, const struct vs_re
 {
 	struct xn *reply;
 	struct soap s;
+	int r;
 
 	memset(found, 0, sizeof(*found));
 	soap_begin(&s, "FindChild", &v->session.search);
@@ -319,7 +320,7 @@ int placement_child(struct vsphere *v, struct pcg_call *call, const struct vs_re
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, 0, 0, 0, &reply, err))
 		return -1;
-	xn_ref(xn_child(vs_result(reply), "returnval"), found);
+	r = vs_returned(reply, "FindChild", false, found, err);
 	xn_free(reply);
-	return 0;
+	return r;
 }

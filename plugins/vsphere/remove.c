@@ -21,6 +21,8 @@ static bool marked(const struct subject *s, const struct track *t)
 {
 	const char *cluster = vs_str(s->cluster, "uid");
 
+	if (machine_other(s, t))
+		return false;
 	if (*t->cluster)
 		return strcmp(t->cluster, cluster) == 0 && (!*s->uid || !*t->machine || strcmp(t->machine, s->uid) == 0);
 	return *s->uid != 0;
@@ -30,9 +32,17 @@ static void not_ours(struct vsphere *v, struct pcg_call *call, const struct subj
 {
 	struct vs_err err;
 
-	vs_fail(&err, PCG_ERR_CONFLICT, "Look at the machine in vCenter; nothing was done to it.",
-		"machine %s (%s) carries the mark of cluster \"%s\", not of %s", t->name, t->vm.value, t->cluster,
-		vs_str(s->cluster, "uid"));
+	if (machine_other(s, t))
+		vs_fail(&err, PCG_ERR_CONFLICT, "Look at the machine in vCenter; nothing was done to it.",
+			"machine %s (%s) has the instance uuid %s, not %s of machine %s", t->name, t->vm.value, t->instance, s->uuid,
+			s->name);
+	else
+		vs_fail(&err, PCG_ERR_CONFLICT, "Look at the machine in vCenter; nothing was done to it.",
+			"machine %s (%s) carries the mark of cluster \"%s\", not of %s", t->name, t->vm.value, t->cluster,
+			vs_str(s->cluster, "uid"));
+	/* It is looked for anew. */
+	if (machine_other(s, t))
+		track_drop(v, s->key);
 	vs_error(v, call, &err);
 }
 
@@ -454,6 +464,8 @@ void vs_machine_redact(void *plugin, struct pcg_call *call, const char *text)
 		vs_fail(&err, PCG_ERR_NOT_FOUND, "Nothing, if somebody removed it on purpose.", "machine %s is gone", s.name);
 		track_drop(v, s.key);
 		vs_error(v, call, &err);
+	} else if (machine_other(&s, &t)) {
+		not_ours(v, call, &s, &t);
 	} else if (t.kind != TASK_REDACT) {
 		redact_begin(v, call, &s, &t);
 	} else if (track_poll_due(v, call, s.key, &err)) {

@@ -67,6 +67,7 @@ static int search(struct vsphere *v, struct pcg_call *call, const char *path, co
 	struct xn *reply;
 	struct soap s;
 	unsigned generation;
+	int r;
 
 	if (vs_session_open(&v->session, call, &generation, err))
 		return -1;
@@ -81,11 +82,11 @@ static int search(struct vsphere *v, struct pcg_call *call, const char *path, co
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, 0, 0, 0, &reply, err))
 		return -1;
-	xn_ref(xn_child(vs_result(reply), "returnval"), ref);
+	r = vs_returned(reply, *uuid ? "FindByUuid" : "FindByInventoryPath", false, ref, err);
 	xn_free(reply);
 	if (strcmp(ref->type, "VirtualMachine") != 0)
 		memset(ref, 0, sizeof(*ref));
-	return 0;
+	return r;
 }
 
 struct listing {

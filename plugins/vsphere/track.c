@@ -127,12 +127,25 @@ void track_copy_free(struct track *copy)
 	copy->addresses = NULL;
 }
 
+static void forget_addresses(struct track *t)
+{
+	json_decref(t->addresses);
+	json_decref(t->net);
+	t->addresses = t->net = NULL;
+	t->ip[0] = 0;
+}
+
 void track_set_vm(struct vsphere *v, const char *subject, const char *uuid, const struct vs_ref *vm)
 {
 	struct track *t;
 
 	pthread_mutex_lock(&v->tracks->lock);
 	t = get_locked(v->tracks, subject, uuid);
+	if (!track_same(&t->vm, vm)) { /* nothing that was read of another one */
+		t->known = false;
+		t->instance[0] = t->cluster[0] = t->machine[0] = 0;
+		forget_addresses(t);
+	}
 	t->vm = *vm;
 	t->gone = false;
 	t->next_poll = 0;
@@ -159,6 +172,7 @@ void track_set_read(struct vsphere *v, const char *subject, const char *uuid, co
 	copy_text(item, "name", t->name, sizeof(t->name));
 	copy_text(item, "cluster", t->cluster, sizeof(t->cluster));
 	copy_text(item, "machine", t->machine, sizeof(t->machine));
+	copy_text(item, "id", t->instance, sizeof(t->instance));
 	if (strncmp(provider_id, "vsphere://", 10) == 0)
 		snprintf(t->bios, sizeof(t->bios), "%s", provider_id + 10);
 	t->known = true;
@@ -291,14 +305,6 @@ static bool observe_addresses(struct track *t, const struct xn *object)
 	json_decref(t->addresses);
 	t->addresses = found;
 	return true;
-}
-
-static void forget_addresses(struct track *t)
-{
-	json_decref(t->addresses);
-	json_decref(t->net);
-	t->addresses = t->net = NULL;
-	t->ip[0] = 0;
 }
 
 /* What may not be read for another reason than that it, or the session, is gone. */

@@ -17,6 +17,8 @@
 #define JOIN_MS 30u   /* what begins together is added to the view together */
 #define IDLE_MS 200
 #define PROBE_MS 10000u
+#define EMPTY_MS 100u /* answers one after the other that come at once and say nothing are asked for that much later, and twice that, */
+#define EMPTY_MAX 7   /* .. */
 #define ANEW_MAX 3    /* views lost one after the other before the watch ends, and is begun again later */
 
 static bool has(const struct vs_ref *list, size_t n, const struct vs_ref *ref)
@@ -143,15 +145,16 @@ static int view_list(struct vsphere *v, struct pcg_call *call, unsigned generati
 	size_t written = 0;
 	struct xn *reply;
 	struct soap s;
+	int r;
 
 	soap_begin(&s, "CreateListView", &v->session.views);
 	refs_except(&s, "obj", needed, n, NULL, 0, &written);
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
 		return -1;
-	xn_ref(xn_child(vs_result(reply), "returnval"), list);
+	r = vs_returned(reply, "CreateListView", true, list, err);
 	xn_free(reply);
-	return 0;
+	return r;
 }
 
 static int view_filter(struct vsphere *v, struct pcg_call *call, unsigned generation, const struct vs_ref *list,
@@ -159,6 +162,7 @@ static int view_filter(struct vsphere *v, struct pcg_call *call, unsigned genera
 {
 	struct xn *reply;
 	struct soap s;
+	int r;
 
 	soap_begin(&s, "CreateFilter", &v->tracks->view.collector);
 	soap_open(&s, "spec");
@@ -184,9 +188,9 @@ static int view_filter(struct vsphere *v, struct pcg_call *call, unsigned genera
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
 		return -1;
-	xn_ref(xn_child(vs_result(reply), "returnval"), filter);
+	r = vs_returned(reply, "CreateFilter", true, filter, err);
 	xn_free(reply);
-	return 0;
+	return r;
 }
 
 /* A filter and a view that the same session still has would tell everything twice. */
@@ -217,6 +221,7 @@ static int view_collector(struct vsphere *v, struct pcg_call *call, unsigned gen
 	struct watch_view *view = &v->tracks->view;
 	struct xn *reply;
 	struct soap s;
+	int r;
 
 	/* Generation 1 is a session that a killed worker left, with its wait perhaps still there. */
 	if (generation != 1 && (view->generation != generation || !view->collector.value[0])) {
@@ -227,9 +232,9 @@ static int view_collector(struct vsphere *v, struct pcg_call *call, unsigned gen
 	soap_finish(&s);
 	if (vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, err))
 		return -1;
-	xn_ref(xn_child(vs_result(reply), "returnval"), &view->collector);
+	r = vs_returned(reply, "CreatePropertyCollector", true, &view->collector, err);
 	xn_free(reply);
-	return 0;
+	return r;
 }
 
 /* The view is written by this thread alone while it is not made. */
@@ -280,8 +285,8 @@ static bool disowned(const struct xn *object)
 	return fault && fault->xsi && strcmp(fault->xsi, "NotAuthenticated") == 0;
 }
 
-/* False: the session is over. */
-static bool take_up(struct vsphere *v, const struct xn *update)
+/* False: the session is over. *told: there was something. */
+static bool take_up(struct vsphere *v, const struct xn *update, bool *told)
 {
 	struct vs_ref ref;
 
@@ -289,11 +294,14 @@ static bool take_up(struct vsphere *v, const struct xn *update)
 		for (const struct xn *o = xn_child(f, "objectSet"); o; o = xn_next(o, "objectSet")) {
 			if (disowned(o))
 				return false;
+			*told = true;
 			track_observe(v, o, strcmp(xn_get(o, "kind"), "leave") == 0);
 		}
 		for (const struct xn *m = xn_child(f, "missingSet"); m; m = xn_next(m, "missingSet"))
-			if (xn_ref(xn_child(m, "obj"), &ref))
+			if (xn_ref(xn_child(m, "obj"), &ref)) {
+				*told = true;
 				track_missing(v, &ref);
+			}
 	}
 	return true;
 }
@@ -323,16 +331,17 @@ static bool begins_anew(const struct vs_err *err)
 	return false;
 }
 
-/* *more: the answer was cut short, and the rest is there already. */
-static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, struct vs_err *err)
+/* *more: the answer was cut short, and the rest is there already. *told: there was something new in it. */
+static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, bool *told, struct vs_err *err)
 {
 	struct watch_view *view = &v->tracks->view;
 	unsigned generation = view->generation;
+	const char *version;
 	const struct xn *update;
 	struct xn *reply;
 	struct soap s;
 
-	*more = false;
+	*more = *told = false;
 	soap_begin(&s, "WaitForUpdatesEx", &view->collector);
 	soap_text(&s, "version", view->version);
 	soap_open(&s, "options");
@@ -348,10 +357,12 @@ static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, struc
 	}
 	update = xn_child(vs_result(reply), "returnval");
 	if (update) {
-		snprintf(view->version, sizeof(view->version), "%s", xn_get(update, "version"));
-		*more = strcmp(xn_get(update, "truncated"), "true") == 0;
-		if (!take_up(v, update))
+		if (!take_up(v, update, told))
 			view_lost(v, generation);
+		version = xn_get(update, "version");
+		*told = *told && *version && strcmp(version, view->version) != 0;
+		*more = *told && strcmp(xn_get(update, "truncated"), "true") == 0;
+		snprintf(view->version, sizeof(view->version), "%s", version);
 	}
 	xn_free(reply);
 	return 0;
@@ -393,13 +404,25 @@ static bool outage_over(struct vsphere *v, struct pcg_call *call)
 	return true;
 }
 
+/* A server that has nothing to tell says so after WAIT_S. One that says so at once, or tells the same again, is not asked in a
+ * hurry. */
+static void rest(struct vsphere *v, struct pcg_call *call, uint64_t took_ms, bool told, unsigned *empty)
+{
+	if (told || took_ms >= WAIT_S * 500u) {
+		*empty = 0;
+		return;
+	}
+	v->svc->wait(v->host, call, EMPTY_MS << *empty);
+	*empty += *empty < EMPTY_MAX;
+}
+
 void vs_watch(void *plugin, struct pcg_call *call, const char *text)
 {
 	struct vsphere *v = plugin;
 	json_t *doc = vs_doc(v, call, text);
 	struct vs_err err;
-	bool more = false;
-	unsigned anew = 0;
+	bool more = false, told;
+	unsigned anew = 0, empty = 0;
 	int r = 0;
 
 	if (!doc)
@@ -418,8 +441,12 @@ void vs_watch(void *plugin, struct pcg_call *call, const char *text)
 		more = false;
 		r = view_ready(v, call, &err);
 		if (!r && v->tracks->view.made) {
+			uint64_t began = v->svc->mono_ms(v->host);
+
 			track_watch_live(v, true);
-			r = wait_once(v, call, &more, &err);
+			r = wait_once(v, call, &more, &told, &err);
+			if (!r)
+				rest(v, call, v->svc->mono_ms(v->host) - began, told, &empty);
 		}
 		anew = r ? anew + 1 : 0;
 		if (r && begins_anew(&err) && anew < ANEW_MAX)

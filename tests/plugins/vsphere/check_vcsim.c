@@ -386,90 +386,6 @@ START_TEST(upgrades_a_machine_before_it_boots_though_the_worker_is_killed)
 }
 END_TEST
 
-START_TEST(uses_the_session_of_a_killed_worker_again)
-{
-	json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
-
-	rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL));
-	rig_kill_workers(&rig);
-	rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL));
-	ck_assert_int_eq(rig_calls(&rig, "Login"), 1);
-	ck_assert_int_eq(rig_calls(&rig, "RetrieveServiceContent"), 1);
-	rig_pool_close(&rig);
-	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
-	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), 0);
-	json_decref(cluster);
-}
-END_TEST
-
-START_TEST(tries_a_wrong_password_once)
-{
-	json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
-	struct run *run;
-
-	rig_account(&rig, "a2", "wrong-password", NULL, NULL);
-	for (int i = 0; i < 3; i++) {
-		run = rig_do(&rig, "a2", "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL));
-		ck_assert_int_eq(run->err.class, PCG_CLASS_AUTH);
-		ck_assert_ptr_nonnull(strstr(run->err.text, "InvalidLogin"));
-		ck_assert_ptr_nonnull(strstr(run->err.remedy, "password"));
-		ck_assert_ptr_null(strstr(run->err.text, "wrong-password"));
-	}
-	ck_assert_int_eq(rig_calls(&rig, "Login"), 1);
-	json_decref(cluster);
-}
-END_TEST
-
-START_TEST(validates_an_account_by_using_it)
-{
-	AUTO_JSON json_t *spec = NULL;
-	char server[64];
-	json_t *reply;
-
-	snprintf(server, sizeof(server), "%s:%s", json_str(rig.ready, "host"), json_str(rig.ready, "port"));
-	spec = json_pack("{s:s, s:s, s:s}", "vcenterServer", server, "username", "administrator@vsphere.local", "password", PASSWORD);
-	reply = json_object_get(rig_ok(&rig, "account_validate", "v1", json_pack("{s:{}}", "account")), "problems");
-	ck_assert_uint_eq(json_array_size(reply), 3);
-	for (int i = 0; i < 2; i++) {
-		struct run *run;
-
-		json_object_set_new(spec, "password", json_string(i ? "no" : PASSWORD));
-		run = rig_do(&rig, "a1", "account_validate", "v2", json_pack("{s:O}", "account", spec));
-		ck_assert(run->ok);
-		if (i)
-			ck_assert_str_eq(json_str(run->reply, "problems.0.field"), "password");
-		else
-			ck_assert_ptr_nonnull(strstr(json_str_or(run->reply, "version", ""), "vCenter"));
-	}
-	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
-	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), 0);
-}
-END_TEST
-
-/* Whatever moment it is killed in, the next one ends what it began. */
-START_TEST(a_validation_that_is_killed_leaves_no_session_behind_the_next_one)
-{
-	static const char *const moments[] = { "vsphere.before_login", "vsphere.after_login" };
-	AUTO_JSON json_t *spec = NULL;
-	char server[64];
-	struct run *run;
-
-	snprintf(server, sizeof(server), "%s:%s", json_str(rig.ready, "host"), json_str(rig.ready, "port"));
-	spec = json_pack("{s:s, s:s, s:s}", "vcenterServer", server, "username", "administrator@vsphere.local", "password", PASSWORD);
-	rig_arm(&rig, moments[_i]);
-	for (int i = 0; i < 2; i++) {
-		run = rig_do(&rig, "a1", "account_validate", "v1", json_pack("{s:O}", "account", spec));
-		ck_assert_msg(run->ok || run->err.class == PCG_CLASS_RETRY, "%s", run->err.text);
-	}
-	ck_assert(run->ok);
-	rig_fired(&rig, moments[_i]);
-	AUTO_JSON json_t *calls = rig_admin(&rig, "GET", "/calls", NULL);
-	ck_assert_int_eq(json_int_or(calls, "sessions.open", 99), 0);
-	/* And nothing is remembered of what has ended. */
-	ck_assert_uint_eq(json_object_size(json_object_get(rig.secrets, "a1")), 0);
-}
-END_TEST
-
 static const struct {
 	const char *path, *value, *field, *said;
 } wrong_places[] = {
@@ -562,6 +478,48 @@ START_TEST(finds_a_machine_that_somebody_moved)
 	json_decref(machine);
 	json_decref(infra);
 	json_decref(observed);
+}
+END_TEST
+
+/* A task, or a reference, that stands for another machine than it did: what a vCenter gives that was set back. */
+START_TEST(believes_nothing_of_a_machine_with_another_uuid)
+{
+	static const char other_uid[] = "11111111-2222-4333-8444-555555555556";
+	static const char mine[] = "machine_ensure 11111111-2222-4333-8444-555555555555";
+	json_t *cluster[2], *machine[2], *infra[2], *observed[2], *again, *inventory, *theirs;
+	struct run *run;
+
+	make_machine(&cluster[0], &machine[0], &infra[0], &observed[0], CLUSTER_UID, "c1", machine_uid);
+	make_machine(&cluster[1], &machine[1], &infra[1], &observed[1], "66f0c0ffee0000000000ffff", "c2", other_uid);
+	theirs = json_object_get(rig.checkpoints, "machine_ensure 11111111-2222-4333-8444-555555555556");
+	ck_assert_str_ne(json_str_or(theirs, "task", ""), "");
+	rig_kill_workers(&rig);
+	json_object_set(rig.checkpoints, mine, theirs);
+	again = json_object_get(rig_ok(&rig, "machine_ensure", machine_uid, rig_doc(cluster[0], machine[0], infra[0])), "observed");
+	ck_assert_str_eq(json_str(again, "vm"), json_str(observed[0], "vm"));
+	ck_assert_str_eq(json_str(again, "biosUUID"), json_str(observed[0], "biosUUID"));
+	/* When its own is not there, no other one is taken for it, nor made. */
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster[0], machine[0], observed[0]));
+	rig_kill_workers(&rig);
+	json_object_set(rig.checkpoints, mine, theirs);
+	for (int i = 0; i < 2; i++) {
+		run = rig_do(&rig, "a1", "machine_ensure", machine_uid, rig_doc(cluster[0], machine[0], infra[0]));
+		ck_assert(!run->ok);
+		ck_assert_int_eq(run->err.class, PCG_CLASS_CONFLICT);
+		ck_assert_msg(strstr(run->err.text, json_str(observed[1], "id")) && strstr(run->err.text, json_str(observed[0], "id")), "%s",
+			      run->err.text);
+	}
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 2);
+	inventory = rig_vmread(&rig);
+	ck_assert_ptr_null(rig_vm(inventory, "c1-cp-bcdfg"));
+	ck_assert_str_eq(json_str_or(rig_vm(inventory, "c2-cp-bcdfg"), "powerState", ""), "poweredOn");
+	json_decref(inventory);
+	for (int i = 0; i < 2; i++) {
+		json_decref(cluster[i]);
+		json_decref(machine[i]);
+		json_decref(infra[i]);
+		json_decref(observed[i]);
+	}
 }
 END_TEST
 
@@ -860,13 +818,10 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, makes_exactly_one_machine_though_the_worker_is_killed, 0, ARRAY_LEN(points));
 	tcase_add_loop_test(tc, powers_on_a_machine_that_is_off_though_the_worker_is_killed, 0, ARRAY_LEN(power_points));
 	tcase_add_loop_test(tc, upgrades_a_machine_before_it_boots_though_the_worker_is_killed, 0, ARRAY_LEN(upgrade_points));
-	tcase_add_test(tc, uses_the_session_of_a_killed_worker_again);
-	tcase_add_test(tc, tries_a_wrong_password_once);
-	tcase_add_test(tc, validates_an_account_by_using_it);
-	tcase_add_loop_test(tc, a_validation_that_is_killed_leaves_no_session_behind_the_next_one, 0, 2);
 	tcase_add_test(tc, names_each_missing_object_and_what_is_there);
 	tcase_add_test(tc, takes_inventory_paths_as_well_as_names);
 	tcase_add_test(tc, finds_a_machine_that_somebody_moved);
+	tcase_add_test(tc, believes_nothing_of_a_machine_with_another_uuid);
 	tcase_add_test(tc, leaves_machines_of_others_alone);
 	tcase_add_test(tc, deletes_what_an_inventory_has_just_read_without_another_look);
 	tcase_add_loop_test(tc, deletes_by_its_own_uuid_whatever_an_inventory_says, 0, 2);

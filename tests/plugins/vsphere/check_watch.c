@@ -46,6 +46,7 @@ static struct {
 	char calls[2048];      /* methods, each with a blank behind it */
 	char hints[256], events[256], kept[1024];
 	bool list_refused;     /* a view of something that is gone */
+	const char *nameless;  /* a method whose answer names no object */
 	int away;              /* so many calls are not answered */
 	uint64_t clock;        /* ms that pauses took */
 	bool ended;
@@ -82,6 +83,8 @@ static const char *answer(const char *method, const char *body)
 {
 	if (strcmp(method, "RetrieveServiceContent") == 0)
 		return content;
+	if (end.nameless && strcmp(method, end.nameless) == 0)
+		return made(method, "x", "");
 	if (strcmp(method, "WaitForUpdatesEx") == 0)
 		return answer_wait(body);
 	if (strcmp(method, "CreateListView") == 0 && end.list_refused && strstr(body, "<obj "))
@@ -247,6 +250,37 @@ START_TEST(asks_for_the_rest_of_a_truncated_update_at_once)
 	ck_assert(t.task_done && !t.task_failed);
 	ck_assert_str_eq(t.vm.value, "vm-1");
 	track_copy_free(&t);
+}
+END_TEST
+
+/* Truncated and empty, the same version, none, no update at all: none of it may be asked for as fast as it comes. */
+static const char *const nothings[] = {
+	UPDATE("1", "true", ""), UPDATE("", "true", OBJECT("VirtualMachine", "vm-9", CHANGE("name", "<val>x</val>"))),
+	HEAD "<WaitForUpdatesExResponse xmlns=\"urn:vim25\"/>" TAIL,
+};
+
+START_TEST(an_answer_without_news_is_not_asked_for_in_a_hurry)
+{
+	const char *const updates[] = { nothings[_i], nothings[_i], nothings[_i], nothings[_i], nothings[_i], NULL };
+
+	watch(updates);
+	ck_assert_uint_eq(end.waits, 6);
+	/* 100, 200, 400, 800, 1600 ms, and what is waited for anyway */
+	ck_assert_uint_ge(end.clock, 3100);
+	ck_assert_str_eq(end.hints, "");
+}
+END_TEST
+
+/* What is made for the wait has to be named by the answer. */
+START_TEST(waits_for_nothing_that_has_no_name)
+{
+	static const char *const updates[] = { NULL };
+
+	end.nameless = _i ? "CreateFilter" : "CreateListView";
+	watch(updates);
+	ck_assert_uint_eq(end.waits, 0);
+	ck_assert_uint_eq(end.class, PCG_ERR_RETRY);
+	ck_assert_msg(strstr(end.text, end.nameless) != NULL, "%s", end.text);
 }
 END_TEST
 
@@ -666,6 +700,8 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, asks_for_the_rest_of_a_truncated_update_at_once);
+	tcase_add_loop_test(tc, an_answer_without_news_is_not_asked_for_in_a_hurry, 0, ARRAY_LEN(nothings));
+	tcase_add_loop_test(tc, waits_for_nothing_that_has_no_name, 0, 2);
 	tcase_add_loop_test(tc, begins_anew_with_no_version_when_its_own_is_not_known, 0, 3);
 	tcase_add_test(tc, ends_when_it_is_lost_again_and_again);
 	tcase_add_test(tc, takes_nothing_for_a_change_when_the_session_is_over);
