@@ -14,6 +14,8 @@
 
 #define FIRST_POLL_MS 2000u
 #define READ_FRESH_MS 10000
+#define SAME_MS 1000u
+#define ANEW_MS 250u
 #define SOFT_OFF_S 300 /* the controllers' own guestSoftPowerOffTimeout */
 
 /* Ours is what carries the cluster's mark, or has the uuid that only the machine's uid gives. */
@@ -144,18 +146,23 @@ static void later(struct vsphere *v, struct pcg_call *call, const struct subject
 static void look_anew(struct vsphere *v, struct pcg_call *call, const struct subject *s)
 {
 	track_drop(v, s->key);
-	vs_pending(v, call, 20, json_object());
+	vs_pending(v, call, ANEW_MS, json_object());
 }
 
-/* The state was another one than we knew: a read tells, and the next step follows from it. */
-static void other_power(struct vsphere *v, struct pcg_call *call, const struct subject *s)
+/* The state was another one than we knew: a read tells, and the next step follows from it. A server that reads as it was, and
+ * refuses what follows from that, is not asked in a hurry. */
+static void other_power(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
 {
 	struct vs_err err;
+	struct track now;
 
-	if (track_poll(v, call, s->key, &err))
+	if (track_poll(v, call, s->key, &err)) {
 		vs_error(v, call, &err);
-	else
-		vs_pending(v, call, 20, NULL);
+		return;
+	}
+	track_get(v, s->key, &now);
+	vs_pending(v, call, now.on == t->on && !now.gone ? SAME_MS : 20, NULL);
+	track_copy_free(&now);
 }
 
 static void begin(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t,
@@ -168,7 +175,7 @@ static void begin(struct vsphere *v, struct pcg_call *call, const struct subject
 		if (strcmp(err.fault, "ManagedObjectNotFound") == 0) {
 			look_anew(v, call, s);
 		} else if (strcmp(err.fault, "InvalidPowerState") == 0) {
-			other_power(v, call, s);
+			other_power(v, call, s, t);
 		} else {
 			vs_error(v, call, &err);
 		}
@@ -187,7 +194,7 @@ static bool failed(struct vsphere *v, struct pcg_call *call, const struct subjec
 		return false;
 	track_clear_task(v, s->key);
 	if (strcmp(t->task_err.fault, "InvalidPowerState") == 0) {
-		other_power(v, call, s);
+		other_power(v, call, s, t);
 		return true;
 	}
 	if (strcmp(t->task_err.fault, "ManagedObjectNotFound") == 0) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* How machines go, and what stays, against govmomi's simulator: volumes, guests that are asked to shut down, what people
@@ -294,6 +295,27 @@ START_TEST(goes_on_though_the_worker_is_killed_meanwhile)
 }
 END_TEST
 
+/* One that says of a machine that runs that it cannot be powered off for its state. */
+START_TEST(a_server_that_contradicts_itself_is_not_asked_in_a_hurry)
+{
+	struct timespec began, now;
+	json_int_t reads;
+
+	rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	json_decref(rig_admin(&rig, "POST", "/fault", _i ?
+			      "{\"method\":\"Destroy_Task\",\"mode\":\"fault\",\"fault\":\"InvalidPowerState\",\"times\":2}" :
+			      "{\"method\":\"PowerOffVM_Task\",\"mode\":\"fault\",\"fault\":\"InvalidPowerState\",\"times\":2}"));
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ck_assert_int_eq(rig_calls(&rig, _i ? "Destroy_Task" : "PowerOffVM_Task"), 3);
+	ck_assert_int_ge((now.tv_sec - began.tv_sec) * 1000 + (now.tv_nsec - began.tv_nsec) / 1000000, 2000);
+	reads = rig_calls(&rig, "RetrievePropertiesEx");
+	ck_assert_int_le(reads, 8);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *s;
@@ -316,5 +338,6 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, says_what_keeps_a_machine_from_going, 0, 7);
 	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 4);
 	tcase_add_loop_test(tc, invents_nothing_when_everything_is_gone, 0, 2);
+	tcase_add_loop_test(tc, a_server_that_contradicts_itself_is_not_asked_in_a_hurry, 0, 2);
 	return rig_run(s);
 }
