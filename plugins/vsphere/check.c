@@ -25,6 +25,7 @@ void check_warn(json_t *warnings, const char *fmt, ...)
 	if (vasprintf(&text, fmt, ap) < 0)
 		abort();
 	va_end(ap);
+	vs_utf8(text);
 	json_array_append_new(warnings, json_string(text));
 	free(text);
 }

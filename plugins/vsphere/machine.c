@@ -303,29 +303,53 @@ static void other_machine(struct vsphere *v, struct pcg_call *call, const struct
 
 	if (machine_find(v, call, s, &found, &err)) {
 		vs_error(v, call, &err);
-	} else if (found.value[0]) {
+		return;
+	}
+	if (found.value[0]) {
 		track_clear_task(v, s->key);
 		track_set_vm(v, s->key, s->uuid, &found);
 		vs_pending(v, call, 20, NULL);
-	} else {
+		return;
+	}
+	if (t->known)
 		vs_fail(&err, PCG_ERR_CONFLICT, "Look at it in vCenter; nothing was done to it. Delete the cluster when its machine is lost.",
 			"machine %s: %s (%s), which its clone made, has the instance uuid %s, and not %s: it is another machine by now, or "
 			"somebody changed that", s->name, t->name, t->vm.value, t->instance, s->uuid);
-		track_drop(v, s->key);
-		vs_error(v, call, &err);
+	else
+		vs_fail(&err, PCG_ERR_RETRY, "Look at the task in vCenter, and for a machine of that name.",
+			"machine %s: task %s, which cloned it, has ended well but names no machine, and none has the instance uuid %s", s->name,
+			t->task.value, s->uuid);
+	track_drop(v, s->key);
+	vs_error(v, call, &err);
+}
+
+static bool clone_names_nothing(const struct track *t)
+{
+	return t->kind == TASK_CLONE && t->task_done && !t->task_failed && !t->known && strcmp(t->vm.type, "VirtualMachine") != 0;
+}
+
+/* Vanished since: as if it had never been. Who removes it each time is told of, and not kept busy. */
+static void vanished(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+
+	if (t->gone) {
+		vs_fail(&err, PCG_ERR_RETRY, "Look in vCenter who removes it, and end that.",
+			"machine %s (%s) was made, and removed by somebody before it was handed over", s->name, t->vm.value);
+		clone_limit_failed(v->clones, s->key, &err, v->svc->mono_ms(v->host));
 	}
+	track_drop(v, s->key);
+	vs_pending(v, call, 20, json_object());
 }
 
 static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 			  const struct track *t)
 {
 	if (t->gone || (!t->vm.value[0] && !t->task.value[0])) {
-		/* Vanished since: as if it had never been. */
-		track_drop(v, s->key);
-		vs_pending(v, call, 20, json_object());
+		vanished(v, call, s, t);
 	} else if (t->task_failed && t->kind != TASK_OFF && t->kind != TASK_DESTROY) {
 		task_failed(v, call, doc, s, t);
-	} else if (t->known && machine_other(s, t)) {
+	} else if ((t->known && machine_other(s, t)) || clone_names_nothing(t)) {
 		other_machine(v, call, s, t);
 	} else if (t->known && t->on && *t->bios && reachable(v, s, t)) {
 		machine_ready(v, call, s, t);

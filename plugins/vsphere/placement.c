@@ -91,6 +91,7 @@ static const struct place *look(const struct lookup *l, const char *given, const
 static void set(char *to, size_t size, const char *text)
 {
 	snprintf(to, size, "%s", text);
+	vs_utf8(to);
 }
 
 /* What a request names below a datacenter: how it is called there and here. */

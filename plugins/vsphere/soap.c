@@ -15,6 +15,25 @@
 #define NS_XSI "http://www.w3.org/2001/XMLSchema-instance"
 #define NS_XSD "http://www.w3.org/2001/XMLSchema"
 
+/* Bytes of the character at s; 0: they are none. */
+static int char_len(const char *s)
+{
+	int len = (int)strnlen(s, 4);
+
+	return xmlGetUTF8Char((const unsigned char *)s, &len) < 0 ? 0 : len;
+}
+
+void vs_utf8(char *text)
+{
+	while (*text) {
+		int n = char_len(text);
+
+		if (!n)
+			*text = '?';
+		text += n ? n : 1;
+	}
+}
+
 void vs_fail(struct vs_err *err, uint32_t class, const char *remedy, const char *fmt, ...)
 {
 	va_list ap;
@@ -25,6 +44,8 @@ void vs_fail(struct vs_err *err, uint32_t class, const char *remedy, const char 
 	va_start(ap, fmt);
 	vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
+	vs_utf8(err->text);
+	vs_utf8(err->remedy);
 }
 
 void xn_free(struct xn *n)

@@ -82,6 +82,8 @@ void soap_option(struct soap *s, const char *key, const char *value); /* <extraC
 /* Writes a part of a reply as it is, but for members named in skip (NULL-terminated). */
 void soap_copy(struct soap *s, const struct xn *n, const char *const *skip);
 
+/* A text that was cut to fit may end within a character, and would be no text of a document: such bytes become '?'. */
+void vs_utf8(char *text);
 void vs_fail(struct vs_err *err, uint32_t class, const char *remedy, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 

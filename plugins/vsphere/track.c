@@ -156,6 +156,7 @@ void track_set_vm(struct vsphere *v, const char *subject, const char *uuid, cons
 static void copy_text(const json_t *item, const char *key, char *out, size_t size)
 {
 	snprintf(out, size, "%s", json_string_value(json_object_get(item, key)) ?: "");
+	vs_utf8(out);
 }
 
 void track_set_read(struct vsphere *v, const char *subject, const char *uuid, const json_t *item)
@@ -266,6 +267,7 @@ static bool copy_prop(const struct xn *object, const char *path, char *out, size
 	if (!val || strcmp(out, xn_text(val)) == 0)
 		return false;
 	snprintf(out, size, "%s", xn_text(val));
+	vs_utf8(out);
 	return true;
 }
 
@@ -370,7 +372,8 @@ static bool observe_task(struct track *t, const struct xn *object)
 	t->task_failed = *state == 'e';
 	if (t->task_failed)
 		vs_fault_of(&t->task_err, what[t->kind], fault, xn_get(error, "localizedMessage"));
-	else if (t->kind == TASK_CLONE && xn_ref(xn_prop(object, "info.result"), &vm) && !t->vm.value[0])
+	else if (t->kind == TASK_CLONE && xn_ref(xn_prop(object, "info.result"), &vm) && !t->vm.value[0] &&
+		 strcmp(vm.type, "VirtualMachine") == 0)
 		t->vm = vm;
 	else if (t->kind == TASK_DESTROY)
 		t->gone = true;

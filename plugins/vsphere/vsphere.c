@@ -98,6 +98,7 @@ void vs_problem(json_t *problems, const char *field, const char *remedy, const c
 	if (vasprintf(&text, fmt, ap) < 0)
 		abort();
 	va_end(ap);
+	vs_utf8(text);
 	json_array_append_new(problems, json_pack("{s:s, s:s, s:s}", "field", field, "text", text, "remedy", remedy));
 	free(text);
 }

@@ -416,6 +416,24 @@ START_TEST(a_refused_password_waits_though_others_came_between)
 }
 END_TEST
 
+/* A user that was locked, say: its password was right all the time. */
+START_TEST(a_password_that_is_taken_begins_anew)
+{
+	struct vs_err err;
+
+	end.bad_password = true;
+	ck_assert_int_eq(log_in_as("u", "right", true, &err), -1);
+	end.now += 120000;
+	end.bad_password = false;
+	ck_assert_int_eq(log_in_as("u", "right", true, &err), 0);
+	ck_assert_uint_eq(json_object_size(end.kept), 0);
+	end.bad_password = true;
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(log_in_as("u", "right", true, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "not tried again for 120 s"));
+}
+END_TEST
+
 START_TEST(of_ever_new_passwords_no_more_are_tried_than_vcenter_takes)
 {
 	char password[32];
@@ -742,6 +760,7 @@ int main(void)
 	tcase_add_test(tc, an_account_with_a_bad_endpoint_says_which_and_why);
 	tcase_add_loop_test(tc, a_refused_password_waits_longer_each_time_whoever_restarts, 0, 2);
 	tcase_add_loop_test(tc, a_refused_password_waits_though_others_came_between, 0, 2);
+	tcase_add_test(tc, a_password_that_is_taken_begins_anew);
 	tcase_add_test(tc, of_ever_new_passwords_no_more_are_tried_than_vcenter_takes);
 	tcase_add_test(tc, who_is_turned_away_before_the_login_has_no_wrong_password);
 	tcase_add_test(tc, what_is_kept_of_a_password_is_another_thing_each_time);

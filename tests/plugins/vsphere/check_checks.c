@@ -44,6 +44,7 @@ static struct {
 	int asked;
 	/* properties of the objects; NULL: as they should be */
 	const char *of_template, *of_store, *of_net, *of_cluster;
+	bool nameless;            /* a login does not say which session it began */
 	const char *version;      /* of the vCenter; NULL: 8.0.3 */
 	const char *of_members[4]; /* of the datastore cluster: datastore-20, -21, .. */
 } end;
@@ -260,7 +261,8 @@ static char *answer(const char *method, const struct xn *asked)
 			       "<searchIndex type=\"SearchIndex\">si</searchIndex></returnval></RetrieveServiceContentResponse>",
 			       end.version ? end.version : "8.0.3");
 	if (strcmp(method, "Login") == 0)
-		return strdup("<LoginResponse xmlns=\"urn:vim25\"><returnval><key>session-key</key></returnval></LoginResponse>");
+		return text_of("<LoginResponse xmlns=\"urn:vim25\"><returnval>%s</returnval></LoginResponse>",
+			       end.nameless ? "" : "<key>session-key</key>");
 	if (strcmp(method, "HasPrivilegeOnEntities") == 0)
 		return privileges_end(asked);
 	if (strcmp(method, "RetrievePropertiesEx") == 0)
@@ -583,6 +585,19 @@ START_TEST(a_validation_answers_everything_at_once)
 }
 END_TEST
 
+START_TEST(a_validation_tells_what_it_could_not_check)
+{
+	AUTO_JSON json_t *doc = json_pack("{s:{s:s, s:s, s:s}}", "account", "vcenterServer", "vc", "username", "u", "password", "p");
+	AUTO_FREE char *text = json_dumps(doc, 0);
+	struct vsphere v = { .svc = &services };
+
+	end.nameless = true;
+	vs_account_validate(&v, NULL, text);
+	told(json_object_get(validated, "warnings"), 1, "not checked: privileges");
+	json_decref(validated);
+}
+END_TEST
+
 #define MEMBER(free_gib) "summary.accessible=true summary.maintenanceMode=normal parent=group-p9 summary.freeSpace=" free_gib "073741824"
 #define OUT_OF(state) state " parent=group-p9 summary.freeSpace=1073741824000"
 #define ALL_REACHED "name=C1 host=host-1 datastore=datastore-20,datastore-21,datastore-22,datastore-23 network=dvportgroup-7 drs=true"
@@ -649,6 +664,7 @@ int main(void)
 	tcase_add_test(tc, names_all_at_once);
 	tcase_add_loop_test(tc, judges_what_machines_would_be_made_of, 0, ARRAY_LEN(objects));
 	tcase_add_test(tc, a_validation_answers_everything_at_once);
+	tcase_add_test(tc, a_validation_tells_what_it_could_not_check);
 	tcase_add_loop_test(tc, judges_a_datastore_cluster_by_its_datastores, 0, ARRAY_LEN(pods));
 	suite_add_tcase(s, tc);
 	r = srunner_create(s);

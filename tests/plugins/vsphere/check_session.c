@@ -573,6 +573,7 @@ START_TEST(pages_that_do_not_end_are_no_answer)
 	ck_assert_uint_eq(err.class, PCG_ERR_RETRY);
 	ck_assert_str_ne(err.remedy, "");
 	ck_assert_uint_eq(objects, endless[_i].objects);
+	ck_assert_int_eq(end.calls, endless[_i].objects ? 3 + 2000 : 3);
 	vs_session_fini(&ss);
 }
 END_TEST

@@ -46,12 +46,15 @@ static struct {
 	char calls[2048];      /* methods, each with a blank behind it */
 	char hints[256], events[256], kept[1024];
 	bool list_refused;     /* a view of something that is gone */
-	const char *nameless;  /* a method whose answer names no object */
+	const char *nameless;  /* a method whose answer names no object, */
+	bool absent;           /* or has none */
 	int away;              /* so many calls are not answered */
 	uint64_t clock;        /* ms that pauses took */
 	bool ended;
 	uint32_t class;
 	char text[512];
+	bool pended;
+	const char *found;     /* by uuid; NULL: none */
 } end;
 
 static const char *made(const char *method, const char *type, const char *id)
@@ -60,6 +63,14 @@ static const char *made(const char *method, const char *type, const char *id)
 
 	snprintf(text, sizeof(text), HEAD "<%sResponse xmlns=\"urn:vim25\"><returnval type=\"%s\">%s</returnval></%sResponse>" TAIL,
 		 method, type, id, method);
+	return text;
+}
+
+static const char *empty(const char *method)
+{
+	static char text[512];
+
+	snprintf(text, sizeof(text), HEAD "<%sResponse xmlns=\"urn:vim25\"/>" TAIL, method);
 	return text;
 }
 
@@ -84,9 +95,11 @@ static const char *answer(const char *method, const char *body)
 	if (strcmp(method, "RetrieveServiceContent") == 0)
 		return content;
 	if (end.nameless && strcmp(method, end.nameless) == 0)
-		return made(method, "x", "");
+		return end.absent ? empty(method) : made(method, "x", "");
 	if (strcmp(method, "WaitForUpdatesEx") == 0)
 		return answer_wait(body);
+	if (strcmp(method, "FindByUuid") == 0)
+		return end.found ? made(method, "VirtualMachine", end.found) : empty(method);
 	if (strcmp(method, "CreateListView") == 0 && end.list_refused && strstr(body, "<obj "))
 		return FAULT("ManagedObjectNotFound");
 	if (strcmp(method, "ModifyListView") == 0)
@@ -180,6 +193,11 @@ static void fake_error(struct pcg_call *call, uint32_t class, const char *text, 
 	snprintf(end.text, sizeof(end.text), "%s", text);
 }
 
+static void fake_pending(struct pcg_call *call, uint32_t after_ms, const char *doc, const char *checkpoint)
+{
+	end.pended = true;
+}
+
 static const char *fake_account(struct pcg_host *h)
 {
 	return "{\"spec\":{\"vcenterServer\":\"vc.test\",\"username\":\"u\",\"password\":\"p\"},"
@@ -189,7 +207,7 @@ static const char *fake_account(struct pcg_host *h)
 static const struct pcg_services services = {
 	.struct_size = sizeof(services), .account = fake_account, .log = fake_log, .http = fake_http, .http_free = fake_free,
 	.remaining_ms = fake_remaining, .wait = fake_wait, .secret_put = fake_put, .secret_get = fake_get, .hint = fake_hint,
-	.error = fake_error, .wall_ms = fake_wall, .mono_ms = fake_now, .fault_point = fake_fault,
+	.error = fake_error, .pending = fake_pending, .wall_ms = fake_wall, .mono_ms = fake_now, .fault_point = fake_fault,
 };
 
 static const struct vs_ref vm_1 = { "VirtualMachine", "vm-1" }, task_1 = { "Task", "task-1" }, folder_1 = { "Folder", "group-v1" };
@@ -276,11 +294,127 @@ START_TEST(waits_for_nothing_that_has_no_name)
 {
 	static const char *const updates[] = { NULL };
 
-	end.nameless = _i ? "CreateFilter" : "CreateListView";
+	end.nameless = _i % 2 ? "CreateFilter" : "CreateListView";
+	end.absent = _i / 2;
 	watch(updates);
 	ck_assert_uint_eq(end.waits, 0);
 	ck_assert_uint_eq(end.class, PCG_ERR_RETRY);
 	ck_assert_msg(strstr(end.text, end.nameless) != NULL, "%s", end.text);
+}
+END_TEST
+
+/* A clone that ended well: without a result, or with one that is no machine. */
+static const char *const results[] = {
+	"", CHANGE("info.result", "<val xsi:type=\"ManagedObjectReference\" type=\"Folder\">group-v9</val>"),
+	CHANGE("info.result", "<val/>"),
+};
+
+START_TEST(a_clone_that_names_no_machine_is_looked_for_by_its_uuid)
+{
+	static const char doc[] = "{\"cluster\":{\"uid\":\"c1\",\"spec\":{}}, \"machine\":{\"uid\":\"m1\", \"name\":\"n1\"},"
+				  "\"mark\":{}, \"checkpoint\":{\"task\":\"task-1\", \"folder\":\"group-v1\"}}";
+	AUTO_FREE char *update = NULL;
+	struct track t;
+
+	ck_assert_int_gt(asprintf(&update, UPDATE("1", "false", OBJECT("Task", "task-1", CHANGE("info.state", "<val>success</val>") "%s")),
+				  results[_i / 2]), 0);
+	watch((const char *const[]){ update, NULL });
+	end.ended = false;
+	end.class = 0;
+	end.found = _i % 2 ? "vm-7" : NULL;
+	provider->machine_ensure(end.v, NULL, doc);
+	ck_assert_ptr_nonnull(strstr(end.calls, "FindByUuid "));
+	ck_assert_ptr_null(strstr(end.calls, "PowerOnVM_Task"));
+	if (end.found) {
+		ck_assert(end.pended);
+		got(&t);
+		ck_assert_str_eq(t.vm.value, "vm-7");
+		track_copy_free(&t);
+	} else {
+		ck_assert_uint_eq(end.class, PCG_ERR_RETRY);
+		ck_assert_msg(strstr(end.text, "task task-1, which cloned it, has ended well but names no machine") != NULL, "%s", end.text);
+	}
+}
+END_TEST
+
+#define CJK10 "\xe7\xbe\xa4\xe7\xbe\xa4\xe7\xbe\xa4\xe7\xbe\xa4\xe7\xbe\xa4\xe7\xbe\xa4\xe7\xbe\xa4\xe7\xbe\xa4\xe7\xbe\xa4\xe7\xbe\xa4"
+#define CJK80 CJK10 CJK10 CJK10 CJK10 CJK10 CJK10 CJK10 CJK10
+
+/* A text that no document takes would be an answer without it: a folder that is left would not be told. */
+START_TEST(what_is_cut_to_fit_is_still_a_text)
+{
+	static const char *const updates[] = {
+		UPDATE("1", "false", OBJECT("VirtualMachine", "vm-1", CHANGE("name", "<val>" CJK80 "</val>"))), NULL,
+	};
+	AUTO_JSON json_t *problems = json_array(), *name = NULL, *text = NULL;
+	struct vs_err err;
+	struct track t;
+
+	track_set_vm(end.v, "m1", "u1", &vm_1);
+	watch(updates);
+	got(&t);
+	name = json_string(t.name);
+	ck_assert_ptr_nonnull(name);
+	ck_assert_uint_gt(strlen(t.name), 120);
+	track_copy_free(&t);
+	vs_problem(problems, "f", "r", "%.100s", CJK80);
+	ck_assert_uint_eq(json_array_size(problems), 1);
+	for (int i = 0; i < 3; i++) {
+		vs_fail(&err, PCG_ERR_RETRY, "r", "%.*s" CJK80 CJK80 CJK80 CJK80, i, "xx");
+		text = json_string(err.text);
+		ck_assert_ptr_nonnull(text);
+		json_decref(text);
+	}
+	text = NULL;
+}
+END_TEST
+
+/* What was read of one machine is nothing that is known of the next. */
+START_TEST(a_machine_that_is_found_elsewhere_is_read_anew)
+{
+	static const char *const updates[] = {
+		UPDATE("1", "false", OBJECT("VirtualMachine", "vm-1", CHANGE("config.instanceUuid", "<val>u9</val>")
+					    CHANGE("config.extraConfig[\"pcg.cluster\"]", "<val><key>pcg.cluster</key><value>c9</value></val>")
+					    CHANGE("runtime.powerState", "<val>poweredOn</val>") CHANGE("guest.ipAddress", "<val>10.9.0.9</val>"))),
+		NULL,
+	};
+	static const struct vs_ref elsewhere = { "VirtualMachine", "vm-2" };
+	struct track t;
+
+	track_set_vm(end.v, "m1", "u1", &vm_1);
+	watch(updates);
+	for (int i = 0; i < 2; i++) {
+		track_set_vm(end.v, "m1", "u1", i ? &elsewhere : &vm_1);
+		got(&t);
+		ck_assert_int_eq(t.known, !i);
+		ck_assert_str_eq(t.instance, i ? "" : "u9");
+		ck_assert_str_eq(t.cluster, i ? "" : "c9");
+		ck_assert_uint_eq(json_array_size(t.addresses), i ? 0 : 1);
+		track_copy_free(&t);
+	}
+}
+END_TEST
+
+/* Somebody removes it each time, as soon as it is there. */
+START_TEST(a_machine_that_is_removed_each_time_is_not_cloned_in_a_hurry)
+{
+	static const char doc[] = "{\"cluster\":{\"uid\":\"c1\",\"spec\":{}}, \"machine\":{\"uid\":\"m1\", \"name\":\"n1\"},"
+				  "\"mark\":{}, \"checkpoint\":{\"task\":\"task-1\", \"folder\":\"group-v1\"}}";
+	struct vs_err err = { .text = "" };
+
+	for (int i = 0; i < 3; i++) {
+		ck_assert(!clone_limit_held(end.v->clones, "m1", fake_now(NULL), &err));
+		track_set_task(end.v, "m1", "u1", TASK_DESTROY, &task_1, &folder_1, 5000);
+		watch((const char *const[]){ UPDATE("1", "false", OBJECT("Task", "task-1", CHANGE("info.state", "<val>success</val>"))), NULL });
+		end.ended = false;
+		end.next = end.waits = 0;
+		end.v->tracks->view.made = false;
+		provider->machine_ensure(end.v, NULL, doc);
+		ck_assert(end.pended);
+		ck_assert_int_eq(clone_limit_held(end.v->clones, "m1", fake_now(NULL), &err), i > 0);
+		end.clock += 60000;
+	}
+	ck_assert_msg(strstr(err.text, "removed by somebody before it was handed over") && *err.remedy, "%s", err.text);
 }
 END_TEST
 
@@ -701,7 +835,11 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, asks_for_the_rest_of_a_truncated_update_at_once);
 	tcase_add_loop_test(tc, an_answer_without_news_is_not_asked_for_in_a_hurry, 0, ARRAY_LEN(nothings));
-	tcase_add_loop_test(tc, waits_for_nothing_that_has_no_name, 0, 2);
+	tcase_add_loop_test(tc, waits_for_nothing_that_has_no_name, 0, 4);
+	tcase_add_loop_test(tc, a_clone_that_names_no_machine_is_looked_for_by_its_uuid, 0, 2 * ARRAY_LEN(results));
+	tcase_add_test(tc, what_is_cut_to_fit_is_still_a_text);
+	tcase_add_test(tc, a_machine_that_is_found_elsewhere_is_read_anew);
+	tcase_add_test(tc, a_machine_that_is_removed_each_time_is_not_cloned_in_a_hurry);
 	tcase_add_loop_test(tc, begins_anew_with_no_version_when_its_own_is_not_known, 0, 3);
 	tcase_add_test(tc, ends_when_it_is_lost_again_and_again);
 	tcase_add_test(tc, takes_nothing_for_a_change_when_the_session_is_over);
