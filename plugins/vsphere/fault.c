@@ -54,6 +54,7 @@ void vs_fault(struct vs_err *err, const char *what, const char *type, const char
 		vs_fail(err, PCG_ERR_RETRY, "Look at the task in vCenter.", "%s: vCenter answered %s%s%s", what,
 			*type ? type : "a fault without type", *message ? ": " : "", message);
 	snprintf(err->fault, sizeof(err->fault), "%s", type);
+	vs_utf8(err->fault);
 }
 
 /* Members that say which: their text, or that of the reference. As in the vSphere Web Services API, at the faults' types. */
