@@ -336,7 +336,7 @@ static const struct pcg_services services = {
 };
 
 static struct vs_session ss;
-static json_t *problems, *warnings;
+static json_t *problems, *warnings, *validated;
 
 static void setup(void)
 {
@@ -345,6 +345,7 @@ static void setup(void)
 	unsigned generation;
 
 	memset(&end, 0, sizeof(end));
+	validated = NULL;
 	problems = json_array();
 	warnings = json_array();
 	ck_assert_int_eq(vs_session_init(&ss, &services, NULL, spec, true, &err), 0);
@@ -377,8 +378,6 @@ const char *vs_str(const json_t *j, const char *key)
 {
 	return json_string_value(json_object_get(j, key)) ?: "";
 }
-
-static json_t *validated;
 
 void vs_done(struct vsphere *v, struct pcg_call *call, json_t *doc)
 {

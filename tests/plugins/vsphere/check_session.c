@@ -768,7 +768,7 @@ static void fresh(void)
 	end.refuse_logouts = 0;
 	end.page = end.other = NULL;
 	end.lists = end.events = 0;
-	end.logins = end.calls = end.refuse_next = end.cookies_to_login = 0;
+	end.logins = end.logouts = end.calls = end.refuse_next = end.cookies_to_login = 0;
 	end.bad_password = false;
 	end.now = 1000;
 }
