@@ -79,6 +79,7 @@ static const char *stranger(const struct xn *object, const char *machine, const 
 		if (strcasecmp(uuid, instance) == 0)
 			return NULL;
 		snprintf(why, size, "it carries the mark of machine %s but not its uuid, as a copy of it would", machine);
+		vs_utf8(why);
 		return why;
 	}
 	if (!vs_metadata_host(track_option(object, METADATA), host, sizeof(host)) ||
@@ -86,6 +87,7 @@ static const char *stranger(const struct xn *object, const char *machine, const 
 		return NULL;
 	snprintf(why, size, "it carries the cluster's mark but its metadata names %s, as in a copy of that or after a "
 		 "change of its name", host);
+	vs_utf8(why); /* a guest may write there what it likes */
 	return why;
 }
 

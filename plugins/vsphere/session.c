@@ -162,6 +162,7 @@ static int login(struct vs_session *ss, struct pcg_call *call, char **cookie, st
 	r = vs_exchange(ss, call, &s, NULL, 0, 0, &reply, cookie, err);
 	soap_free(&s);
 	snprintf(ss->key, sizeof(ss->key), "%s", xn_get(xn_child(vs_result(reply), "returnval"), "key"));
+	vs_utf8(ss->key);
 	xn_free(reply);
 	if (!r && !*cookie) {
 		vs_fail(err, PCG_ERR_RETRY, "Check what stands between the gateway and the vCenter.",

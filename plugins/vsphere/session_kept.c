@@ -58,6 +58,8 @@ bool vs_content_read(struct vs_session *ss, const struct xn *content)
 	}
 	snprintf(ss->version, sizeof(ss->version), "%s", xn_get(about, "fullName"));
 	snprintf(ss->release, sizeof(ss->release), "%s", xn_get(about, "version"));
+	vs_utf8(ss->version);
+	vs_utf8(ss->release);
 	return whole;
 }
 

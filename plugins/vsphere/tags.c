@@ -174,6 +174,7 @@ int tag_of(struct vsphere *v, struct pcg_call *call, const struct vs_ref *object
 		r = category_name(v, call, vs_str(tag, "category_id"), of, sizeof(of), err);
 		if (!r && strcmp(of, category) == 0)
 			snprintf(name, size, "%s", vs_str(tag, "name"));
+		vs_utf8(name);
 		json_decref(tag);
 	}
 	json_decref(ids);

@@ -47,6 +47,7 @@ static void on_template(void *arg, const struct xn *object)
 	r->snapshots = steal(object, "snapshot");
 	xn_ref(xn_prop(object, "parent"), &r->parent);
 	snprintf(r->path, sizeof(r->path), "%s", xn_text(xn_prop(object, "name")));
+	vs_utf8(r->path);
 	snprintf(r->hardware, sizeof(r->hardware), "%s", xn_text(xn_prop(object, "config.version")));
 	r->is_template = strcmp(xn_text(xn_prop(object, "config.template")), "true") == 0;
 }
@@ -105,6 +106,7 @@ static void on_listed(void *arg, const struct xn *object)
 		return;
 	parent = placement_by_ref(l->placement, &ref);
 	snprintf(path, sizeof(path), "%s/%s", parent ? parent->path : "", xn_text(xn_prop(object, "name")));
+	vs_utf8(path);
 	json_array_append_new(l->candidates, candidate(path, xn_get(object, "obj")));
 }
 

@@ -168,6 +168,7 @@ static struct {
 	int logins, logouts, calls, refuse_next;
 	bool bad_password;
 	char last_cookie[128], kept[4096];
+	const char *product;   /* version, NULL: as the sample has it */
 	const char *other;     /* in place of the answers to calls */
 	char agent[128];       /* of the last login */
 	int cookies_to_login, refuse_logouts;
@@ -209,6 +210,18 @@ static void note_terminated(const struct pcg_http_request *req)
 	snprintf(end.terminated + n, sizeof(end.terminated) - n, "%.*s ", (int)strcspn(at + 11, "<"), at + 11);
 }
 
+/* The sample with another version. */
+static char *renamed(const char *name, const char *version)
+{
+	size_t len;
+	AUTO_FREE char *text = sample(name, &len);
+	char *at = strstr(text, "<version>"), *out;
+
+	ck_assert_ptr_nonnull(at);
+	ck_assert_int_gt(asprintf(&out, "%.*s<version>%s%s", (int)(at - text), text, version, strstr(at, "</version>")), 0);
+	return out;
+}
+
 static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct pcg_http_request *req,
 			 struct pcg_http_response *resp)
 {
@@ -227,6 +240,8 @@ static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct
 	resp->status = 200;
 	if (memmem(req->body, req->body_len, "<RetrieveServiceContent", 23)) {
 		name = "RetrieveServiceContent";
+		if (end.product)
+			body = renamed(name, end.product);
 	} else if (memmem(req->body, req->body_len, "<Login", 6)) {
 		end.logins++;
 		snprintf(end.agent, sizeof(end.agent), "%s", agent);
@@ -706,6 +721,20 @@ START_TEST(packs_large_user_data_and_refuses_what_guestinfo_does_not_take)
 }
 END_TEST
 
+/* A session that could not be kept for a name that is too long would be left by a kill. */
+START_TEST(keeps_a_session_whatever_the_server_calls_itself)
+{
+	struct vs_session ss;
+	struct vs_err err;
+
+	end.product = "\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc";
+	session_open(&ss, "vc.example.com");
+	ck_assert_int_eq(call_something(&ss, 0, 0, &err), 0);
+	vs_session_fini(&ss);
+	ck_assert_ptr_nonnull(strstr(end.kept, "abc-1"));
+}
+END_TEST
+
 START_TEST(names_machines_the_same_way_every_time)
 {
 	static const uint8_t ns[16] = { 0x3f, 0x9d, 0x52, 0x6b, 0x1c, 0x7e, 0x4a, 0x0f,
@@ -766,7 +795,7 @@ static void fresh(void)
 	memset(end.terminated, 0, sizeof(end.terminated));
 	end.lose_login = end.lose_logout = end.forbid_list = false;
 	end.refuse_logouts = 0;
-	end.page = end.other = NULL;
+	end.page = end.other = end.product = NULL;
 	end.lists = end.events = 0;
 	end.logins = end.logouts = end.calls = end.refuse_next = end.cookies_to_login = 0;
 	end.bad_password = false;
@@ -801,6 +830,7 @@ int main(void)
 	tcase_add_test(tc, keeps_the_session_when_nobody_answered_its_logout);
 	tcase_add_test(tc, takes_a_folder_for_empty_only_when_it_was_told);
 	tcase_add_test(tc, packs_large_user_data_and_refuses_what_guestinfo_does_not_take);
+	tcase_add_test(tc, keeps_a_session_whatever_the_server_calls_itself);
 	tcase_add_test(tc, names_machines_the_same_way_every_time);
 	suite_add_tcase(s, tc);
 	r = srunner_create(s);

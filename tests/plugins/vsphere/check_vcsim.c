@@ -648,12 +648,15 @@ START_TEST(knows_a_copy_of_a_machine_from_the_machine)
 	/* As the controllers make them: without a uid of ours, the metadata names the machine ("\nlocal-hostname: \"made\"\n"). */
 	copy_vm(observed, "made", "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"CmxvY2FsLWhvc3RuYW1lOiAibWFkZSIK\"}");
 	copy_vm(observed, "copied-again", "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"CmxvY2FsLWhvc3RuYW1lOiAibWFkZSIK\"}");
+	/* A guest may write its metadata itself: what is no text does not take it out of the list. */
+	copy_vm(observed, "bent", "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"CmxvY2FsLWhvc3RuYW1lOiAi//4iCg==\"}");
 	copy_vm(observed, "begun", "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"\"}");
 	items = json_object_get(rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID)), "items");
-	ck_assert_uint_eq(json_array_size(items), 5);
+	ck_assert_uint_eq(json_array_size(items), 6);
 	ck_assert_ptr_null(json_str(named(items, json_str(machine, "name")), "stranger"));
 	ck_assert_ptr_null(json_str(named(items, "made"), "stranger"));
 	ck_assert_ptr_null(json_str(named(items, "begun"), "stranger"));
+	ck_assert_ptr_nonnull(strstr(json_str_or(named(items, "bent"), "stranger", ""), "metadata names ??"));
 	item = named(items, "copied");
 	ck_assert_ptr_nonnull(strstr(json_str_or(item, "stranger", ""), machine_uid));
 	ck_assert_str_ne(json_str_or(item, "id", ""), json_str(observed, "id"));
