@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 #include "core/memory.h"
+#include "core/blocks.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -32,8 +33,10 @@ static void start_over(char **argv)
 
 void memory_begin(char **argv)
 {
-	if (argv)
+	if (argv) {
 		start_over(argv);
+		blocks_begin();
+	}
 #ifdef M_ARENA_MAX
 	/* Many threads that each take little: an arena for each would be the larger part of a process. */
 	mallopt(M_ARENA_MAX, 2);
@@ -44,6 +47,7 @@ void memory_begin(char **argv)
 
 void memory_give_back(void)
 {
+	blocks_give_back();
 #ifdef HAVE_MALLOC_TRIM
 	malloc_trim(0);
 #endif

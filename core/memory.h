@@ -14,7 +14,8 @@
  * program is started over in its place once, with MEMORY_ENVIRONMENT, unless the environment says
  * something of its own: nothing may have been done yet. NULL: whoever started this one has seen to it. */
 void memory_begin(char **argv);
-/* Whole pages that are free go back to the system. Costs a walk over the heap: for the end of a burst. */
+/* Whole pages that are free go back to the system. Costs a walk over the heap: for the end of a burst, in the loop's thread,
+ * which alone has blocks of its own (core/blocks.h). */
 void memory_give_back(void);
 
 #endif

@@ -48,6 +48,7 @@ struct store {
 	pthread_cond_t cond;
 	struct queue todo, done;
 	bool stop;
+	bool rested; /* the loop is to give back what it keeps */
 	bool closing;
 	void (*closed)(void *arg);
 	void *closed_arg;
@@ -281,7 +282,10 @@ static void rest(struct store *s)
 {
 	db_rest(s->db);
 	pki_forget();
-	memory_give_back();
+	pthread_mutex_lock(&s->lock);
+	s->rested = true;
+	pthread_mutex_unlock(&s->lock);
+	uv_async_send(&s->async);
 }
 
 static void wait_for_work_locked(struct store *s, bool worked)
@@ -320,10 +324,15 @@ static void *writer_main(void *arg)
 static void deliver(struct store *s)
 {
 	struct job *list;
+	bool rested;
 
 	pthread_mutex_lock(&s->lock);
 	list = queue_take(&s->done, SIZE_MAX);
+	rested = s->rested;
+	s->rested = false;
 	pthread_mutex_unlock(&s->lock);
+	if (rested)
+		memory_give_back();
 	while (list) {
 		struct job *next = list->next;
 
