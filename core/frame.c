@@ -47,14 +47,13 @@ static uint32_t get_length(const char *at)
 	return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
 }
 
-int frame_reader_next(struct frame_reader *r, json_t **doc, struct pcg_error *err)
+/* 1: a whole one; it is passed by frame_passed. */
+static int whole_frame(const struct frame_reader *r, const char **text, uint32_t *text_len, struct pcg_error *err)
 {
 	const char *at = r->in.data + r->pos;
 	size_t have = r->in.len - r->pos;
 	uint32_t len;
-	int ret;
 
-	*doc = NULL;
 	if (have < HEAD)
 		return 0;
 	len = get_length(at);
@@ -63,7 +62,30 @@ int frame_reader_next(struct frame_reader *r, json_t **doc, struct pcg_error *er
 				"reading a frame: its length is %u, allowed are 1 to %u", len, r->max);
 	if (have - HEAD < len)
 		return 0;
-	ret = json_parse(at + HEAD, len, "reading a frame", doc, err);
+	*text = at + HEAD;
+	*text_len = len;
+	return 1;
+}
+
+static void frame_passed(struct frame_reader *r, uint32_t len)
+{
+	r->pos += HEAD + len;
+	if (r->pos == r->in.len) {
+		buf_reset(&r->in);
+		r->pos = 0;
+	}
+}
+
+int frame_reader_next(struct frame_reader *r, json_t **doc, struct pcg_error *err)
+{
+	const char *text;
+	uint32_t len;
+	int ret = whole_frame(r, &text, &len, err);
+
+	*doc = NULL;
+	if (ret <= 0)
+		return ret;
+	ret = json_parse(text, len, "reading a frame", doc, err);
 	if (ret)
 		return ret;
 	if (!json_is_object(*doc)) {
@@ -71,17 +93,49 @@ int frame_reader_next(struct frame_reader *r, json_t **doc, struct pcg_error *er
 		*doc = NULL;
 		return pcg_fail(err, PCG_CLASS_PERMANENT, "", "reading a frame: it is not a JSON object");
 	}
-	r->pos += HEAD + len;
-	if (r->pos == r->in.len) {
-		buf_reset(&r->in);
-		r->pos = 0;
-	}
+	frame_passed(r, len);
 	return 1;
 }
 
-static int add_piece(const char *data, size_t len, void *out)
+int frame_reader_text(struct frame_reader *r, char **text, struct pcg_error *err)
 {
-	return buf_add(out, data, len);
+	const char *at;
+	uint32_t len;
+	int ret = whole_frame(r, &at, &len, err);
+
+	*text = NULL;
+	if (ret <= 0)
+		return ret;
+	*text = malloc((size_t)len + 1);
+	if (!*text)
+		return pcg_fail(err, PCG_CLASS_RETRY, "", "reading frames: no memory for %u bytes", len);
+	memcpy(*text, at, len);
+	(*text)[len] = 0;
+	frame_passed(r, len);
+	return 1;
+}
+
+#define ROOM 8192 /* what does not fit is written a second time */
+
+/* In one piece: jansson tells of each brace and comma by itself. */
+static int add_json(struct buf *out, const json_t *doc)
+{
+	char room[ROOM], *more = NULL;
+	size_t n = json_dumpb(doc, room, sizeof(room), JSON_COMPACT);
+	int r = -1;
+
+	if (n > sizeof(room)) {
+		more = malloc(n);
+		if (more)
+			r = json_dumpb(doc, more, n, JSON_COMPACT) == n ? buf_add(out, more, n) : -1;
+	} else if (n) {
+		r = buf_add(out, room, n);
+	}
+	secret_wipe(room, n < sizeof(room) ? n : sizeof(room));
+	if (more)
+		secret_wipe(more, n);
+	free(more);
+	return r;
 }
 
 int frame_write(struct buf *out, const json_t *doc, struct pcg_error *err)
@@ -93,7 +147,7 @@ int frame_write(struct buf *out, const json_t *doc, struct pcg_error *err)
 		return pcg_fail(err, PCG_CLASS_BUG, "", "writing a frame: it is not a JSON object");
 	r = buf_add(out, "\0\0\0\0", HEAD);
 	if (!r)
-		r = json_dump_callback(doc, add_piece, out, JSON_COMPACT);
+		r = add_json(out, doc);
 	if (r || out->overflow) {
 		/* The start of a frame must not go out: what follows would be read as its rest. */
 		if (out->len > start)

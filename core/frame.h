@@ -26,6 +26,9 @@ void frame_reader_free(struct frame_reader *r);
 int frame_reader_feed(struct frame_reader *r, const void *data, size_t len, struct pcg_error *err);
 /* 1: *doc is a new reference; 0: not whole yet; negative: broken conversation. */
 int frame_reader_next(struct frame_reader *r, json_t **doc, struct pcg_error *err);
+/* The same for whoever hands it on and does not look into it: a copy of what stands in the frame, which the caller wipes and
+ * frees. Of a sender that is trusted to write one JSON object. */
+int frame_reader_text(struct frame_reader *r, char **text, struct pcg_error *err);
 /* Appends one frame. */
 int frame_write(struct buf *out, const json_t *doc, struct pcg_error *err);
 /* Blocking forms, for workers and pcgctl; deadline_ms from now, 0: none. */

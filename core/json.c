@@ -10,24 +10,39 @@
 #define MAX_DEPTH 64
 #define MAX_BYTES ((size_t)64 << 20)
 /* What does not fit is written a second time: recovery documents and batches of reports fit. */
-#define TEXT_ROOM 65536
+#define TEXT_ROOM 32768
+
+/* The quote that ends the string that begins at p; NULL: none does. */
+static const char *string_end(const char *p, const char *end)
+{
+	const char *quote;
+
+	while ((quote = memchr(p, '"', (size_t)(end - p)))) {
+		const char *slash = quote;
+
+		while (slash > p && slash[-1] == '\\')
+			slash--;
+		if ((quote - slash) % 2 == 0)
+			return quote;
+		p = quote + 1;
+	}
+	return NULL;
+}
 
 /* jansson allows 2048 levels (and can be built with others), too many for recursion over them. */
 static bool too_deep(const char *text, size_t len)
 {
-	bool in_string = false;
+	const char *end = text + len, *quote;
 	int depth = 0;
 
-	for (size_t i = 0; i < len; i++) {
-		char c = text[i];
+	for (; text < end; text++) {
+		char c = *text;
 
-		if (in_string) {
-			if (c == '\\')
-				i++;
-			else if (c == '"')
-				in_string = false;
-		} else if (c == '"') {
-			in_string = true;
+		if (c == '"') {
+			quote = string_end(text + 1, end);
+			if (!quote)
+				return false;
+			text = quote;
 		} else if (c == '{' || c == '[') {
 			if (++depth > MAX_DEPTH)
 				return true;
@@ -211,20 +226,17 @@ char *json_text(const json_t *j)
 
 char *json_text_secret(const json_t *j, size_t *len)
 {
-	size_t n, room = TEXT_ROOM;
-	char *text = malloc(room);
+	char room[TEXT_ROOM], *text;
+	size_t n = json_dumpb(j, room, sizeof(room), JSON_COMPACT | JSON_ENCODE_ANY);
 
+	assert(n > 0);
+	text = malloc(n + 1);
 	assert(text);
-	n = json_dumpb(j, text, room - 1, JSON_COMPACT | JSON_ENCODE_ANY);
-	if (n >= room) {
-		secret_wipe(text, room);
-		free(text);
-		room = n + 1;
-		text = malloc(room);
-		assert(text);
-		n = json_dumpb(j, text, n, JSON_COMPACT | JSON_ENCODE_ANY);
-	}
-	assert(n > 0 && n < room);
+	if (n <= sizeof(room))
+		memcpy(text, room, n);
+	else if (json_dumpb(j, text, n, JSON_COMPACT | JSON_ENCODE_ANY) != n)
+		abort();
+	secret_wipe(room, n < sizeof(room) ? n : sizeof(room));
 	text[n] = 0;
 	if (len)
 		*len = n;

@@ -238,8 +238,42 @@ START_TEST(sending_to_a_closed_socket_is_an_error_and_no_signal)
 }
 END_TEST
 
+START_TEST(a_frame_that_is_handed_on_is_what_was_written)
+{
+	AUTO_JSON json_t *head = json_pack("{s:s}", "t", "op"), *body = json_pack("{s:s}", "text", "\xc3\xa4 \n \""), *got = NULL;
+	AUTO_JSON json_t *large = json_object();
+	AUTO_FREE char *text = NULL;
+	AUTO_FREE char *whole = NULL;
+	struct frame_reader r;
+	struct pcg_error err;
+	struct buf out;
+
+	for (int i = 0; i < 3000; i++)
+		json_object_set_new(large, (char[]){ (char)('a' + i % 26), (char)('a' + i / 26 % 26), (char)('a' + i / 676), 0 },
+				    json_string("a value of some length"));
+	buf_init(&out, 1 << 20);
+	ck_assert_int_eq(frame_write(&out, head, &err) || frame_write(&out, body, &err) || frame_write(&out, large, &err), 0);
+	frame_reader_init(&r, 1 << 20);
+	feed(&r, out.data, 4);
+	ck_assert_int_eq(frame_reader_text(&r, &text, &err), 0);
+	ck_assert_ptr_null(text);
+	feed(&r, out.data + 4, out.len - 4);
+	json_decref(next_whole(&r));
+	ck_assert_int_eq(frame_reader_text(&r, &text, &err), 1);
+	got = json_loads(text, 0, NULL);
+	ck_assert(json_equal(got, body));
+	ck_assert_int_eq(frame_reader_text(&r, &whole, &err), 1);
+	json_decref(got);
+	got = json_loads(whole, 0, NULL);
+	ck_assert(json_equal(got, large));
+	frame_reader_free(&r);
+	buf_free(&out);
+}
+END_TEST
+
 static void add(TCase *tc)
 {
+	tcase_add_test(tc, a_frame_that_is_handed_on_is_what_was_written);
 	tcase_add_loop_test(tc, frames_come_out_as_they_went_in_whatever_the_pieces, 1, 60);
 	tcase_add_test(tc, every_kind_of_value_is_written_as_json_reads_it);
 	tcase_add_loop_test(tc, broken_frames_end_the_conversation, 0, ARRAY_LEN(hostile));

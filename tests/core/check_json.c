@@ -83,6 +83,27 @@ START_TEST(brackets_in_texts_are_no_depth)
 }
 END_TEST
 
+/* "\\" ends before its quote, "\"" does not. */
+START_TEST(an_escaped_quote_ends_no_text)
+{
+	static const char *const texts[] = {"\"\\\\\"", "\"\\\"\"", "\"\\\\\\\"\"", "\"\\\"[\\\"\"", "\"\""};
+	char doc[400];
+	struct pcg_error err;
+	json_t *j;
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		for (int depth = 64; depth <= 65; depth++) {
+			size_t n = (size_t)snprintf(doc, sizeof(doc), "[%s,", texts[i]);
+
+			memset(doc + n, '[', (size_t)depth - 1);
+			memset(doc + n + depth - 1, ']', (size_t)depth);
+			ck_assert_int_eq(json_parse(doc, n + 2 * (size_t)depth - 1, "x", &j, &err) == 0, depth == 64);
+			ck_assert(depth == 64 || strstr(err.text, "nested deeper"));
+			json_decref(j);
+		}
+}
+END_TEST
+
 START_TEST(paths_reach_members_and_elements)
 {
 	AUTO_JSON json_t *j = parse("{\"a\":{\"b\":[{\"c\":\"x\"},7,true]},\"n\":null}");
@@ -170,6 +191,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, an_error_quotes_nothing_of_the_document);
 	tcase_add_test(tc, depth_is_limited_to_64);
 	tcase_add_test(tc, brackets_in_texts_are_no_depth);
+	tcase_add_test(tc, an_escaped_quote_ends_no_text);
 	tcase_add_test(tc, paths_reach_members_and_elements);
 	tcase_add_test(tc, put_makes_parents_and_keeps_neighbours);
 	tcase_add_test(tc, text_for_secrets_keeps_the_order_of_keys);
