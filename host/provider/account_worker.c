@@ -248,21 +248,8 @@ static void no_such_op(struct pcg_host *h, uint64_t id, const char *name)
 	account_send(h, reply);
 }
 
-/* What stands in a frame after its length is the document's text. */
-static char *doc_text(const json_t *doc)
-{
-	struct pcg_error err;
-	struct buf out;
-
-	buf_init_secret(&out, FRAME_MAX + 5);
-	if (frame_write(&out, doc, &err))
-		log_err("worker_document_refused", &err);
-	else
-		buf_consume(&out, 4);
-	return buf_take(&out);
-}
-
-static void on_op(struct pcg_host *h, const json_t *frame)
+/* The document is the plugin's, and nobody reads it here. */
+static void on_op(struct pcg_host *h, const json_t *frame, char *doc)
 {
 	uint64_t id = (uint64_t)json_int_or(frame, "id", 0);
 	const char *name = json_str_or(frame, "op", "");
@@ -272,16 +259,18 @@ static void on_op(struct pcg_host *h, const json_t *frame)
 
 	if (!op || !provider_op_of(&h->plugin.table, op)) {
 		no_such_op(h, id, name);
+		secret_wipe(doc, strlen(doc));
+		free(doc);
 		return;
 	}
 	call = call_new(h, JOB_OP);
 	call->id = id;
 	call->op = op;
-	call->doc = doc_text(json_at(frame, "doc"));
+	call->doc = doc;
 	if (timeout_ms)
 		call->deadline_ms = clock_mono_ms() + timeout_ms;
 	pthread_mutex_lock(&h->lock);
-	redact_learn(h->redact, json_at(frame, "doc.account"), false);
+	redact_learn(h->redact, json_object_get(frame, "account"), false);
 	pthread_mutex_unlock(&h->lock);
 	enqueue(h, call);
 }
@@ -317,7 +306,7 @@ static void on_frame(struct pcg_host *h, json_t *frame)
 	const char *t = json_str_or(frame, "t", "");
 
 	if (strcmp(t, "op") == 0)
-		on_op(h, frame);
+		h->op = json_incref(frame);
 	else if (strcmp(t, "cancel") == 0)
 		on_cancel(h, (uint64_t)json_int_or(frame, "id", 0));
 	else if (strcmp(t, "ack") == 0)
@@ -325,6 +314,25 @@ static void on_frame(struct pcg_host *h, json_t *frame)
 	else if (strcmp(t, "stop") == 0)
 		on_stop(h, json_bool_or(frame, "final", false));
 	json_wipe(frame);
+}
+
+/* 1: something was taken; 0: no frame is whole yet. */
+static int take_frame(struct pcg_host *h, struct pcg_error *err)
+{
+	json_t *frame = h->op;
+	char *doc = NULL;
+	int r = frame ? frame_reader_text(&h->reader, &doc, err) : frame_reader_next(&h->reader, &frame, err);
+
+	if (r <= 0)
+		return r;
+	if (doc) {
+		h->op = NULL;
+		on_op(h, frame, doc);
+		json_wipe(frame);
+	} else {
+		on_frame(h, frame);
+	}
+	return r;
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -338,7 +346,6 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
 	struct pcg_host *h = stream->data;
 	struct pcg_error err;
-	json_t *frame;
 	int r;
 
 	if (n < 0)
@@ -347,10 +354,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 		return;
 	r = frame_reader_feed(&h->reader, buf->base, (size_t)n, &err);
 	secret_wipe(buf->base, (size_t)n);
-	while (!r && (r = frame_reader_next(&h->reader, &frame, &err)) > 0) {
-		on_frame(h, frame);
+	while (!r && (r = take_frame(h, &err)) > 0)
 		r = 0;
-	}
 	if (r) {
 		log_err("worker_conversation_broken", &err);
 		_exit(1);

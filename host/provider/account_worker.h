@@ -7,8 +7,8 @@
  * client. Op threads run the plugin and block in services. host->lock guards everything shared;
  * host->send_lock the writing side of the conversation; send_lock is never taken with lock held.
  *
- * Frames from the host: {"t":"op","id","op","subject","timeoutMs","doc"}, {"t":"cancel","id"},
- * {"t":"ack","id","result"}, {"t":"stop","final"}. To the host: {"t":"ready","name","version","abi",
+ * Frames from the host: {"t":"op","id","op","subject","timeoutMs","account"}, followed by one with the document of the op, which
+ * reaches the plugin as it came (account: the document's, where it has one); {"t":"cancel","id"}, {"t":"ack","id","result"}, {"t":"stop","final"}. To the host: {"t":"ready","name","version","abi",
  * "maxParallel","watch","missing"}, {"t":"refused","error"}, {"t":"reply","id","status","afterMs","doc",
  * "checkpoint","error"}, {"t":"secret_put","id","name","value"}, {"t":"turn","id","name","most","windowMs"}, {"t":"turn_end",
  * "id","name","counts"} (turns.h), {"t":"checkpoint","id","call","doc"},
@@ -73,6 +73,7 @@ struct pcg_host {
 	uv_async_t async;
 	uv_pipe_t conversation;
 	struct frame_reader reader;
+	json_t *op; /* whose document is the next frame; NULL: none */
 
 	struct plugin plugin;
 	void *state;

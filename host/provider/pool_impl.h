@@ -163,6 +163,7 @@ void pool_deliver(uv_idle_t *idle);
 /* The worker that calls go to; starts one. NULL: none now (err of the account, or restart_at). */
 struct pool_worker *pool_worker_get(struct account *a);
 int pool_worker_send(struct pool_worker *w, json_t *frame, struct pcg_error *err); /* steals frame */
+int pool_worker_send_op(struct pool_worker *w, json_t *frame, const json_t *doc, struct pcg_error *err); /* the same */
 void pool_worker_retire(struct pool_worker *w, bool final); /* finishes its calls, then stops */
 void pool_worker_close(struct pool_worker *w); /* at the end of the pool: does not wait for calls */
 void pool_worker_settle(struct pool_worker *w); /* after an answer: watch, idle, stop */

@@ -279,9 +279,9 @@ void pool_fail_inflight(struct pool_worker *w, const struct pcg_error *err)
 
 static void send_call(struct pool_worker *w, struct provider_call *c)
 {
-	json_t *frame = json_pack("{s:s, s:I, s:s, s:s, s:I, s:O}", "t", "op", "id", (json_int_t)c->id,
+	json_t *frame = json_pack("{s:s, s:I, s:s, s:s, s:I, s:O*}", "t", "op", "id", (json_int_t)c->id,
 				  "op", c->op, "subject", c->subject, "timeoutMs",
-				  (json_int_t)c->timeout_ms, "doc", c->doc);
+				  (json_int_t)c->timeout_ms, "account", json_object_get(c->doc, "account"));
 	struct pcg_error err;
 
 	assert(frame);
@@ -294,7 +294,7 @@ static void send_call(struct pool_worker *w, struct provider_call *c)
 	w->account->calls++;
 	c->kill_at = c->timeout_ms ? pool_now(w->pool) + c->timeout_ms + POOL_OVERDUE_MS : UINT64_MAX;
 	FAULT_POINT("provider.before_call_sent");
-	if (pool_worker_send(w, frame, &err)) {
+	if (pool_worker_send_op(w, frame, c->doc, &err)) {
 		inflight_take(c);
 		pool_defer_error(c, &err);
 		/* What waits is for the worker that comes after it: its end is on the way, or its calls are

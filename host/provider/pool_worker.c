@@ -35,10 +35,15 @@ void pool_worker_unref(struct pool_worker *w)
 
 int pool_worker_send(struct pool_worker *w, json_t *frame, struct pcg_error *err)
 {
+	return pool_worker_send_op(w, frame, NULL, err);
+}
+
+int pool_worker_send_op(struct pool_worker *w, json_t *frame, const json_t *doc, struct pcg_error *err)
+{
 	int r = -1;
 
 	if (w->state == PW_READY || w->state == PW_STOPPING)
-		r = worker_send(w->process, frame, err);
+		r = worker_send_pair(w->process, frame, doc, err);
 	else
 		r = pcg_fail(err, PCG_CLASS_RETRY, "", "sending to the worker of account %s: it has ended",
 			     w->account->uid);
@@ -471,14 +476,15 @@ void pool_worker_close(struct pool_worker *w)
 
 static void watch_start(struct pool_worker *w)
 {
+	AUTO_JSON json_t *doc = json_object();
 	struct pcg_error err;
 
 	w->watch_id = ++w->pool->next_id;
 	w->watch_cancelled = false;
-	pool_worker_send(w, json_pack("{s:s, s:I, s:s, s:s, s:i, s:{}}", "t", "op", "id",
-				      (json_int_t)w->watch_id, "op", "watch", "subject", "", "timeoutMs", 0,
-				      "doc"),
-			 &err);
+	pool_worker_send_op(w,
+			    json_pack("{s:s, s:I, s:s, s:s, s:i}", "t", "op", "id", (json_int_t)w->watch_id,
+				      "op", "watch", "subject", "", "timeoutMs", 0),
+			    doc, &err);
 }
 
 static void watch_cancel(struct pool_worker *w)

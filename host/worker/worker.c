@@ -206,6 +206,11 @@ static int send_bytes(struct worker *w, const char *data, size_t len, struct pcg
 
 int worker_send(struct worker *w, const json_t *doc, struct pcg_error *err)
 {
+	return worker_send_pair(w, doc, NULL, err);
+}
+
+int worker_send_pair(struct worker *w, const json_t *doc, const json_t *next, struct pcg_error *err)
+{
 	struct buf out;
 	int r;
 
@@ -214,8 +219,10 @@ int worker_send(struct worker *w, const json_t *doc, struct pcg_error *err)
 		return pcg_fail(err, PCG_CLASS_RETRY, "", "sending to a worker: it has ended");
 	if (uv_stream_get_write_queue_size((uv_stream_t *)&w->pipe) > QUEUE_MAX)
 		return pcg_fail(err, PCG_CLASS_RETRY, "", "sending to a worker: it takes nothing any more");
-	buf_init_secret(&out, FRAME_MAX + 4);
+	buf_init_secret(&out, 2 * (FRAME_MAX + 4));
 	r = frame_write(&out, doc, err);
+	if (!r && next)
+		r = frame_write(&out, next, err);
 	if (!r)
 		r = send_bytes(w, out.data, out.len, err);
 	buf_free(&out);

@@ -39,6 +39,8 @@ struct worker_spec {
 
 int worker_start(uv_loop_t *loop, const struct worker_spec *spec, struct worker **out, struct pcg_error *err);
 int worker_send(struct worker *w, const json_t *doc, struct pcg_error *err);
+/* Two frames, both or none. next NULL: one. */
+int worker_send_pair(struct worker *w, const json_t *doc, const json_t *next, struct pcg_error *err);
 /* Closes our end: the child reads to the end, may still send, and leaves; killed when grace_ms are over. */
 void worker_end(struct worker *w, uint32_t grace_ms);
 void worker_kill(struct worker *w, const char *why);
