@@ -27,9 +27,11 @@ struct pki_cert_spec {
 };
 
 int pki_key_new(enum pki_alg alg, struct secret **key_pem, struct pcg_error *err);
+/* In RSA PRIVATE KEY / EC PRIVATE KEY form (what kubeadm writes). */
+int pki_key_new_traditional(enum pki_alg alg, struct secret **key_pem, struct pcg_error *err);
 /* PEM of the public key (SubjectPublicKeyInfo). Caller frees. */
 int pki_public_pem(const struct secret *key_pem, char **pem, struct pcg_error *err);
-/* RSA PRIVATE KEY / EC PRIVATE KEY form (what kubeadm writes for sa.key with RSA). */
+/* That form of a key that there is. */
 int pki_key_traditional(const struct secret *key_pem, struct secret **out, struct pcg_error *err);
 int pki_self_signed(const struct pki_cert_spec *spec, const struct secret *key_pem, char **cert_pem,
 		    struct pcg_error *err);

@@ -32,9 +32,13 @@ bool pki_same_key(X509 *cert, EVP_PKEY *key);
 
 #define PKI_P256_POINT 65
 #define PKI_P256_DER 138
+#define PKI_P256_OLD_DER 121
+#define PKI_P256_PUBLIC_DER 91
 /* False: key is of another kind. */
 bool pki_p256_point(EVP_PKEY *key, unsigned char point[PKI_P256_POINT]);
 bool pki_p256_to_der(EVP_PKEY *key, unsigned char der[PKI_P256_DER]);
+bool pki_p256_to_traditional(EVP_PKEY *key, unsigned char der[PKI_P256_OLD_DER]);
+bool pki_p256_to_public(EVP_PKEY *key, unsigned char der[PKI_P256_PUBLIC_DER]);
 /* PKCS#8, and "EC PRIVATE KEY" as kubeadm writes it. NULL: not of this form. */
 EVP_PKEY *pki_p256_from_der(const unsigned char *der, size_t len);
 EVP_PKEY *pki_p256_from_traditional(const unsigned char *der, size_t len);

@@ -99,7 +99,29 @@ static bool key_write(BIO *bio, EVP_PKEY *key)
 	return ok;
 }
 
-int pki_key_new(enum pki_alg alg, struct secret **key_pem, struct pcg_error *err)
+static bool key_write_traditional(BIO *bio, EVP_PKEY *key)
+{
+	unsigned char der[PKI_P256_OLD_DER];
+	bool ok;
+
+	if (!pki_p256_to_traditional(key, der))
+		return PEM_write_bio_PrivateKey_traditional(bio, key, NULL, NULL, 0, NULL, NULL) == 1;
+	ok = PEM_write_bio(bio, PEM_STRING_ECPRIVATEKEY, "", der, sizeof(der)) > 0;
+	OPENSSL_cleanse(der, sizeof(der));
+	return ok;
+}
+
+static bool public_write(BIO *bio, EVP_PKEY *key)
+{
+	unsigned char der[PKI_P256_PUBLIC_DER];
+
+	if (!pki_p256_to_public(key, der))
+		return PEM_write_bio_PUBKEY(bio, key) == 1;
+	return PEM_write_bio(bio, PEM_STRING_PUBLIC, "", der, sizeof(der)) > 0;
+}
+
+static int key_new(enum pki_alg alg, bool (*write)(BIO *bio, EVP_PKEY *key), struct secret **key_pem,
+		   struct pcg_error *err)
 {
 	EVP_PKEY *key;
 	BIO *bio;
@@ -109,13 +131,23 @@ int pki_key_new(enum pki_alg alg, struct secret **key_pem, struct pcg_error *err
 	ERR_clear_error();
 	key = alg == PKI_RSA_2048 ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
 	bio = BIO_new(BIO_s_secmem());
-	if (!key || !bio || !key_write(bio, key))
+	if (!key || !bio || !write(bio, key))
 		r = pki_fail_openssl(err, PCG_CLASS_BUG, "", "making a private key");
 	else
 		*key_pem = bio_secret(TAKE(bio));
 	BIO_free(bio);
 	EVP_PKEY_free(key);
 	return r;
+}
+
+int pki_key_new(enum pki_alg alg, struct secret **key_pem, struct pcg_error *err)
+{
+	return key_new(alg, key_write, key_pem, err);
+}
+
+int pki_key_new_traditional(enum pki_alg alg, struct secret **key_pem, struct pcg_error *err)
+{
+	return key_new(alg, key_write_traditional, key_pem, err);
 }
 
 int pki_public_pem(const struct secret *key_pem, char **pem, struct pcg_error *err)
@@ -127,7 +159,7 @@ int pki_public_pem(const struct secret *key_pem, char **pem, struct pcg_error *e
 	*pem = NULL;
 	if (!key)
 		r = pcg_error_code(err);
-	else if (!PEM_write_bio_PUBKEY(bio, key))
+	else if (!public_write(bio, key))
 		r = pki_fail_openssl(err, PCG_CLASS_BUG, "", "writing a public key");
 	else
 		*pem = pki_bio_text(TAKE(bio));
@@ -145,7 +177,7 @@ int pki_key_traditional(const struct secret *key_pem, struct secret **out, struc
 	*out = NULL;
 	if (!key)
 		r = pcg_error_code(err);
-	else if (!PEM_write_bio_PrivateKey_traditional(bio, key, NULL, NULL, 0, NULL, NULL))
+	else if (!key_write_traditional(bio, key))
 		r = pki_fail_openssl(err, PCG_CLASS_BUG, "", "writing a private key");
 	else
 		*out = bio_secret(TAKE(bio));

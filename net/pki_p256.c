@@ -9,8 +9,8 @@
 #include <string.h>
 
 /*
- * P-256 keys to and from PKCS#8, and from the traditional form, by the one fixed form of each that the
- * curve has (RFC 5208, RFC 5915): OpenSSL 3.0's general decoders and encoders take ten times the time
+ * P-256 keys to and from PKCS#8 and the traditional form, and public keys, by the one fixed form of each
+ * that the curve has (RFC 5208, RFC 5915, RFC 5480): OpenSSL 3.0's general decoders and encoders take ten times the time
  * of the cryptography.
  */
 
@@ -26,7 +26,15 @@ static const unsigned char old_middle[] = {
 	0x00,
 };
 
+static const unsigned char public_head[] = {
+	0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+	0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+};
+
 _Static_assert(sizeof(head) + 32 + sizeof(middle) + PKI_P256_POINT == PKI_P256_DER, "PKCS#8 of P-256");
+_Static_assert(sizeof(old_head) + 32 + sizeof(old_middle) + PKI_P256_POINT == PKI_P256_OLD_DER,
+	       "traditional form of P-256");
+_Static_assert(sizeof(public_head) + PKI_P256_POINT == PKI_P256_PUBLIC_DER, "public key of P-256");
 
 bool pki_p256_point(EVP_PKEY *key, unsigned char point[PKI_P256_POINT])
 {
@@ -41,19 +49,36 @@ bool pki_p256_point(EVP_PKEY *key, unsigned char point[PKI_P256_POINT])
 	       len == PKI_P256_POINT && point[0] == 4;
 }
 
-bool pki_p256_to_der(EVP_PKEY *key, unsigned char der[PKI_P256_DER])
+static bool to_form(EVP_PKEY *key, unsigned char *der, const unsigned char *first, size_t first_len,
+		    const unsigned char *between, size_t between_len)
 {
-	unsigned char *scalar = der + sizeof(head), *point = scalar + 32 + sizeof(middle);
+	unsigned char *scalar = der + first_len, *point = scalar + 32 + between_len;
 	BIGNUM *d = NULL;
 	bool ok;
 
-	memcpy(der, head, sizeof(head));
-	memcpy(scalar + 32, middle, sizeof(middle));
+	memcpy(der, first, first_len);
+	memcpy(scalar + 32, between, between_len);
 	ok = pki_p256_point(key, point) &&
 	     EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &d) == 1 &&
 	     BN_bn2binpad(d, scalar, 32) == 32;
 	BN_clear_free(d);
 	return ok;
+}
+
+bool pki_p256_to_der(EVP_PKEY *key, unsigned char der[PKI_P256_DER])
+{
+	return to_form(key, der, head, sizeof(head), middle, sizeof(middle));
+}
+
+bool pki_p256_to_traditional(EVP_PKEY *key, unsigned char der[PKI_P256_OLD_DER])
+{
+	return to_form(key, der, old_head, sizeof(old_head), old_middle, sizeof(old_middle));
+}
+
+bool pki_p256_to_public(EVP_PKEY *key, unsigned char der[PKI_P256_PUBLIC_DER])
+{
+	memcpy(der, public_head, sizeof(public_head));
+	return pki_p256_point(key, der + sizeof(public_head));
 }
 
 static EVP_PKEY *from_parts(const unsigned char *scalar, const unsigned char *point)

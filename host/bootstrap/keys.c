@@ -43,17 +43,12 @@ static int choose_algorithm(const json_t *spec, enum pki_alg *alg, struct pcg_er
 }
 
 /* PEM in the form that kubeadm writes (EC PRIVATE KEY, RSA PRIVATE KEY). */
-static int new_key(enum pki_alg alg, struct secret **pkcs8, json_t *pair, struct pcg_error *err)
+static int new_key(enum pki_alg alg, struct secret **key, json_t *pair, struct pcg_error *err)
 {
-	struct secret *plain = NULL;
-	int r;
+	int r = pki_key_new_traditional(alg, key, err);
 
-	r = pki_key_new(alg, pkcs8, err);
 	if (!r)
-		r = pki_key_traditional(*pkcs8, &plain, err);
-	if (!r)
-		json_object_set_new(pair, "key", json_string(secret_data(plain)));
-	secret_unref(plain);
+		json_object_set_new(pair, "key", json_string(secret_data(*key)));
 	return r;
 }
 
@@ -141,7 +136,7 @@ int bootstrap_mint_admin(const json_t *keys, const char *common_name, int64_t li
 				"making an admin certificate: the cluster's keys have no CA");
 	signer = secret_new_str(ca_key);
 	*key_pem = NULL;
-	r = pki_key_new(PKI_ECDSA_P256, key_pem, err);
+	r = pki_key_new_traditional(PKI_ECDSA_P256, key_pem, err);
 	if (!r)
 		r = pki_sign(&cs, *key_pem, ca, signer, cert_pem, err);
 	secret_unref(signer);
@@ -193,7 +188,7 @@ int bootstrap_kubeconfig(const char *cluster_name, const json_t *endpoint, const
 			 int64_t life_ms, struct buf *out, struct pcg_error *err)
 {
 	AUTO_FREE char *cert = NULL;
-	struct secret *key = NULL, *plain = NULL;
+	struct secret *key = NULL;
 	json_t *tree;
 	int r;
 
@@ -202,16 +197,12 @@ int bootstrap_kubeconfig(const char *cluster_name, const json_t *endpoint, const
 				"making the kubeconfig of %s: the cluster has no endpoint yet",
 				cluster_name);
 	r = bootstrap_mint_admin(keys, NULL, life_ms, &cert, &key, err);
-	if (!r)
-		r = pki_key_traditional(key, &plain, err);
 	if (!r) {
-		tree = kubeconfig_tree(cluster_name, endpoint, json_str(keys, "ca.crt"), cert,
-				       plain);
+		tree = kubeconfig_tree(cluster_name, endpoint, json_str(keys, "ca.crt"), cert, key);
 		assert(tree);
 		r = yaml_dump(tree, out, err);
 		json_wipe(tree);
 	}
-	secret_unref(plain);
 	secret_unref(key);
 	return r;
 }
