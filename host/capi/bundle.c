@@ -6,6 +6,7 @@
 #include "host/capi/images.h"
 #include "host/capi/inventory.h"
 #include "core/buf.h"
+#include "core/secret.h"
 #include "core/yaml.h"
 
 #include <assert.h>
@@ -18,7 +19,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define FILE_MAX (32 * 1024 * 1024)
 #define TAINT "node-role.kubernetes.io/control-plane"
 
 const struct bundle_part bundle_parts[BUNDLE_PARTS] = {
@@ -207,7 +207,7 @@ static int read_file(const char *path, struct buf *out, struct pcg_error *err)
 		return pcg_fail_errno(err, errno, "bundle: read %s", path);
 	if (out->overflow)
 		return pcg_fail(err, PCG_CLASS_PERMANENT, "take the file of the release",
-				"bundle: %s is larger than %d bytes", path, FILE_MAX);
+				"bundle: %s is larger than %d bytes", path, MANIFEST_MAX);
 	return 0;
 }
 
@@ -306,21 +306,18 @@ static void label_component(json_t *object, const struct bundle_part *part, cons
 	add_label(object, "cluster.x-k8s.io/provider", name);
 }
 
-/* As clusterctl has it, the certificate manager's file holds no variables. */
-static int substitute(const struct bundle_part *part, const char *path, const json_t *variables,
-		      const struct buf *raw, struct buf *text, struct pcg_error *err)
-{
-	if (!is_cert_manager(part))
-		return envsubst_expand(raw->data, raw->len, path, variables, text, err);
-	buf_add(text, raw->data, raw->len);
-	return 0;
-}
-
 struct preparation {
 	const struct bundle_options *options;
 	const struct bundle_part *part;
-	const char *version;
+	const char *version, *path;
 };
+
+static int substitute(const void *arg, const char *text, size_t len, struct buf *out, struct pcg_error *err)
+{
+	const struct preparation *p = arg;
+
+	return envsubst_expand(text, len, p->path, p->options->variables, out, err);
+}
 
 static void prepare(json_t *objects, const void *arg)
 {
@@ -339,35 +336,55 @@ static void prepare(json_t *objects, const void *arg)
 	}
 }
 
+/* All that the objects of a text depend on; caller wipes and frees. */
+static char *preparation_kind(const struct preparation *p, size_t *len)
+{
+	const char *images = p->options->image_repository;
+	json_t *all = json_pack("[s,s,s,s?,O?]", p->part->folder, p->options->provider, p->version, images,
+				p->options->variables);
+	char *kind = json_text_secret(all, len);
+
+	json_decref(all);
+	return kind;
+}
+
+/* As clusterctl has it, the certificate manager's file holds no variables. */
+static int read_part_objects(const struct preparation *p, struct manifest **objects, struct pcg_error *err)
+{
+	const struct manifest_making making = {
+		.expand = is_cert_manager(p->part) ? NULL : substitute,
+		.prepare = prepare,
+		.arg = p,
+	};
+	struct buf raw;
+	size_t len;
+	char *kind;
+	int r;
+
+	buf_init(&raw, MANIFEST_MAX);
+	r = read_file(p->path, &raw, err);
+	if (r == 0) {
+		kind = preparation_kind(p, &len);
+		r = manifest_get(kind, raw.data, raw.len, p->path, &making, objects, err);
+		secret_wipe(kind, len);
+		free(kind);
+	}
+	buf_free(&raw);
+	return r;
+}
+
 int bundle_load(const char *dir, const struct bundle_options *options,
 		const struct bundle_part *part, struct manifest **objects, json_t **inventory,
 		struct pcg_error *err)
 {
-	const char *images = options->image_repository;
-	struct preparation preparation = {.options = options, .part = part};
 	AUTO_FREE char *path = NULL;
 	AUTO_FREE char *version = NULL;
-	AUTO_FREE char *kind = NULL;
-	struct buf raw, text;
 	int r = bundle_find(dir, options->provider, part, &path, &version, err);
+	struct preparation preparation = {
+		.options = options, .part = part, .version = version, .path = path};
 
-	if (r)
-		return r;
-	preparation.version = version;
-	/* All that preparing depends on. */
-	if (asprintf(&kind, "%s %s %s %s", part->folder, options->provider, version,
-		     images ? images : "") < 0)
-		abort();
-	buf_init(&raw, FILE_MAX);
-	buf_init_secret(&text, FILE_MAX);
-	r = read_file(path, &raw, err);
 	if (r == 0)
-		r = substitute(part, path, options->variables, &raw, &text, err);
-	if (r == 0)
-		r = manifest_get(kind, text.data, text.len, path, prepare, &preparation, objects,
-				 err);
-	buf_free(&raw);
-	buf_free(&text);
+		r = read_part_objects(&preparation, objects, err);
 	if (r == 0 && inventory)
 		*inventory = inventory_entry(part, options->provider, version,
 					     manifest_objects(*objects));
@@ -395,7 +412,7 @@ static int read_part(const char *path, const struct bundle_part *part, json_t *o
 
 	json_object_set_new(out, "variables", variables);
 	json_object_set_new(out, "images", images);
-	buf_init(&raw, FILE_MAX);
+	buf_init(&raw, MANIFEST_MAX);
 	r = read_file(path, &raw, err);
 	if (r == 0 && !is_cert_manager(part)) {
 		json_t *asked = NULL;

@@ -183,25 +183,44 @@ static void old_status(const char *kind, json_t *status)
 	}
 }
 
-bool downgrade_plan(json_t *plan, const json_t *served)
+/* The group of an object that has to be changed; caller frees. NULL: it stays. */
+static char *old_group(const json_t *object, const json_t *served)
 {
-	bool changed = false;
+	const char *api = json_str_or(object, "apiVersion", ""), *version = strchr(api, '/');
+	AUTO_FREE char *group = path_group(api);
+
+	return version && strcmp(version, "/v1beta2") == 0 && is_old(served, group) ? TAKE(group) : NULL;
+}
+
+bool downgrade_needed(const json_t *plan, const json_t *served)
+{
+	size_t i;
+	json_t *entry;
+
+	json_array_foreach (json_object_get(plan, "objects"), i, entry) {
+		AUTO_FREE char *group = old_group(json_object_get(entry, "object"), served);
+
+		if (group)
+			return true;
+	}
+	return false;
+}
+
+void downgrade_plan(json_t *plan, const json_t *served)
+{
 	size_t i;
 	json_t *entry;
 
 	json_array_foreach (json_object_get(plan, "objects"), i, entry) {
 		json_t *o = json_object_get(entry, "object"),
 		       *status = json_object_get(entry, "status");
-		const char *api = json_str_or(o, "apiVersion", ""), *version = strchr(api, '/');
-		AUTO_FREE char *group = path_group(api);
+		AUTO_FREE char *group = old_group(o, served);
 
-		if (!version || strcmp(version, "/v1beta2") != 0 || !is_old(served, group))
+		if (!group)
 			continue;
 		old_spec(o, served);
 		if (json_is_object(status))
 			old_status(json_str_or(o, "kind", ""), status);
 		json_object_set_new(o, "apiVersion", json_sprintf("%s/v1beta1", group));
-		changed = true;
 	}
-	return changed;
 }

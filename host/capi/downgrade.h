@@ -13,7 +13,9 @@
 json_t *served_of(const json_t *api_groups);
 
 /* Changes each object of the plan whose group serves v1beta1 and not v1beta2, and its status.
- * served: {GROUP: {VERSION: true}}. True: something was changed. */
-bool downgrade_plan(json_t *plan, const json_t *served);
+ * served: {GROUP: {VERSION: true}}. */
+void downgrade_plan(json_t *plan, const json_t *served);
+/* There is one. */
+bool downgrade_needed(const json_t *plan, const json_t *served);
 
 #endif

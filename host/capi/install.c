@@ -114,7 +114,7 @@ static int load_layer(struct reading *rd, const json_t *layer, bool wait)
 		const char *content = json_str_or(manifest, "content", "");
 		struct manifest *m;
 		int r = manifest_get("layer", content, strlen(content),
-				     json_str_or(manifest, "name", name), NULL, NULL, &m, &rd->err);
+				     json_str_or(manifest, "name", name), NULL, &m, &rd->err);
 
 		if (r)
 			return pcg_fail_prefix(&rd->err, "layer %s", name);

@@ -79,13 +79,8 @@ static struct manifest *manifest_new(const unsigned char hash[HASH], json_t *obj
 	m->objects = objects;
 	m->texts = calloc(json_array_size(objects) + 1, sizeof(*m->texts));
 	assert(m->texts);
-	json_array_foreach(objects, i, o) {
-		AUTO_FREE char *room = json_text_secret(o, &m->texts[i].len);
-
-		m->texts[i].data = strdup(room);
-		assert(m->texts[i].data);
-		secret_wipe(room, m->texts[i].len);
-	}
+	json_array_foreach(objects, i, o)
+		m->texts[i].data = json_text_secret(o, &m->texts[i].len);
 	return m;
 }
 
@@ -104,9 +99,29 @@ static struct manifest *share(struct manifest *mine)
 	return m ? m : mine;
 }
 
+/* As it is read: expanded, then prepared. */
+static int read_objects(const char *text, size_t len, const char *what, const struct manifest_making *making,
+			json_t **objects, struct pcg_error *err)
+{
+	struct buf expanded;
+	int r = 0;
+
+	buf_init_secret(&expanded, MANIFEST_MAX);
+	if (making && making->expand) {
+		r = making->expand(making->arg, text, len, &expanded, err);
+		text = expanded.data;
+		len = expanded.len;
+	}
+	if (!r)
+		r = yaml_load_all(text, len, what, objects, err);
+	buf_free(&expanded);
+	if (!r && making)
+		making->prepare(*objects, making->arg);
+	return r;
+}
+
 int manifest_get(const char *kind, const char *text, size_t len, const char *what,
-		 void (*prepare)(json_t *objects, const void *arg), const void *arg,
-		 struct manifest **out, struct pcg_error *err)
+		 const struct manifest_making *making, struct manifest **out, struct pcg_error *err)
 {
 	unsigned char hash[HASH];
 	json_t *objects = NULL;
@@ -118,11 +133,9 @@ int manifest_get(const char *kind, const char *text, size_t len, const char *wha
 	m = find_locked(hash);
 	pthread_mutex_unlock(&lock);
 	if (!m) {
-		r = yaml_load_all(text, len, what, &objects, err);
+		r = read_objects(text, len, what, making, &objects, err);
 		if (r)
 			return r;
-		if (prepare)
-			prepare(objects, arg);
 		m = share(manifest_new(hash, objects));
 	}
 	*out = m;

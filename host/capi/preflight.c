@@ -330,7 +330,14 @@ static void on_groups(struct capi_op *op, void *arg, const struct kube_reply *r)
 		cannot_ask(f, CHECK_KINDS, r, "the API groups");
 	json_decref(f->served);
 	f->served = served_of(r->body);
-	f->downgraded = downgrade_plan(f->plan, f->served);
+	if (downgrade_needed(f->plan, f->served)) {
+		json_t *copy = json_deep_copy(f->plan);
+
+		json_wipe(f->plan);
+		f->plan = copy;
+		f->downgraded = true;
+		downgrade_plan(f->plan, f->served);
+	}
 	for (size_t i = 0; i < json_array_size(objects(f)); i++)
 		check_kind(f, object_at(f, i));
 	check_ok(f->records, CHECK_KINDS);
@@ -485,7 +492,7 @@ struct capi_op *capi_preflight(struct kube *k, const json_t *plan, const json_t 
 	struct capi_op *op = op_new(k, &type, cb);
 	struct preflight *f = op_state(op);
 
-	f->plan = json_deep_copy(plan);
-	f->input = json_deep_copy(input);
+	f->plan = json_incref((json_t *)(uintptr_t)plan); /* both are read only */
+	f->input = json_incref((json_t *)(uintptr_t)input);
 	return op;
 }

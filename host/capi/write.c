@@ -34,6 +34,9 @@
 struct item {
 	struct capi_op *op;
 	json_t *entry, *object;
+	/* In the plan; NULL: none. The second is not its controller, and the object outlives neither. */
+	struct item *owner, *holder;
+	bool owns; /* others name its uid */
 	char *path, *collection, *label;
 	json_t *seen; /* as a list of the round under way showed it */
 	char uid[64];
@@ -101,15 +104,14 @@ static struct item *named_by(struct write *w, const struct item *it, const char 
 		       : NULL;
 }
 
-static struct item *owner_of(struct write *w, const struct item *it)
+static void find_owners(struct write *w, struct item *it)
 {
-	return named_by(w, it, "owner");
-}
-
-/* A second owner, which the object outlives no more than the first, and which is not its controller. */
-static struct item *holder_of(struct write *w, const struct item *it)
-{
-	return named_by(w, it, "holder");
+	it->owner = named_by(w, it, "owner");
+	it->holder = named_by(w, it, "holder");
+	if (it->owner)
+		it->owner->owns = true;
+	if (it->holder)
+		it->holder->owns = true;
 }
 
 static void fail_item(struct item *it, const struct kube_reply *r, const char *doing)
@@ -135,9 +137,9 @@ static json_t *reference(const struct item *owner)
 }
 
 /* The object as it is sent. */
-static json_t *with_owner(struct write *w, const struct item *it)
+static json_t *with_owner(const struct item *it)
 {
-	const struct item *owner = owner_of(w, it), *holder = holder_of(w, it);
+	const struct item *owner = it->owner, *holder = it->holder;
 	json_t *object, *ref, *refs;
 
 	if (!owner)
@@ -265,9 +267,9 @@ static bool has_owner(const json_t *got, const struct item *owner)
 }
 
 /* NULL: as wanted. Caller frees. */
-static char *difference(struct write *w, const struct item *it, const json_t *got)
+static char *difference(const struct item *it, const json_t *got)
 {
-	const struct item *owner = owner_of(w, it), *holder = holder_of(w, it);
+	const struct item *owner = it->owner, *holder = it->holder;
 	char *path;
 
 	if ((owner && !has_owner(got, owner)) || (holder && !has_owner(got, holder))) {
@@ -313,7 +315,6 @@ static json_t *guarded(json_t *object, const json_t *got)
 
 static void mend(struct item *it, const json_t *got, const char *what)
 {
-	struct write *w = op_state(it->op);
 	struct pcg_error err;
 	json_t *body;
 
@@ -331,7 +332,7 @@ static void mend(struct item *it, const json_t *got, const char *what)
 		    strcmp(what, "spec.paused") == 0 ? "paused again, as somebody had unpaused it,"
 						     : "changed",
 		    it->label);
-	body = with_owner(w, it);
+	body = with_owner(it);
 	if (is_cluster(it))
 		body = guarded(body, got);
 	op_call(it->op, "PATCH", it->path, OP_MERGE_PATCH, body, 0, on_patched, it);
@@ -372,7 +373,7 @@ static void examine(struct item *it, const json_t *got)
 		return;
 	}
 	keep_identity(w, it, got);
-	what = difference(w, it, got);
+	what = difference(it, got);
 	if (what)
 		mend(it, got, what);
 	else
@@ -413,10 +414,11 @@ static void on_created(struct capi_op *op, void *arg, const struct kube_reply *r
 
 static void create(struct item *it)
 {
-	json_t *body = with_owner(op_state(it->op), it);
+	json_t *body = with_owner(it);
 
 	FAULT_POINT("capi.before_create_object");
-	op_call(it->op, "POST", it->collection, NULL, body, OP_METADATA, on_created, it);
+	op_call(it->op, "POST", it->collection, NULL, body,
+		it->owns || is_cluster(it) ? OP_METADATA : OP_UNREAD, on_created, it);
 	json_wipe(body);
 }
 
@@ -446,7 +448,7 @@ static void begin_check(struct capi_op *op, void *arg, size_t i)
 {
 	struct write *w = arg;
 	struct item *it = &w->items[w->first + i];
-	const struct item *owner = owner_of(w, it), *holder = holder_of(w, it);
+	const struct item *owner = it->owner, *holder = it->holder;
 	json_t *seen = TAKE(it->seen);
 
 	if (seen && !(owner && owner->mended) && !(holder && holder->mended))
@@ -694,6 +696,8 @@ static void start_write(struct capi_op *op)
 		it->collection = path_of_collection(it->object);
 		it->label = path_label(it->object);
 	}
+	for (i = 0; i < w->n; i++)
+		find_owners(w, &w->items[i]);
 	if (serving_ca_check(w->plan, kube_ca_pem(op_kube(op)), &err)) {
 		op_fail(op, &err);
 		return;

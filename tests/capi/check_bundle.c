@@ -184,15 +184,15 @@ START_TEST(only_what_is_the_same_is_shared)
 	ck_assert_ptr_ne(m[0], m[3]);
 	ck_assert_str_eq(json_str(manifest_objects(m[2]), "1.spec.template.spec.containers.0.args.1"),
 			 "--who=else");
-	ck_assert_int_eq(manifest_get("x", text, strlen(text), "t", NULL, NULL, &m[4], &err), 0);
-	ck_assert_int_eq(manifest_get("y", text, strlen(text), "t", NULL, NULL, &m[5], &err), 0);
+	ck_assert_int_eq(manifest_get("x", text, strlen(text), "t", NULL, &m[4], &err), 0);
+	ck_assert_int_eq(manifest_get("y", text, strlen(text), "t", NULL, &m[5], &err), 0);
 	ck_assert_ptr_ne(m[4], m[5]);
 	ck_assert_str_eq(manifest_text(m[4], json_array_get(manifest_objects(m[4]), 0), &len), "{\"kind\":\"A\"}");
 	ck_assert_uint_eq(len, strlen("{\"kind\":\"A\"}"));
 	ck_assert_ptr_null(manifest_text(m[4], json_array_get(manifest_objects(m[5]), 0), &len));
 	for (size_t i = 0; i < ARRAY_LEN(m); i++)
 		manifest_put(m[i]);
-	ck_assert_int_lt(manifest_get("x", "}", 1, "t.yaml", NULL, NULL, &m[0], &err), 0);
+	ck_assert_int_lt(manifest_get("x", "}", 1, "t.yaml", NULL, &m[0], &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.text, "t.yaml"));
 }
 END_TEST
