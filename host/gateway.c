@@ -148,12 +148,12 @@ static int open_providers(struct gateway *g, struct pcg_error *err)
 	return provider_pool_new(&g->loop, &spec, &g->providers, err);
 }
 
-static void on_reports_ready(void *arg)
+static void on_reports_ready(void *arg, bool urgent)
 {
 	struct gateway *g = arg;
 
 	if (g->link)
-		link_wake_reports(g->link);
+		link_wake_reports(g->link, urgent);
 }
 
 static bool on_watched(void *arg)

@@ -80,7 +80,8 @@ static void replace(char **field, const char *value)
 void cluster_set_spec(struct cluster *c, const json_t *spec)
 {
 	json_wipe(c->spec);
-	c->spec = json_deep_copy(spec);
+	secret_unref(TAKE(c->user_data));
+	c->spec = json_copy((json_t *)(uintptr_t)spec); /* its parts are never changed */
 	c->spec_dirty = true;
 	json_object_del(c->spec, "recovery");
 	json_object_del(c->spec, "hasKubeConfig");
@@ -311,7 +312,7 @@ json_t *cluster_view(const struct cluster *c)
 
 json_t *cluster_public_spec(const struct cluster *c)
 {
-	json_t *copy = json_deep_copy(c->spec);
+	json_t *copy = json_copy(c->spec);
 
 	json_object_del(copy, "recovery");
 	json_object_del(copy, "problems");

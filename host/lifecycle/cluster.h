@@ -57,6 +57,7 @@ struct cluster {
 	json_t *checks; /* records of the last preflight */
 	bool keys_made; /* by this process */
 	struct secret *kubeconfig; /* while the cluster is made: the plane and the cluster get the same */
+	struct secret *user_data; /* of its first machine, while that is asked for again and again */
 	struct removal *removals; /* machines on their way out */
 	unsigned empty;           /* inventories in a row that found nothing */
 	bool known_again;         /* the instruction that the plane knows it by is being made durable */
@@ -84,6 +85,7 @@ struct lifecycle {
 	json_t *accounts; /* uid -> document; secret */
 	json_t *reports;  /* array in order of seq; secret */
 	int64_t report_seq;
+	int64_t taken_seq; /* up to here reports were sent, or are being sent */
 	struct told told[16];
 	size_t told_next;
 	struct lc_settings settings;
@@ -109,7 +111,7 @@ void machine_observe(struct machine *m, const json_t *observed);
 const json_t *cluster_pool(const struct cluster *c, const char *name);
 const json_t *cluster_control_plane_pool(const struct cluster *c);
 json_t *cluster_view(const struct cluster *c);   /* for people: no secret */
-json_t *cluster_public_spec(const struct cluster *c); /* for policy: without secrets of accounts */
+json_t *cluster_public_spec(const struct cluster *c); /* for policy: without secrets of accounts; its parts are shared */
 
 /* tombstone.c: a deleted cluster, in one small block. A plane that was restored may ask again for what
  * is long gone: these are kept as long as their rows are. */
@@ -170,7 +172,10 @@ json_t *addresses_view(const struct cluster *c); /* what is reserved, [{"name","
 /* reports.c */
 void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, const char *key, json_t *doc);
 void report_cluster_status(struct cluster *c, struct store_batch *b);
+/* Saves the cluster too. */
 void report_cluster_recovery(struct cluster *c, struct store_batch *b);
+/* What the plane keeps: keys and render input, and where the cluster and its machines are now. */
+json_t *cluster_recovery_document(const struct cluster *c);
 /* Nothing when its keys or its endpoint are not known. */
 void report_cluster_kubeconfig(struct cluster *c, struct store_batch *b);
 

@@ -47,6 +47,7 @@ void cluster_let_go(struct cluster *c)
 	json_wipe(TAKE(c->plan));
 	json_decref(TAKE(c->checks));
 	secret_unref(TAKE(c->kubeconfig));
+	secret_unref(TAKE(c->user_data));
 	c->empty = 0;
 }
 
@@ -286,7 +287,7 @@ static void on_saved(void *arg)
 		}
 	}
 	if (!s->l->closing && (s->what & LC_ACT_REPORT))
-		s->l->spec.reports_ready(s->l->spec.arg);
+		s->l->spec.reports_ready(s->l->spec.arg, false);
 	free(s->uid);
 	free(s);
 }

@@ -32,7 +32,7 @@ struct lifecycle_spec {
 	int64_t take_back_ms, release_ms; /* 0: 2 and 5 minutes */
 	struct proxy_set *proxy; /* NULL: direct */
 	void *arg;
-	void (*reports_ready)(void *arg);                   /* something for the plane is durable */
+	void (*reports_ready)(void *arg, bool urgent);      /* something for the plane is durable; urgent: it is waited for */
 	/* For pcgctl watch: a view, and for each step of a task a view with {"event", ...} as "note". Made only
 	 * while somebody watches. */
 	bool (*watched)(void *arg);

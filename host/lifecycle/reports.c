@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The queue to the plane: in memory in order, and the same in the store. A recovery document that
  * the plane has acknowledged lets its cluster go on. Of a cluster's status and recovery document only that there
- * is a new one is queued: what it is, is looked at when it is sent. */
+ * is a new one is queued: what it is, is looked at when it is sent, so one that was not sent yet stands for all
+ * that follow. */
 #include "config.h"
 
 #include "host/lifecycle/cluster.h"
@@ -40,13 +41,34 @@ void report_add(struct lifecycle *l, struct store_batch *b, const char *kind, co
 						    "kind", kind, "key", key, "doc", doc));
 }
 
-void report_cluster_status(struct cluster *c, struct store_batch *b)
+static bool waits_to_be_sent(const struct lifecycle *l, const char *key)
+{
+	size_t i;
+	json_t *r;
+
+	for (i = json_array_size(l->reports); i > 0; i--) {
+		r = json_array_get(l->reports, i - 1);
+		if (json_integer_value(json_object_get(r, "seq")) <= l->taken_seq)
+			return false;
+		if (!strcmp(json_str_or(r, "key", ""), key))
+			return true;
+	}
+	return false;
+}
+
+static void add_made_when_sent(struct cluster *c, struct store_batch *b, const char *kind, const char *prefix)
 {
 	AUTO_FREE char *key = NULL;
 
-	if (asprintf(&key, "status/%s", c->uid) < 0)
+	if (asprintf(&key, "%s/%s", prefix, c->uid) < 0)
 		abort();
-	report_add(c->l, b, "cluster.status", key, json_pack("{s:s}", "uid", c->uid));
+	if (!waits_to_be_sent(c->l, key))
+		report_add(c->l, b, kind, key, json_pack("{s:s}", "uid", c->uid));
+}
+
+void report_cluster_status(struct cluster *c, struct store_batch *b)
+{
+	add_made_when_sent(c, b, "cluster.status", "status");
 }
 
 static json_t *machines_document(const struct cluster *c)
@@ -66,21 +88,22 @@ static json_t *machines_document(const struct cluster *c)
 	return list;
 }
 
+json_t *cluster_recovery_document(const struct cluster *c)
+{
+	json_t *doc = json_copy(c->recovery), *endpoint = json_object_get(c->state, "endpoint");
+
+	json_object_set_new(doc, "epoch", json_integer(c->lc.epoch));
+	json_object_set_new(doc, "phase", json_string(lc_phase_name(c->lc.phase)));
+	json_object_set_new(doc, "machines", machines_document(c));
+	if (endpoint)
+		json_object_set(doc, "endpoint", endpoint);
+	return doc;
+}
+
 void report_cluster_recovery(struct cluster *c, struct store_batch *b)
 {
-	AUTO_FREE char *key = NULL;
-	json_t *endpoint = json_object_get(c->state, "endpoint");
-
-	json_object_set_new(c->recovery, "epoch", json_integer(c->lc.epoch));
-	json_object_set_new(c->recovery, "phase", json_string(lc_phase_name(c->lc.phase)));
-	json_object_set_new(c->recovery, "machines", machines_document(c));
-	if (endpoint)
-		json_object_set(c->recovery, "endpoint", endpoint);
-	c->recovery_dirty = true;
 	cluster_save_into(c, b);
-	if (asprintf(&key, "recovery/%s", c->uid) < 0)
-		abort();
-	report_add(c->l, b, "cluster.recovery", key, json_pack("{s:s}", "uid", c->uid));
+	add_made_when_sent(c, b, "cluster.recovery", "recovery");
 }
 
 void report_cluster_kubeconfig(struct cluster *c, struct store_batch *b)
@@ -126,8 +149,8 @@ static json_t *recovery_now(struct lifecycle *l, const char *uid)
 
 	if (!c || !json_object_get(c->recovery, "keys"))
 		return NULL;
-	return json_pack("{s:s,s:I,s:O}", "uid", c->uid, "generation", (json_int_t)c->lc.generation,
-			 "recovery", c->recovery);
+	return json_pack("{s:s,s:I,s:o}", "uid", c->uid, "generation", (json_int_t)c->lc.generation,
+			 "recovery", cluster_recovery_document(c));
 }
 
 /* Of these kinds a queued document that holds nothing but a uid stands for what there is to tell now. */
@@ -177,6 +200,7 @@ json_t *lifecycle_reports(struct lifecycle *l, size_t max)
 
 		if (now) {
 			json_array_append_new(list, now);
+			l->taken_seq = json_int_or(now, "seq", 0);
 			i++;
 		} else {
 			withdraw(l, i);
@@ -288,5 +312,5 @@ void lifecycle_report(struct lifecycle *l, const char *kind, const char *key, js
 
 	report_add(l, b, kind, key, doc);
 	store_batch_commit(b, NULL, NULL);
-	l->spec.reports_ready(l->spec.arg);
+	l->spec.reports_ready(l->spec.arg, false);
 }

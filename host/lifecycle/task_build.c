@@ -33,6 +33,8 @@ static void on_machine(void *arg, const struct provider_reply *r)
 
 	m = task_first_machine(c);
 	c->call = NULL;
+	if (r->status != PCG_STEP_PENDING)
+		secret_unref(TAKE(c->user_data));
 	if (r->status == PCG_STEP_ERROR) {
 		cluster_failed(c, &r->err);
 		return;
@@ -51,25 +53,37 @@ static void on_machine(void *arg, const struct provider_reply *r)
 	cluster_done(c);
 }
 
+static int render(struct cluster *c, struct pcg_error *err)
+{
+	AUTO_JSON json_t *input = NULL;
+	struct buf text;
+	int r;
+
+	if (c->user_data)
+		return 0;
+	input = task_render_input(c);
+	buf_init_secret(&text, USER_DATA_MAX);
+	r = bootstrap_user_data(input, &text, err);
+	if (!r)
+		c->user_data = secret_new_str(text.data);
+	buf_free(&text);
+	return r;
+}
+
 void task_machine(struct cluster *c)
 {
 	struct machine *m = task_first_machine(c);
-	AUTO_JSON json_t *input = NULL, *doc = NULL;
+	AUTO_JSON json_t *doc = NULL;
 	struct pcg_error err;
-	struct buf text;
 
-	input = task_render_input(c);
-	buf_init_secret(&text, USER_DATA_MAX);
-	if (bootstrap_user_data(input, &text, &err)) {
-		buf_free(&text);
+	if (render(c, &err)) {
 		cluster_failed(c, &err);
 		return;
 	}
 	doc = json_pack("{s:o,s:o,s:o,s:s,s:O?,s:O?}", "cluster", task_cluster_doc(c), "machine",
 			task_machine_doc(c, m->uid, m->name, m->pool, m->role), "mark",
-			task_mark(c, m->pool, m->uid), "userData", text.data, "checkpoint",
+			task_mark(c, m->pool, m->uid), "userData", secret_data(c->user_data), "checkpoint",
 			m->checkpoint, "observed", json_object_get(c->state, "infra"));
-	buf_free(&text);
 	FAULT_POINT("lifecycle.before_machine");
 	c->call = provider_call(c->l->spec.providers, c->account, "machine_ensure", m->uid, doc,
 				STEP_MS, on_machine, c);

@@ -135,7 +135,8 @@ void task_admit(struct cluster *c)
 		cluster_failed(c, &err);
 		return;
 	}
-	input = cluster_public_spec(c);
+	if (policy_asks(c->l->spec.policy, c->tenant, json_str(c->spec, "tenantName"), "admission"))
+		input = cluster_public_spec(c);
 	policy_eval(c->l->spec.policy, c->tenant, json_str(c->spec, "tenantName"), "admission", input,
 		    on_admission, task_guard(c));
 }
@@ -295,12 +296,13 @@ static json_t *hook_input(const struct identity *id, struct cluster *c)
 static void next_hook(struct identity *id)
 {
 	struct cluster *c = id->guard->cluster;
+	const char *tenant = json_str(c->spec, "tenantName");
 	AUTO_JSON json_t *in = NULL;
 
 	if (id->hook < ARRAY_LEN(render_hooks)) {
-		in = hook_input(id, c);
-		policy_eval(c->l->spec.policy, c->tenant, json_str(c->spec, "tenantName"),
-			    render_hooks[id->hook], in, on_hook, id);
+		if (policy_asks(c->l->spec.policy, c->tenant, tenant, render_hooks[id->hook]))
+			in = hook_input(id, c);
+		policy_eval(c->l->spec.policy, c->tenant, tenant, render_hooks[id->hook], in, on_hook, id);
 		return;
 	}
 	id->work.data = id;
@@ -320,7 +322,7 @@ void task_identity(struct cluster *c)
 	id = calloc(1, sizeof(*id));
 	assert(id);
 	id->guard = task_guard(c);
-	id->spec = json_deep_copy(c->spec);
+	id->spec = json_incref(c->spec);
 	id->render = json_object();
 	json_object_set_new(id->render, "certificates",
 			    certificates ? json_deep_copy(certificates) : json_array());
@@ -338,7 +340,7 @@ void task_recovery(struct cluster *c)
 	report_cluster_recovery(c, b);
 	FAULT_POINT("lifecycle.before_recovery_durable");
 	store_batch_commit(b, NULL, NULL);
-	c->l->spec.reports_ready(c->l->spec.arg);
+	c->l->spec.reports_ready(c->l->spec.arg, true);
 }
 
 static void on_infra(void *arg, const struct provider_reply *r)

@@ -29,7 +29,8 @@ static void report_found(struct cluster *c, struct store_batch *b)
 		   json_pack("{s:s,s:s,s:I,s:I,s:o,s:o?}", "uid", c->uid, "phase",
 			     lc_phase_name(c->lc.phase), "generation", (json_int_t)c->lc.generation,
 			     "epoch", (json_int_t)c->lc.epoch, "document",
-			     json_deep_copy(c->spec), "recovery", json_deep_copy(c->recovery)));
+			     json_deep_copy(c->spec), "recovery",
+			     c->recovery ? cluster_recovery_document(c) : NULL));
 }
 
 void cluster_unknown_begin(struct cluster *c, const char *text)
@@ -86,9 +87,9 @@ void lifecycle_retell(struct lifecycle *l, struct store_batch *b)
 void cluster_retell(struct cluster *c, const json_t *document, struct store_batch *b)
 {
 	bool built = c->lc.phase >= LC_INSTALLING && c->lc.phase <= LC_RUNNING;
+	AUTO_JSON json_t *recovery = json_object_get(c->recovery, "keys") ? cluster_recovery_document(c) : NULL;
 
-	if (json_object_get(c->recovery, "keys") &&
-	    !json_equal(c->recovery, json_object_get(document, "recovery")))
+	if (recovery && !json_equal(recovery, json_object_get(document, "recovery")))
 		report_cluster_recovery(c, b);
 	if (built && json_is_false(json_object_get(document, "hasKubeConfig")))
 		report_cluster_kubeconfig(c, b);

@@ -53,7 +53,8 @@ void link_close(struct link *l, void (*closed)(void *arg), void *arg);
 void link_batch_durable(struct link *l, int64_t cursor);
 void link_certificate_durable(struct link *l);
 void link_query_reply(struct link *l, const char *query_id, const json_t *reply); /* {"status":"done|error","doc"|"error":{class,text,remedy}} */
-void link_wake_reports(struct link *l);
+/* Something is to be sent: in a moment, with what follows it; urgent: at once. */
+void link_wake_reports(struct link *l, bool urgent);
 /* Changed url, CA, proxy: the next connection uses them; what is under way is asked again. */
 void link_reconfigure(struct link *l, const char *url, const char *ca_pem, const struct proxy_set *proxy);
 json_t *link_status(const struct link *l);

@@ -42,6 +42,8 @@ struct link {
 	bool batch_pending;    /* given to the receiver, not durable yet */
 	size_t post_max;       /* shrinks when a batch is refused as a whole */
 	json_t *post_seqs;     /* of the batch under way */
+	bool gathering;        /* post.timer is not of a back-off */
+	bool post_urgent;      /* somebody waits for what came after the batch under way */
 	struct link_answer *answers;
 
 	char *next_cert;       /* given to the receiver, not durable yet */

@@ -10,12 +10,21 @@
 
 #define POST_MS 60000
 #define ANSWER_MS 10000
+#define GATHER_MS 50 /* what follows one another this soon is one request, and one document of a cluster */
 
 static void on_post_timer(uv_timer_t *t)
 {
 	struct link_lane *lane = t->data;
 
 	link_post_start(lane->link);
+}
+
+static void gather(struct link *l)
+{
+	if (l->closing || l->post.call || uv_is_active((uv_handle_t *)&l->post.timer))
+		return;
+	l->gathering = true;
+	uv_timer_start(&l->post.timer, on_post_timer, GATHER_MS, 0);
 }
 
 static bool names_one(const json_t *sent, const json_t *seq)
@@ -107,7 +116,10 @@ static void on_post_done(void *arg, const struct http_response *resp)
 		if (names_one(l->post_seqs, seq) && json_integer_value(seq) > l->reported)
 			l->reported = json_integer_value(seq);
 	finish(l, json_object_get(doc, "acked"), json_object_get(doc, "refused"));
-	link_post_start(l);
+	if (l->post_urgent || json_array_size(l->post_seqs) >= LINK_REPORTS_MAX)
+		link_post_start(l);
+	else
+		gather(l);
 }
 
 void link_post_start(struct link *l)
@@ -118,6 +130,7 @@ void link_post_start(struct link *l)
 
 	if (l->closing || l->post.call || uv_is_active((uv_handle_t *)&l->post.timer))
 		return;
+	l->gathering = l->post_urgent = false;
 	reports = l->hooks.reports(l->hooks.arg, l->post_max);
 	if (!json_array_size(reports)) {
 		json_decref(reports);
@@ -136,8 +149,15 @@ void link_post_start(struct link *l)
 	free(text);
 }
 
-void link_wake_reports(struct link *l)
+void link_wake_reports(struct link *l, bool urgent)
 {
+	if (!urgent) {
+		gather(l);
+		return;
+	}
+	if (l->gathering)
+		uv_timer_stop(&l->post.timer);
+	l->post_urgent = l->post.call != NULL;
 	link_post_start(l);
 }
 

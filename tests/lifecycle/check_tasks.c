@@ -110,7 +110,7 @@ static void on_tick(uv_timer_t *t)
 		uv_run(&loop, UV_RUN_NOWAIT);                                                      \
 	} while (0)
 
-static void nothing(void *arg)
+static void nothing(void *arg, bool urgent)
 {
 }
 
@@ -269,6 +269,71 @@ START_TEST(a_machine_is_removed_although_a_copy_of_it_is_seen)
 }
 END_TEST
 
+static void report(struct cluster *c, void (*add)(struct cluster *c, struct store_batch *b))
+{
+	struct store_batch *b = store_batch_new(store);
+
+	add(c, b);
+	store_batch_commit(b, NULL, NULL);
+}
+
+static int64_t only_report(json_t *reports)
+{
+	ck_assert_uint_eq(json_array_size(reports), 1);
+	return json_int_or(reports, "0.seq", 0);
+}
+
+START_TEST(a_report_that_was_not_sent_stands_for_those_that_follow)
+{
+	struct cluster *c = load("Running", "", "present", false, 4);
+	AUTO_JSON json_t *first = NULL, *second = NULL;
+	int64_t seq;
+
+	report(c, report_cluster_recovery);
+	seq = l->report_seq;
+	c->lc.epoch = 9;
+	json_put_str(c->state, "endpoint.host", "192.0.2.8");
+	report(c, report_cluster_recovery);
+	ck_assert_int_eq(l->report_seq, seq);
+	first = lifecycle_reports(l, 10);
+	ck_assert_int_eq(only_report(first), seq);
+	ck_assert_int_eq(json_int_or(first, "0.doc.recovery.epoch", 0), 9);
+	ck_assert_str_eq(json_str_or(first, "0.doc.recovery.endpoint.host", ""), "192.0.2.8");
+	ck_assert_str_eq(json_str_or(first, "0.doc.recovery.machines.0.uid", ""), MACHINE_UID);
+	ck_assert_ptr_nonnull(json_at(first, "0.doc.recovery.keys.ca.crt"));
+	/* What changes while it is on its way is told once more. */
+	report(c, report_cluster_recovery);
+	second = lifecycle_reports(l, 10);
+	ck_assert_int_gt(only_report(second), seq);
+}
+END_TEST
+
+START_TEST(a_machine_that_is_asked_for_again_gets_the_same_user_data_until_the_request_changes)
+{
+	struct cluster *c = load("Bootstrapping", "machine", "present", false, 1);
+	AUTO_JSON json_t *spec = spec_document("present");
+	AUTO_FREE char *first = NULL;
+
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	first = strdup(json_str_or(call.doc, "userData", ""));
+	ck_assert_ptr_nonnull(strstr(first, "v1.36.3"));
+	answer(PCG_STEP_PENDING, "{}", NULL);
+	lifecycle_nudge_all(l);
+	UNTIL(call.cb);
+	ck_assert_str_eq(json_str_or(call.doc, "userData", ""), first);
+	ck_assert_ptr_nonnull(c->user_data);
+	json_put_str(spec, "kubernetesVersion", "v1.36.2");
+	cluster_set_spec(c, spec);
+	answer(PCG_STEP_PENDING, "{}", NULL);
+	lifecycle_nudge_all(l);
+	UNTIL(call.cb);
+	ck_assert_ptr_nonnull(strstr(json_str_or(call.doc, "userData", ""), "v1.36.2"));
+	answer(PCG_STEP_ERROR, NULL, NULL);
+	ck_assert_ptr_null(c->user_data);
+}
+END_TEST
+
 START_TEST(an_answer_without_a_checkpoint_leaves_the_last)
 {
 	struct cluster *c = load("Bootstrapping", "machine", "present", false, 1);
@@ -387,6 +452,8 @@ int main(void)
 	tcase_add_test(t, a_strangers_copy_does_not_hold_up_a_delete_and_is_told);
 	tcase_add_test(t, a_machine_is_removed_although_a_copy_of_it_is_seen);
 	tcase_add_test(t, an_abandoned_delete_ends_although_a_machine_never_goes);
+	tcase_add_test(t, a_report_that_was_not_sent_stands_for_those_that_follow);
+	tcase_add_test(t, a_machine_that_is_asked_for_again_gets_the_same_user_data_until_the_request_changes);
 	tcase_add_test(t, an_answer_without_a_checkpoint_leaves_the_last);
 	tcase_add_loop_test(t, a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document, 0,
 			    ARRAY_LEN(adopted));

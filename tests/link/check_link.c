@@ -32,6 +32,7 @@ static struct world {
 	json_t *last_batch, *state, *reports;
 	size_t acked;
 	int requests;      /* that came to the plane */
+	int posts;         /* of them with reports */
 	const char *says; /* a plane whose every answer to a poll is this; NULL: ours */
 	bool acks_nothing; /* a plane that forgets to acknowledge */
 	int64_t refuses_seq; /* a request with this report is malformed to it; 0: none */
@@ -56,6 +57,7 @@ static bool holds(const struct http_server_request *req, int64_t seq)
 static void count(void *arg, struct http_exchange *x, const struct http_server_request *req)
 {
 	w.requests++;
+	w.posts += strstr(req->raw_target, "/reports") != NULL;
 	if (w.acks_nothing && strstr(req->raw_target, "/reports"))
 		http_exchange_reply(x, 200, "application/json", "{\"acked\":[]}", 12);
 	else if (w.says && strstr(req->raw_target, "/instructions"))
@@ -509,8 +511,31 @@ START_TEST(reports_are_acknowledged_in_batches_and_a_refused_one_does_not_block_
 	start_link(NULL);
 	UNTIL(w.acked == 100);
 	add_report(101, "gateway.status", json_pack("{s:s}", "version", "0.1"));
-	link_wake_reports(w.link);
+	link_wake_reports(w.link, false);
 	UNTIL(w.acked == 101);
+}
+END_TEST
+
+START_TEST(reports_that_follow_one_another_are_one_request)
+{
+	enrol(NULL);
+	start_link(NULL);
+	UNTIL(strcmp(state(), "connected") == 0);
+	for (int i = 1; i <= 5; i++) {
+		add_report(i, "gateway.status", json_object());
+		link_wake_reports(w.link, false);
+	}
+	UNTIL(w.acked == 5);
+	ck_assert_int_eq(w.posts, 1);
+	/* What is waited for takes along what was there, and is not held up by it. */
+	add_report(6, "gateway.status", json_object());
+	link_wake_reports(w.link, false);
+	add_report(7, "gateway.status", json_object());
+	link_wake_reports(w.link, true);
+	add_report(8, "gateway.status", json_object());
+	link_wake_reports(w.link, true);
+	UNTIL(w.acked == 8);
+	ck_assert_int_eq(w.posts, 3);
 }
 END_TEST
 
@@ -553,7 +578,7 @@ START_TEST(a_plane_that_has_lost_reports_begins_a_resync_once)
 	instruct("account", "a1");
 	UNTIL(w.batches == 1);
 	add_report(1, "gateway.status", json_object());
-	link_wake_reports(w.link);
+	link_wake_reports(w.link, false);
 	UNTIL(w.acked == 1);
 	stop_link();
 	start_link(w.plane.id);
@@ -703,7 +728,7 @@ START_TEST(an_outage_ends_by_itself_and_nothing_is_lost)
 	UNTIL(strcmp(state(), "offline") == 0);
 	ck_assert_ptr_nonnull(json_str(w.state, "cause"));
 	add_report(1, "gateway.status", json_object());
-	link_wake_reports(w.link);
+	link_wake_reports(w.link, false);
 	start_plane();
 	instruct("account", "a1");
 	UNTIL(w.batches == 1 && w.acked == 1);
@@ -812,6 +837,7 @@ int main(void)
 	tcase_add_test(t, more_than_one_batch_of_instructions_comes_in_order);
 	tcase_add_test(t, a_query_is_answered_while_the_request_waits);
 	tcase_add_test(t, reports_are_acknowledged_in_batches_and_a_refused_one_does_not_block_the_rest);
+	tcase_add_test(t, reports_that_follow_one_another_are_one_request);
 	tcase_add_test(t, a_refused_report_is_told_to_be_one_and_why);
 	tcase_add_loop_test(t, an_answer_that_is_none_is_an_outage_and_nothing_of_it_stays, 0, ARRAY_LEN(garbage));
 	tcase_add_loop_test(t, a_plane_that_repeats_itself_is_asked_with_pauses, 0, ARRAY_LEN(endless));
