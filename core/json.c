@@ -9,7 +9,7 @@
 
 #define MAX_DEPTH 64
 #define MAX_BYTES ((size_t)64 << 20)
-/* What does not fit is written a second time: recovery documents and batches of reports fit. */
+/* What does not fit is written a second time: recovery documents fit. */
 #define TEXT_ROOM 32768
 
 /* The quote that ends the string that begins at p; NULL: none does. */
@@ -240,6 +240,24 @@ char *json_text_secret(const json_t *j, size_t *len)
 	text[n] = 0;
 	if (len)
 		*len = n;
+	return text;
+}
+
+char *json_text_large(const json_t *j, size_t room, size_t *len)
+{
+	char *text = malloc(room);
+	size_t n;
+
+	assert(text && room);
+	n = json_dumpb(j, text, room - 1, JSON_COMPACT | JSON_ENCODE_ANY);
+	assert(n > 0);
+	if (n >= room) {
+		secret_wipe(text, room);
+		free(text);
+		return json_text_large(j, n + 1, len);
+	}
+	text[n] = 0;
+	*len = n;
 	return text;
 }
 

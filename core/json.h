@@ -22,6 +22,8 @@ void json_put(json_t *root, const char *path, json_t *value);
 void json_put_str(json_t *root, const char *path, const char *value); /* NULL value: nothing */
 char *json_text(const json_t *j);         /* compact, sorted keys; caller frees; never NULL */
 char *json_text_secret(const json_t *j, size_t *len); /* compact, keys as they came; caller wipes (secret_wipe) and frees */
+/* The same in a buffer of room bytes to begin with: what does not fit is written a second time. */
+char *json_text_large(const json_t *j, size_t room, size_t *len);
 json_t *json_from_error(const struct pcg_error *err); /* {class, text, remedy} */
 void json_to_error(const json_t *j, struct pcg_error *err);
 /* Overwrites every string below j with zeros before the last reference goes (best effort for documents that held secrets), then decref. */

@@ -10,6 +10,7 @@
 
 #define POST_MS 60000
 #define ANSWER_MS 10000
+#define REPORT_ROOM 4096
 #define GATHER_MS 50 /* what follows one another this soon is one request, and one document of a cluster */
 
 static void on_post_timer(uv_timer_t *t)
@@ -125,7 +126,7 @@ static void on_post_done(void *arg, const struct http_response *resp)
 void link_post_start(struct link *l)
 {
 	json_t *reports, *body, *report;
-	size_t i, len = 0;
+	size_t i, n, len = 0;
 	char *text;
 
 	if (l->closing || l->post.call || uv_is_active((uv_handle_t *)&l->post.timer))
@@ -140,8 +141,9 @@ void link_post_start(struct link *l)
 	l->post_seqs = json_array();
 	json_array_foreach(reports, i, report)
 		json_array_append(l->post_seqs, json_object_get(report, "seq"));
+	n = json_array_size(reports);
 	body = json_pack("{s:o}", "reports", reports);
-	text = json_text_secret(body, &len);
+	text = json_text_large(body, n * REPORT_ROOM, &len);
 	json_decref(body);
 	FAULT_POINT("link.before_reports_sent");
 	l->post.call = link_request(l, "POST", "/gateway/v1/reports", text, len, POST_MS, false, on_post_done, l);
