@@ -117,24 +117,26 @@ int frame_reader_text(struct frame_reader *r, char **text, struct pcg_error *err
 
 #define ROOM 8192 /* what does not fit is written a second time */
 
-/* In one piece: jansson tells of each brace and comma by itself. */
+/* In one piece: jansson tells of each brace and comma by itself. Not on the stack: those of a worker's ops are small and many. */
 static int add_json(struct buf *out, const json_t *doc)
 {
-	char room[ROOM], *more = NULL;
-	size_t n = json_dumpb(doc, room, sizeof(room), JSON_COMPACT);
+	size_t room = ROOM, n = room;
+	char *text = NULL;
 	int r = -1;
 
-	if (n > sizeof(room)) {
-		more = malloc(n);
-		if (more)
-			r = json_dumpb(doc, more, n, JSON_COMPACT) == n ? buf_add(out, more, n) : -1;
-	} else if (n) {
-		r = buf_add(out, room, n);
-	}
-	secret_wipe(room, n < sizeof(room) ? n : sizeof(room));
-	if (more)
-		secret_wipe(more, n);
-	free(more);
+	do {
+		if (text)
+			secret_wipe(text, room);
+		free(text);
+		room = n;
+		text = malloc(room);
+		n = text ? json_dumpb(doc, text, room, JSON_COMPACT) : 0;
+	} while (n > room);
+	if (n)
+		r = buf_add(out, text, n);
+	if (text)
+		secret_wipe(text, n);
+	free(text);
 	return r;
 }
 
