@@ -3,6 +3,7 @@
 #include "core/blocks.h"
 
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -57,10 +58,27 @@ static void put(void *p)
 	kept++;
 }
 
+static void *crypto_take(size_t size, const char *file, int line)
+{
+	return take(size);
+}
+
+static void *crypto_change(void *p, size_t size, const char *file, int line)
+{
+	return realloc(p, size);
+}
+
+static void crypto_put(void *p, const char *file, int line)
+{
+	put(p);
+}
+
 void blocks_begin(void)
 {
 	mine = true;
 	json_set_alloc_funcs(take, put);
+	/* Refused once OpenSSL has taken its first block: then it stays with malloc. */
+	CRYPTO_set_mem_functions(crypto_take, crypto_change, crypto_put);
 }
 
 void blocks_give_back(void)

@@ -33,10 +33,8 @@ static void start_over(char **argv)
 
 void memory_begin(char **argv)
 {
-	if (argv) {
+	if (argv)
 		start_over(argv);
-		blocks_begin();
-	}
 #ifdef M_ARENA_MAX
 	/* Many threads that each take little: an arena for each would be the larger part of a process. */
 	mallopt(M_ARENA_MAX, 2);

@@ -3,6 +3,7 @@
 
 #include "host/gateway.h"
 
+#include "core/blocks.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/secret.h"
@@ -122,6 +123,7 @@ int main(int argc, char **argv)
 	umask(077);
 	if (argc == 3 && !strcmp(argv[1], "--worker"))
 		return worker_main(argv[2]);
+	blocks_begin();
 	while ((o = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
 		switch (o) {
 		case 'c':

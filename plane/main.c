@@ -2,6 +2,7 @@
 #include "config.h"
 #include "plane/plane.h"
 
+#include "core/blocks.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "net/http_client.h"
@@ -368,6 +369,7 @@ int main(int argc, char **argv)
 	size_t n_names = 0;
 	int o;
 
+	blocks_begin();
 	log_init("pcg-plane", LOG_L_INFO);
 	opt.state_dir = state;
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1)

@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "tests/core/unit.h"
 
+#include <openssl/crypto.h>
 #include <pthread.h>
 
 #define KEPT_MAX 4096 /* as blocks.h says */
@@ -121,6 +122,28 @@ START_TEST(a_tree_may_come_from_another_thread)
 }
 END_TEST
 
+START_TEST(what_openssl_frees_is_used_again_and_may_grow)
+{
+	char *p, *q;
+	size_t kept;
+
+	blocks_give_back();
+	p = OPENSSL_malloc(100);
+	memset(p, 'x', 100);
+	q = OPENSSL_malloc(40);
+	kept = blocks_kept();
+	OPENSSL_free(q);
+	ck_assert_uint_eq(blocks_kept(), kept + 1);
+	p = OPENSSL_realloc(p, 10000);
+	ck_assert_ptr_nonnull(p);
+	for (int i = 0; i < 100; i++)
+		ck_assert_int_eq(p[i], 'x');
+	OPENSSL_free(p);
+	ck_assert_uint_eq(blocks_kept(), kept + 1);
+	blocks_give_back();
+}
+END_TEST
+
 START_TEST(text_that_jansson_made_may_be_freed_as_malloc_has_it)
 {
 	AUTO_JSON json_t *j = tree(1);
@@ -139,6 +162,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, blocks_of_any_size_hold_what_was_asked_for);
 	tcase_add_test(tc, a_tree_may_end_in_another_thread);
 	tcase_add_test(tc, a_tree_may_come_from_another_thread);
+	tcase_add_test(tc, what_openssl_frees_is_used_again_and_may_grow);
 	tcase_add_test(tc, text_that_jansson_made_may_be_freed_as_malloc_has_it);
 #endif
 }
