@@ -468,20 +468,21 @@ static void clones_call(struct vsphere *v)
 		v->svc->hint(v->host, subject);
 }
 
-void track_observe(struct vsphere *v, const struct xn *object, bool left)
+bool track_observe(struct vsphere *v, const struct xn *object, bool left)
 {
 	const char *uuid = xn_text(xn_prop(object, "config.instanceUuid"));
 	char subjects[8][64];
 	struct vs_ref ref;
-	bool cloned = false;
+	bool cloned = false, known = left;
 	size_t n = 0;
 
 	if (!xn_ref(xn_child(object, "obj"), &ref))
-		return;
+		return false;
 	pthread_mutex_lock(&v->tracks->lock);
 	for (struct track *t = v->tracks->first; t; t = t->next) {
 		bool over = t->task_done;
 
+		known |= track_same(&t->task, &ref) || track_same(&t->vm, &ref) || track_same(&t->folder, &ref);
 		if (!observe_one(t, object, &ref, uuid, left))
 			continue;
 		if (t->task_done && !over)
@@ -498,6 +499,7 @@ void track_observe(struct vsphere *v, const struct xn *object, bool left)
 		v->svc->hint(v->host, subjects[n]);
 	if (cloned)
 		clones_call(v);
+	return known;
 }
 
 void track_missing(struct vsphere *v, const struct vs_ref *ref)

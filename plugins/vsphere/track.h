@@ -73,8 +73,8 @@ int track_poll_due(struct vsphere *v, struct pcg_call *call, const char *subject
 /* When to ask again, in ms. */
 uint32_t track_after_ms(struct vsphere *v, const char *subject);
 
-/* Takes up an object of a reply; hints go to ops that wait. */
-void track_observe(struct vsphere *v, const struct xn *object, bool left);
+/* Takes up an object of a reply; hints go to ops that wait. False: it says nothing of what is tracked. */
+bool track_observe(struct vsphere *v, const struct xn *object, bool left);
 /* The server knows no such object: whoever is about it looks. */
 void track_missing(struct vsphere *v, const struct vs_ref *ref);
 

@@ -19,6 +19,7 @@
 #define PROBE_MS 10000u
 #define EMPTY_MS 100u /* answers one after the other that come at once and say nothing are asked for that much later, and twice that, */
 #define EMPTY_MAX 7   /* .. */
+#define SAME_MAX 64u  /* news under one version (govmomi's simulator has one alone) that follow one another before they may be the old ones */
 #define ANEW_MAX 3    /* views lost one after the other before the watch ends, and is begun again later */
 
 static bool has(const struct vs_ref *list, size_t n, const struct vs_ref *ref)
@@ -285,8 +286,13 @@ static bool disowned(const struct xn *object)
 	return fault && fault->xsi && strcmp(fault->xsi, "NotAuthenticated") == 0;
 }
 
-/* False: the session is over. *told: there was something. */
-static bool take_up(struct vsphere *v, const struct xn *update, bool *told)
+/* What an update told. */
+struct told {
+	bool any, tracked;
+};
+
+/* False: the session is over. */
+static bool take_up(struct vsphere *v, const struct xn *update, struct told *told)
 {
 	struct vs_ref ref;
 
@@ -294,12 +300,12 @@ static bool take_up(struct vsphere *v, const struct xn *update, bool *told)
 		for (const struct xn *o = xn_child(f, "objectSet"); o; o = xn_next(o, "objectSet")) {
 			if (disowned(o))
 				return false;
-			*told = true;
-			track_observe(v, o, strcmp(xn_get(o, "kind"), "leave") == 0);
+			told->any = true;
+			told->tracked |= track_observe(v, o, strcmp(xn_get(o, "kind"), "leave") == 0);
 		}
 		for (const struct xn *m = xn_child(f, "missingSet"); m; m = xn_next(m, "missingSet"))
 			if (xn_ref(xn_child(m, "obj"), &ref)) {
-				*told = true;
+				told->any = told->tracked = true;
 				track_missing(v, &ref);
 			}
 	}
@@ -331,17 +337,21 @@ static bool begins_anew(const struct vs_err *err)
 	return false;
 }
 
-/* *more: the answer was cut short, and the rest is there already. *told: there was something new in it. */
-static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, bool *told, struct vs_err *err)
+enum news { NOTHING, MAYBE_AGAIN, NEWS };
+
+/* *more: the answer was cut short, and the rest is there already. *news: what was in it. */
+static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, enum news *news, struct vs_err *err)
 {
 	struct watch_view *view = &v->tracks->view;
 	unsigned generation = view->generation;
 	const char *version;
 	const struct xn *update;
+	struct told told = { false, false };
 	struct xn *reply;
 	struct soap s;
 
-	*more = *told = false;
+	*more = false;
+	*news = NOTHING;
 	soap_begin(&s, "WaitForUpdatesEx", &view->collector);
 	soap_text(&s, "version", view->version);
 	soap_open(&s, "options");
@@ -357,11 +367,14 @@ static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, bool 
 	}
 	update = xn_child(vs_result(reply), "returnval");
 	if (update) {
-		if (!take_up(v, update, told))
+		if (!take_up(v, update, &told))
 			view_lost(v, generation);
 		version = xn_get(update, "version");
-		*told = *told && *version && strcmp(version, view->version) != 0;
-		*more = *told && strcmp(xn_get(update, "truncated"), "true") == 0;
+		if (told.any && *version && strcmp(version, view->version) != 0)
+			*news = NEWS;
+		else if (told.tracked)
+			*news = MAYBE_AGAIN;
+		*more = *news != NOTHING && strcmp(xn_get(update, "truncated"), "true") == 0;
 		snprintf(view->version, sizeof(view->version), "%s", version);
 	}
 	xn_free(reply);
@@ -404,16 +417,25 @@ static bool outage_over(struct vsphere *v, struct pcg_call *call)
 	return true;
 }
 
+/* Answers in a row: without news, with what may be the same again. */
+struct row {
+	unsigned empty, same;
+};
+
 /* A server that has nothing to tell says so after WAIT_S. One that says so at once, or tells the same again, is not asked in a
  * hurry. */
-static void rest(struct vsphere *v, struct pcg_call *call, uint64_t took_ms, bool told, unsigned *empty)
+static void rest(struct vsphere *v, struct pcg_call *call, uint64_t took_ms, enum news news, struct row *row)
 {
-	if (told || took_ms >= WAIT_S * 500u) {
-		*empty = 0;
-		return;
+	if (news == NEWS || took_ms >= WAIT_S * 500u) {
+		row->empty = row->same = 0;
+	} else if (news == NOTHING) {
+		v->svc->wait(v->host, call, EMPTY_MS << row->empty);
+		row->empty += row->empty < EMPTY_MAX;
+	} else {
+		row->empty = 0;
+		if (++row->same > SAME_MAX)
+			v->svc->wait(v->host, call, EMPTY_MS);
 	}
-	v->svc->wait(v->host, call, EMPTY_MS << *empty);
-	*empty += *empty < EMPTY_MAX;
 }
 
 void vs_watch(void *plugin, struct pcg_call *call, const char *text)
@@ -421,8 +443,10 @@ void vs_watch(void *plugin, struct pcg_call *call, const char *text)
 	struct vsphere *v = plugin;
 	json_t *doc = vs_doc(v, call, text);
 	struct vs_err err;
-	bool more = false, told;
-	unsigned anew = 0, empty = 0;
+	struct row row = { 0, 0 };
+	enum news news;
+	bool more = false;
+	unsigned anew = 0;
 	int r = 0;
 
 	if (!doc)
@@ -444,9 +468,9 @@ void vs_watch(void *plugin, struct pcg_call *call, const char *text)
 			uint64_t began = v->svc->mono_ms(v->host);
 
 			track_watch_live(v, true);
-			r = wait_once(v, call, &more, &told, &err);
+			r = wait_once(v, call, &more, &news, &err);
 			if (!r)
-				rest(v, call, v->svc->mono_ms(v->host) - began, told, &empty);
+				rest(v, call, v->svc->mono_ms(v->host) - began, news, &row);
 		}
 		anew = r ? anew + 1 : 0;
 		if (r && begins_anew(&err) && anew < ANEW_MAX)

@@ -40,9 +40,9 @@ static struct {
 	struct vsphere *v;
 	const char *const *updates; /* answers to waits; NULL behind the last: the watch is ended */
 	size_t next;
-	char versions[8][32];
+	char versions[128][32];
 	size_t waits, pauses;  /* calls of WaitForUpdatesEx; pauses of the watch since the last of them */
-	size_t pauses_before[8];
+	size_t pauses_before[128];
 	char calls[2048];      /* methods, each with a blank behind it */
 	char hints[256], events[256], kept[1024];
 	bool list_refused;     /* a view of something that is gone */
@@ -78,7 +78,7 @@ static const char *answer_wait(const char *body)
 {
 	const char *version = strstr(body, "<version>"), *text = end.updates[end.next];
 
-	ck_assert_uint_lt(end.waits, 8);
+	ck_assert_uint_lt(end.waits, ARRAY_LEN(end.versions));
 	snprintf(end.versions[end.waits], sizeof(end.versions[0]), "%.*s", version ? (int)strcspn(version + 9, "<") : 0,
 		 version ? version + 9 : "");
 	end.pauses_before[end.waits++] = end.pauses;
@@ -286,6 +286,33 @@ START_TEST(an_answer_without_news_is_not_asked_for_in_a_hurry)
 	/* 100, 200, 400, 800, 1600 ms, and what is waited for anyway */
 	ck_assert_uint_ge(end.clock, 3100);
 	ck_assert_str_eq(end.hints, "");
+}
+END_TEST
+
+/* govmomi's simulator has one version for all that it tells. */
+START_TEST(news_under_one_version_are_waited_for_at_once)
+{
+	static const char half[] = UPDATE("-", "false", OBJECT("Task", "task-1", CHANGE("info.state", "<val>running</val>")));
+	static const char whole[] = UPDATE("-", "false", OBJECT("Task", "task-1", CHANGE("info.state", "<val>success</val>")));
+	const char *updates[101] = { NULL };
+	struct track t;
+
+	for (int i = 0; i < 50; i++)
+		updates[i] = i < 49 ? half : whole;
+	watch(updates);
+	ck_assert_uint_eq(end.waits, 51);
+	ck_assert_uint_lt(end.clock, 51 * 30 + 100); /* what begins meanwhile is waited for anyway */
+	got(&t);
+	ck_assert(t.task_done);
+	track_copy_free(&t);
+	/* Unless they are always the same. */
+	teardown();
+	setup();
+	for (int i = 0; i < 100; i++)
+		updates[i] = half;
+	watch(updates);
+	ck_assert_uint_eq(end.waits, 101);
+	ck_assert_uint_ge(end.clock, 101 * 25 + 3500);
 }
 END_TEST
 
@@ -835,6 +862,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, asks_for_the_rest_of_a_truncated_update_at_once);
 	tcase_add_loop_test(tc, an_answer_without_news_is_not_asked_for_in_a_hurry, 0, ARRAY_LEN(nothings));
+	tcase_add_test(tc, news_under_one_version_are_waited_for_at_once);
 	tcase_add_loop_test(tc, waits_for_nothing_that_has_no_name, 0, 4);
 	tcase_add_loop_test(tc, a_clone_that_names_no_machine_is_looked_for_by_its_uuid, 0, 2 * ARRAY_LEN(results));
 	tcase_add_test(tc, what_is_cut_to_fit_is_still_a_text);
