@@ -168,6 +168,16 @@ void clone_limit_sent(struct clone_limit *cl, const struct vs_err *err, uint64_t
 	pthread_mutex_unlock(&cl->lock);
 }
 
+bool clone_limit_sending(struct clone_limit *cl)
+{
+	bool sending;
+
+	pthread_mutex_lock(&cl->lock);
+	sending = cl->sending > 0;
+	pthread_mutex_unlock(&cl->lock);
+	return sending;
+}
+
 void clone_limit_ended(struct clone_limit *cl, const struct clone_task_end *end)
 {
 	uint64_t took = end->now - end->began;

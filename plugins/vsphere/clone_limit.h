@@ -23,6 +23,8 @@ void clone_limit_free(struct clone_limit *cl);
 bool clone_limit_enter(struct clone_limit *cl, const char *subject, unsigned running, uint64_t now);
 /* fault: of the request, "" when it was taken; class RETRY of one that was not answered counts as too much. */
 void clone_limit_sent(struct clone_limit *cl, const struct vs_err *err, uint64_t now);
+/* Some are on their way to the vCenter. */
+bool clone_limit_sending(struct clone_limit *cl);
 void clone_limit_ended(struct clone_limit *cl, const struct clone_task_end *end);
 /* A clone of that machine that failed is not tried again in a hurry: until then the same answer is given. */
 void clone_limit_failed(struct clone_limit *cl, const char *subject, const struct vs_err *err, uint64_t now);

@@ -280,7 +280,7 @@ static json_t *share_locked(struct vsphere *v, struct pcg_call *call, const char
 		}
 		inv->reading = true;
 		pthread_mutex_unlock(&inv->lock);
-		track_pace(v, call, inv->read_at);
+		track_pace(v, call, inv->read_at, true);
 		pthread_mutex_lock(&inv->lock);
 		read_locked(v, call, false);
 	}

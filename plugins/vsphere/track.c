@@ -631,6 +631,30 @@ struct vs_ref *track_needed(struct vsphere *v, size_t *n)
 	return list;
 }
 
+static bool uncovered_locked(const struct track_table *tt, const struct track *t)
+{
+	const struct vs_ref *place = t->folder.value[0] ? &t->folder : &t->vm;
+
+	if (!track_watched(t) || t->gone)
+		return false;
+	return (place->value[0] && !covered_locked(tt, place)) ||
+	       (t->kind == TASK_CLONE && !t->task_done && t->task.value[0] && !covered_locked(tt, &t->task));
+}
+
+bool track_uncovered(struct vsphere *v, char subject[64])
+{
+	struct track_table *tt = v->tracks;
+	struct track *t;
+
+	pthread_mutex_lock(&tt->lock);
+	for (t = tt->first; t && !uncovered_locked(tt, t); t = t->next)
+		;
+	if (t)
+		snprintf(subject, sizeof(t->subject), "%s", t->subject);
+	pthread_mutex_unlock(&tt->lock);
+	return t != NULL;
+}
+
 void track_watch_live(struct vsphere *v, bool live)
 {
 	pthread_mutex_lock(&v->tracks->lock);

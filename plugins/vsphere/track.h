@@ -58,8 +58,9 @@ void track_clear_task(struct vsphere *v, const char *subject);
 void track_idle(struct vsphere *v, const char *subject);  /* no op waits any more */
 void track_drop(struct vsphere *v, const char *subject);
 
-/* Waits until some time after last, for others to join what comes then: the longer the more there is in flight. */
-void track_pace(struct vsphere *v, struct pcg_call *call, uint64_t last);
+/* Waits until some time after last, for others to join what comes then: the longer the more there is in flight. ops_wait: each
+ * of those who join is an op that waits meanwhile. */
+void track_pace(struct vsphere *v, struct pcg_call *call, uint64_t last, bool ops_wait);
 /* Reads machine and task now, together with others that want it at the same time. */
 int track_poll(struct vsphere *v, struct pcg_call *call, const char *subject, struct vs_err *err);
 /* As track_poll does, in a request of somebody else's: adds a specSet to it, takes up objects of its answer, and ends the
@@ -85,6 +86,8 @@ unsigned track_clones_running(struct vsphere *v);
 bool track_any_active(struct vsphere *v, uint32_t wait_ms); /* waits for one at most that long */
 /* What the watch has to see, as an array of references; caller frees. */
 struct vs_ref *track_needed(struct vsphere *v, size_t *n);
+/* One that the view does not have yet. */
+bool track_uncovered(struct vsphere *v, char subject[64]);
 void track_watch_live(struct vsphere *v, bool live);
 /* Makes the wait see what is active now, in one call for all; no error: the watch repairs itself. */
 void watch_sync(struct vsphere *v, struct pcg_call *call);

@@ -12,7 +12,8 @@
 
 #define APART_MS 100u         /* calls for many are at least this far apart, */
 #define APART_EACH_MS 10u     /* and this for each that is in flight, */
-#define APART_MAX_MS 1000u    /* and no more than this */
+#define APART_MAX_MS 1000u    /* and no more than this; */
+#define APART_OPS_MS (APART_MS + APART_EACH_MS * VS_OPS_MAX) /* where ops wait for it, more of them could not join */
 #define POLL_MAX_MS 10000u
 
 static bool only_missing(const struct xn *object)
@@ -229,13 +230,13 @@ void track_join_end(struct vsphere *v, const char *subject, bool good)
 	pthread_mutex_unlock(&v->tracks->lock);
 }
 
-void track_pace(struct vsphere *v, struct pcg_call *call, uint64_t last)
+void track_pace(struct vsphere *v, struct pcg_call *call, uint64_t last, bool ops_wait)
 {
-	uint64_t now = v->svc->mono_ms(v->host), until = last + APART_MS;
+	uint64_t now = v->svc->mono_ms(v->host), until = last + APART_MS, most = last + (ops_wait ? APART_OPS_MS : APART_MAX_MS);
 
 	pthread_mutex_lock(&v->tracks->lock);
 	for (struct track *t = v->tracks->first; t; t = t->next)
-		if (t->active && until < last + APART_MAX_MS)
+		if (t->active && until < most)
 			until += APART_EACH_MS;
 	pthread_mutex_unlock(&v->tracks->lock);
 	if (now < until)
@@ -259,7 +260,7 @@ int track_poll(struct vsphere *v, struct pcg_call *call, const char *subject, st
 		}
 		tt->polling = true;
 		pthread_mutex_unlock(&tt->lock);
-		track_pace(v, call, tt->polled_at);
+		track_pace(v, call, tt->polled_at, true);
 		tt->polled_at = v->svc->mono_ms(v->host);
 		r = poll_all(v, call, err);
 		pthread_mutex_lock(&tt->lock);

@@ -15,6 +15,8 @@
 #define MARK_GATEWAY "pcg.gateway"
 #define MARK_EPOCH "pcg.epoch"
 
+#define VS_OPS_MAX 16 /* ops that run at once */
+
 struct placement;
 struct track_table;
 struct inventory;

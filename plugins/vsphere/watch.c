@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include "plugins/vsphere/clone_limit.h"
 #include "plugins/vsphere/session_impl.h"
 #include "plugins/vsphere/track_impl.h"
 
@@ -16,6 +17,7 @@
 #define GATHER_MS 25  /* changes that come together are told together */
 #define JOIN_MS 30u   /* what begins together is added to the view together */
 #define IDLE_MS 200
+#define BEGIN_MS 15000u /* machines that are begun one after the other are waited for together, but after that time in any case */
 #define PROBE_MS 10000u
 #define EMPTY_MS 100u /* answers one after the other that come at once and say nothing are asked for that much later, and twice that, */
 #define EMPTY_MAX 7   /* .. */
@@ -114,7 +116,7 @@ static void sync_all(struct vsphere *v, struct pcg_call *call)
 	if (!sync_needed(v))
 		return;
 	v->svc->wait(v->host, call, JOIN_MS);
-	track_pace(v, call, view->synced_at);
+	track_pace(v, call, view->synced_at, false);
 	sync_once(v, call);
 	view->synced_at = v->svc->mono_ms(v->host);
 }
@@ -381,7 +383,17 @@ static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, enum 
 	return 0;
 }
 
-/* The view is there, and what is in flight in it. */
+/* What began while the view was made is told to it by its op, which is asked to look again now: who makes it last would keep
+ * this thread from waiting for as long as machines are begun. */
+static void latecomers(struct vsphere *v)
+{
+	char subject[64];
+
+	if (track_uncovered(v, subject))
+		v->svc->hint(v->host, subject);
+}
+
+/* The view is there. */
 static int view_ready(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
 {
 	struct watch_view *view = &v->tracks->view;
@@ -389,10 +401,13 @@ static int view_ready(struct vsphere *v, struct pcg_call *call, struct vs_err *e
 
 	if (!vs_session_current(&v->session, view->generation))
 		view_lost(v, view->generation);
-	if (!view->made)
-		r = view_make(v, call, err);
-	if (!r)
+	if (view->made)
+		return 0;
+	r = view_make(v, call, err);
+	if (!r && !view->n) /* something in it had gone: the answer says what */
 		watch_sync(v, call);
+	else if (!r)
+		latecomers(v);
 	return r;
 }
 
@@ -438,6 +453,21 @@ static void rest(struct vsphere *v, struct pcg_call *call, uint64_t took_ms, enu
 	}
 }
 
+/* Until all clones that are on their way have been taken, and what comes right behind them. A wait that began before would be answered for
+ * each of them, and be told of each. False: the op is over. */
+static bool all_begun(struct vsphere *v, struct pcg_call *call)
+{
+	uint64_t since = v->svc->mono_ms(v->host);
+	bool more;
+
+	do {
+		if (v->svc->wait(v->host, call, GATHER_MS) && !v->svc->remaining_ms(call))
+			return false;
+		more = clone_limit_sending(v->clones) && v->svc->mono_ms(v->host) - since < BEGIN_MS;
+	} while (more && v->svc->remaining_ms(call));
+	return true;
+}
+
 void vs_watch(void *plugin, struct pcg_call *call, const char *text)
 {
 	struct vsphere *v = plugin;
@@ -458,7 +488,7 @@ void vs_watch(void *plugin, struct pcg_call *call, const char *text)
 		if (!more && !track_any_active(v, IDLE_MS))
 			continue;
 		/* What was begun a moment ago is often over when its neighbours are. */
-		if (!more && v->svc->wait(v->host, call, GATHER_MS) && !v->svc->remaining_ms(call))
+		if (!more && !all_begun(v, call))
 			break;
 		if (!more && !track_any_active(v, 0))
 			continue;
