@@ -327,6 +327,20 @@ static json_t *still_running(const json_t *first, json_t *now)
 	return left;
 }
 
+/* The clone that would have made it has ended at our word. */
+static bool canceled(const struct track *t)
+{
+	return t->kind == TASK_CLONE && t->task_failed && strcmp(t->task_err.fault, "RequestCanceled") == 0;
+}
+
+/* What is on its way is not waited for if vCenter can end it: clones take long, and stand in line behind those of others. */
+static void making(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	if (t->kind == TASK_CLONE && !t->task_done && track_cancel(v, s->key))
+		task_cancel(v, call, &t->task);
+	later(v, call, s);
+}
+
 /* A machine that was never seen may still be on its way: the clones that run are waited for, and it is
  * looked for once more after the last of them. */
 static void absent(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s, const struct track *t)
@@ -335,7 +349,7 @@ static void absent(struct vsphere *v, struct pcg_call *call, const json_t *doc, 
 	json_t *now, *left;
 	struct vs_err err;
 
-	if (t->gone || !*s->uid || *vs_str(s->observed, "providerID") ||
+	if (t->gone || canceled(t) || !*s->uid || *vs_str(s->observed, "providerID") ||
 	    (json_is_array(first) && json_array_size(first) == 0)) {
 		track_drop(v, s->key);
 		vs_done(v, call, json_object());
@@ -380,7 +394,9 @@ static void off_or_gone(struct vsphere *v, struct pcg_call *call, const char *te
 		}
 		break;
 	case LOOK_THERE:
-		if (!t.known || (t.kind == TASK_CLONE && !t.task_done)) {
+		if (gone && t.kind == TASK_CLONE && !t.task_done) {
+			making(v, call, &s, &t);
+		} else if (!t.known || (t.kind == TASK_CLONE && !t.task_done)) {
 			later(v, call, &s);
 		} else if (failed(v, call, &s, &t)) {
 			break;

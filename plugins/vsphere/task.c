@@ -92,6 +92,19 @@ int task_end(struct vsphere *v, struct pcg_call *call, const struct vs_ref *task
 	return -1;
 }
 
+/* It is over meanwhile (InvalidState), or cannot be canceled (NotSupported): it is waited for in any case. */
+void task_cancel(struct vsphere *v, struct pcg_call *call, const struct vs_ref *task)
+{
+	struct xn *reply = NULL;
+	struct vs_err err;
+	struct soap s;
+
+	soap_begin(&s, "CancelTask", task);
+	soap_finish(&s);
+	vs_call(&v->session, call, &s, 0, 0, 0, &reply, &err);
+	xn_free(reply);
+}
+
 struct clones {
 	const struct vs_ref *template;
 	json_t *ids;

@@ -9,6 +9,9 @@
 int task_end(struct vsphere *v, struct pcg_call *call, const struct vs_ref *task, struct vs_err *err);
 /* Ids of the clones of a template (NULL: of any) that run or are queued now; added to ids. */
 int task_clones(struct vsphere *v, struct pcg_call *call, const struct vs_ref *template, json_t *ids, struct vs_err *err);
+/* Asks for the end of a task that was begun by this account; it ends later, with RequestCanceled, or as if it had not been asked.
+ * Needs no privilege (vim.Task.CancelTask of the Web Services API); more than one request is the same as one. */
+void task_cancel(struct vsphere *v, struct pcg_call *call, const struct vs_ref *task);
 /* Some properties of one object, which is handed to cb. */
 int object_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *ref, const char *const *paths, size_t n,
 		void (*cb)(void *arg, const struct xn *object), void *arg, struct vs_err *err);

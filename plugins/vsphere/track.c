@@ -195,7 +195,7 @@ void track_set_task(struct vsphere *v, const char *subject, const char *uuid, en
 	t = get_locked(v->tracks, subject, uuid);
 	t->task = *task;
 	t->kind = kind;
-	t->task_done = t->task_failed = false;
+	t->task_done = t->task_failed = t->canceled = false;
 	if (folder)
 		t->folder = *folder;
 	t->begun = v->svc->mono_ms(v->host);
@@ -206,6 +206,20 @@ void track_set_task(struct vsphere *v, const char *subject, const char *uuid, en
 	t->looks = 0;
 	pthread_cond_broadcast(&v->tracks->changed);
 	pthread_mutex_unlock(&v->tracks->lock);
+}
+
+bool track_cancel(struct vsphere *v, const char *subject)
+{
+	struct track *t;
+	bool first;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = track_find_locked(v->tracks, subject);
+	first = t && t->task.value[0] && !t->task_done && !t->canceled;
+	if (first)
+		t->canceled = true;
+	pthread_mutex_unlock(&v->tracks->lock);
+	return first;
 }
 
 void track_clear_task(struct vsphere *v, const char *subject)

@@ -22,6 +22,7 @@ struct track {
 	enum track_task kind;   /* of task */
 	bool task_done, task_failed;
 	struct vs_err task_err;
+	bool canceled;          /* its end was asked for */
 	bool known;             /* the machine's state was read */
 	bool on, gone;
 	char name[128], bios[37], mac[18];
@@ -54,6 +55,8 @@ void track_set_vm(struct vsphere *v, const char *subject, const char *uuid, cons
 void track_set_read(struct vsphere *v, const char *subject, const char *uuid, const json_t *item);
 void track_set_task(struct vsphere *v, const char *subject, const char *uuid, enum track_task kind,
 		    const struct vs_ref *task, const struct vs_ref *folder, uint64_t first_poll_ms);
+/* True once for a task that runs: who asked for its end. */
+bool track_cancel(struct vsphere *v, const char *subject);
 void track_clear_task(struct vsphere *v, const char *subject);
 void track_idle(struct vsphere *v, const char *subject);  /* no op waits any more */
 void track_drop(struct vsphere *v, const char *subject);

@@ -143,6 +143,7 @@ func (f *front) forgetEarly(r *http.Request) func() bool {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var this types.ManagedObjectReference
 	name := r.Method + " " + r.URL.Path
 	stop := f.forgetEarly(r)
 	defer stop()
@@ -156,6 +157,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch name {
 		case "CloneVM_Task":
 			f.clones.note(body)
+		case "CancelTask":
+			this = soapThis(body)
 		case "RecommendDatastores":
 			body = forPod(body)
 			r.ContentLength = int64(len(body))
@@ -176,6 +179,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case fault == nil && r.URL.Path == restSessionPath:
 		f.serveRestSession(counted, r)
+	case fault == nil && name == "CancelTask":
+		f.cancelTask(counted, r, this)
 	case fault == nil:
 		f.next.ServeHTTP(counted, r)
 	default:

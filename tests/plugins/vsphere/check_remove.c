@@ -316,6 +316,44 @@ START_TEST(a_server_that_contradicts_itself_is_not_asked_in_a_hurry)
 }
 END_TEST
 
+static void slow_setup(void)
+{
+	rig_open(&rig, "--task-delay-ms 3000");
+	cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	machine = rig_machine(cluster, machine_uid, "c1-cp-bcdfg");
+	infra = json_deep_copy(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed"));
+	observed = json_object();
+}
+
+/* Its clone is in line, and somebody else's too, which is none of its concern. With a vCenter that does not end it, it is
+ * waited for. */
+START_TEST(a_clone_that_is_not_wanted_any_more_is_canceled)
+{
+	AUTO_JSON json_t *all = NULL, *other = rig_machine(cluster, "11111111-2222-4333-8444-666666666666", "c1-cp-other");
+	struct run *run = rig_begin(&rig, "a1", "machine_ensure", machine_uid, rig_doc(cluster, machine, infra)), *late;
+
+	run->once = true;
+	rig_end_all(&rig);
+	late = rig_begin(&rig, "a1", "machine_ensure", json_str(other, "uid"), rig_doc(cluster, other, infra));
+	late->once = true;
+	rig_end_all(&rig);
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 2);
+	if (_i)
+		json_decref(rig_admin(&rig, "POST", "/fault", "{\"method\":\"CancelTask\",\"mode\":\"fault\",\"fault\":\"NotSupported\"}"));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, infra));
+	ck_assert_int_eq(rig_calls(&rig, "CancelTask"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "Destroy_Task"), _i);
+	all = rig_vmread(&rig);
+	if (!_i)
+		ck_assert_ptr_null(vm_named(all, "c1-cp-other"));
+	json_decref(all);
+	rig_ok(&rig, "machine_ensure", json_str(other, "uid"), rig_doc(cluster, other, infra));
+	all = rig_vmread(&rig);
+	ck_assert_ptr_null(vm_named(all, "c1-cp-bcdfg"));
+	ck_assert_ptr_nonnull(vm_named(all, "c1-cp-other"));
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *s;
@@ -339,5 +377,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 4);
 	tcase_add_loop_test(tc, invents_nothing_when_everything_is_gone, 0, 2);
 	tcase_add_loop_test(tc, a_server_that_contradicts_itself_is_not_asked_in_a_hurry, 0, 2);
+	tc = rig_case(s, "slow", slow_setup, teardown);
+	tcase_add_loop_test(tc, a_clone_that_is_not_wanted_any_more_is_canceled, 0, 2);
 	return rig_run(s);
 }
