@@ -24,6 +24,7 @@ struct http_server_tls {
 	struct secret *key_pem;
 	const char *client_ca_pem;    /* NULL: client certificates are not asked for */
 	bool client_required;         /* no certificate: the handshake ends */
+	bool client_expired_told;     /* one that has expired is shown to the handler (client->expired), which says so; else the handshake ends */
 };
 
 struct http_server_limits {

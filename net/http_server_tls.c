@@ -51,6 +51,12 @@ static void client_ca_add(void *arg, X509 *cert)
 	SSL_CTX_add_client_CA(ctx, cert);
 }
 
+/* Of the client's own, and nothing else. The result stays what it is, for http_server_tls_client. */
+static int on_verified(int ok, X509_STORE_CTX *ctx)
+{
+	return ok || (X509_STORE_CTX_get_error(ctx) == X509_V_ERR_CERT_HAS_EXPIRED && X509_STORE_CTX_get_error_depth(ctx) == 0);
+}
+
 static int client_ca_set(SSL_CTX *ctx, const struct http_server_tls *spec, struct pcg_error *err)
 {
 	size_t n;
@@ -60,7 +66,7 @@ static int client_ca_set(SSL_CTX *ctx, const struct http_server_tls *spec, struc
 		return pcg_fail_prefix(err, "the CA for client certificates");
 	ERR_clear_error();
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (spec->client_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
-			   NULL);
+			   spec->client_expired_told ? on_verified : NULL);
 	return 0;
 }
 
@@ -124,6 +130,13 @@ SSL *http_server_tls_start(SSL_CTX *ctx, BIO **from_peer, BIO **to_peer)
 struct pki_subject *http_server_tls_client(SSL *ssl)
 {
 	X509 *cert = SSL_get0_peer_certificate(ssl);
+	long result = SSL_get_verify_result(ssl);
+	struct pki_subject *s;
 
-	return cert && SSL_get_verify_result(ssl) == X509_V_OK ? pki_subject_of(cert) : NULL;
+	/* A server that does not let expired ones in has ended the handshake. */
+	if (!cert || (result != X509_V_OK && result != X509_V_ERR_CERT_HAS_EXPIRED))
+		return NULL;
+	s = pki_subject_of(cert);
+	s->expired = result != X509_V_OK;
+	return s;
 }

@@ -59,6 +59,7 @@ struct pki_subject {
 	char common_name[256];
 	char serial_hex[64];
 	char **organizations; /* NULL-terminated */
+	bool expired;         /* where the server lets such ones in (http_server.h) */
 };
 void pki_subject_free(struct pki_subject *s);
 /* 0 when cert's key is key_pem's. */

@@ -72,6 +72,10 @@ int gateway_identify(struct plane *p, struct http_exchange *x, const struct http
 		return r;
 	if (r == 0)
 		return refuse_identity(x, "this plane does not know this gateway (any longer): pair it again");
+	/* A handshake that ends tells a gateway as little as a plane that is away, and it would go on with its work. */
+	if (req->client->expired)
+		return refuse_identity(x, "this gateway's certificate has expired: pair it again (if it should be good still, look at "
+					  "the plane's clock)");
 	if (strcmp(req->client->serial_hex, row->serial) == 0)
 		return 1;
 	if (!row->next_serial[0] || strcmp(req->client->serial_hex, row->next_serial) != 0)

@@ -108,7 +108,7 @@ static void on_hup(uv_signal_t *s, int number)
 static void server_tls(struct plane *p, struct http_server_tls *tls)
 {
 	*tls = (struct http_server_tls){ .cert_pem = p->server_pem, .key_pem = p->server_key,
-					 .client_ca_pem = p->ca_pem };
+					 .client_ca_pem = p->ca_pem, .client_expired_told = true };
 }
 
 static void on_hour(uv_timer_t *t)

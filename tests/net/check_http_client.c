@@ -49,8 +49,10 @@ static void handle(void *arg, struct http_exchange *x, const struct http_server_
 		memset(big, 'b', sizeof(big));
 		http_exchange_reply(x, 200, "text/plain", big, sizeof(big));
 	} else if (!strcmp(req->path, "/who")) {
-		const char *who = req->client ? req->client->common_name : "nobody";
+		char who[300];
 
+		snprintf(who, sizeof(who), "%s%s", req->client ? req->client->common_name : "nobody",
+			 req->client && req->client->expired ? ", expired" : "");
 		http_exchange_reply(x, 200, "text/plain", who, strlen(who));
 	} else if (!strncmp(req->path, "/status/", 8)) {
 		http_exchange_reply(x, atoi(req->path + 8), "text/plain", "", 0);
@@ -266,6 +268,42 @@ START_TEST(expired_certificate_is_refused_by_the_one_clock)
 	ck_assert_ptr_nonnull(strstr(a.err.remedy, "clock"));
 	free(a.body);
 	http_tls_unref(t);
+}
+END_TEST
+
+/* Where that is wanted, and no other that is wrong. */
+START_TEST(expired_client_certificate_is_told_where_that_is_wanted)
+{
+	struct rig_cert old = rig_cert_span(&ca, "gw-1", "127.0.0.9", -RIG_DAY_MS, -3600000),
+			foreign = rig_cert_span(&other_ca, "gw-2", "127.0.0.9", -RIG_DAY_MS, -3600000),
+			early = rig_cert_span(&ca, "gw-3", "127.0.0.9", 3600000, RIG_DAY_MS);
+	const struct rig_cert *shown[] = { &old, &foreign, &early };
+	struct http_tls spec = { .ca_pem = ca.cert };
+
+	for (int i = 0; i < 6; i++) {
+		struct http_server_tls tls = { .cert_pem = cert.cert, .key_pem = cert.key, .client_ca_pem = ca.cert,
+					       .client_expired_told = i % 2 };
+		struct http_server *mutual;
+		struct http_tls_ctx *t;
+		struct rig_answer a;
+		struct pcg_error err;
+
+		ck_assert_int_eq(http_server_new(rig_loop, "127.0.0.1", 0, &tls, NULL, handle, NULL, &mutual, &err), 0);
+		snprintf(url_base, sizeof(url_base), "https://127.0.0.1:%u", http_server_port(mutual));
+		spec.client_cert_pem = shown[i / 2]->cert;
+		spec.client_key_pem = shown[i / 2]->key;
+		ck_assert_int_eq(http_tls_new(&spec, &t, &err), 0);
+		a = get("/who", t);
+		ck_assert_int_eq(a.status, i == 1 ? 200 : 0);
+		if (i == 1)
+			ck_assert_str_eq(a.body, "gw-1, expired");
+		free(a.body);
+		http_tls_unref(t);
+		rig_server_end(mutual);
+	}
+	rig_cert_free(&old);
+	rig_cert_free(&foreign);
+	rig_cert_free(&early);
 }
 END_TEST
 
@@ -737,6 +775,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_connection_serves_only_those_who_verified_it);
 	tcase_add_test(tc, server_name_takes_the_place_of_the_address);
 	tcase_add_test(tc, expired_certificate_is_refused_by_the_one_clock);
+	tcase_add_test(tc, expired_client_certificate_is_told_where_that_is_wanted);
 	tcase_add_test(tc, client_certificate_reaches_the_server);
 	tcase_add_test(tc, cancel_closes_the_connection_and_calls_nobody);
 	tcase_add_test(tc, a_request_that_is_sent_is_told_before_its_answer);
