@@ -383,17 +383,32 @@ static int wait_once(struct vsphere *v, struct pcg_call *call, bool *more, enum 
 	return 0;
 }
 
-/* What began while the view was made is told to it by its op, which is asked to look again now: who makes it last would keep
- * this thread from waiting for as long as machines are begun. */
-static void latecomers(struct vsphere *v)
+/* What the view does not have yet: an op began it while the view was made, or was cut short before it could tell it. Once alone, for as long as
+ * machines are begun there would be more: whoever comes then tells it by its op, which is asked to look again now. */
+static void sync_before_wait(struct vsphere *v, struct pcg_call *call)
 {
+	struct watch_view *view = &v->tracks->view;
 	char subject[64];
+	bool mine;
 
+	pthread_mutex_lock(&v->tracks->lock);
+	mine = !view->syncing;
+	view->syncing = true;
+	pthread_mutex_unlock(&v->tracks->lock);
+	if (!mine)
+		return;
+	if (sync_needed(v)) {
+		sync_once(v, call);
+		view->synced_at = v->svc->mono_ms(v->host);
+	}
+	pthread_mutex_lock(&v->tracks->lock);
+	view->syncing = false;
+	pthread_mutex_unlock(&v->tracks->lock);
 	if (track_uncovered(v, subject))
 		v->svc->hint(v->host, subject);
 }
 
-/* The view is there. */
+/* The view is there, and what is in flight in it. */
 static int view_ready(struct vsphere *v, struct pcg_call *call, struct vs_err *err)
 {
 	struct watch_view *view = &v->tracks->view;
@@ -401,13 +416,10 @@ static int view_ready(struct vsphere *v, struct pcg_call *call, struct vs_err *e
 
 	if (!vs_session_current(&v->session, view->generation))
 		view_lost(v, view->generation);
-	if (view->made)
-		return 0;
-	r = view_make(v, call, err);
-	if (!r && !view->n) /* something in it had gone: the answer says what */
-		watch_sync(v, call);
-	else if (!r)
-		latecomers(v);
+	if (!view->made)
+		r = view_make(v, call, err);
+	if (!r)
+		sync_before_wait(v, call);
 	return r;
 }
 

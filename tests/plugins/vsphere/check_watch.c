@@ -248,25 +248,47 @@ START_TEST(waits_once_the_clones_that_are_on_their_way_have_been_taken)
 END_TEST
 
 static const struct vs_ref task_2 = { "Task", "task-2" }, folder_2 = { "Folder", "group-v2" };
+static const struct vs_ref task_3 = { "Task", "task-3" }, folder_3 = { "Folder", "group-v3" };
 
-static void another_begins(const char *method)
+static void others_begin(const char *method)
 {
 	if (strcmp(method, "CreateFilter") == 0)
 		track_set_task(end.v, "m2", "u2", TASK_CLONE, &task_2, &folder_2, 5000);
+	if (strcmp(method, "ModifyListView") == 0)
+		track_set_task(end.v, "m3", "u3", TASK_CLONE, &task_3, &folder_3, 5000);
 }
 
-/* Its op tells the view, while the wait goes on. */
+/* The view takes up what there is once; then ops tell it, while the wait goes on. */
 START_TEST(what_begins_while_the_view_is_made_does_not_keep_the_wait_from_beginning)
 {
-	static const char *const updates[] = { UPDATE("1", "false", ""), NULL };
+	static const char *const updates[] = { NULL };
 
-	end.on_call = another_begins;
+	end.on_call = others_begin;
 	fake_watch(updates);
-	ck_assert_ptr_nonnull(strstr(end.calls, "CreateListView CreateFilter WaitForUpdatesEx "));
-	ck_assert_str_eq(end.hints, "m2 ");
+	ck_assert_ptr_nonnull(strstr(end.calls, "CreateListView CreateFilter ModifyListView WaitForUpdatesEx "));
+	ck_assert_ptr_nonnull(strstr(end.hints, "m3 ")); /* m1: that answer names its task */
 	end.ended = false;
+	end.on_call = NULL;
 	watch_sync(end.v, NULL);
 	ck_assert_ptr_nonnull(strstr(end.calls, "CancelWaitForUpdates ModifyListView "));
+	ck_assert(!track_uncovered(end.v, end.hints));
+}
+END_TEST
+
+static void cut_short(const char *method)
+{
+	if (strcmp(method, "WaitForUpdatesEx") == 0 && end.waits == 0)
+		track_set_task(end.v, "m2", "u2", TASK_CLONE, &task_2, &folder_2, 5000);
+}
+
+/* Whose op ended before it had told the view: the next wait sees it all the same. */
+START_TEST(what_no_op_has_told_the_view_is_seen_by_the_next_wait)
+{
+	static const char *const updates[] = { UPDATE("1", "false", OBJECT("VirtualMachine", "vm-9", CHANGE("name", "<val>x</val>"))), NULL };
+
+	end.on_call = cut_short;
+	fake_watch(updates);
+	ck_assert_ptr_nonnull(strstr(end.calls, "WaitForUpdatesEx ModifyListView WaitForUpdatesEx "));
 	ck_assert(!track_uncovered(end.v, end.hints));
 }
 END_TEST
@@ -388,6 +410,7 @@ int main(void)
 	tcase_add_test(tc, a_machine_that_is_removed_each_time_is_not_cloned_in_a_hurry);
 	tcase_add_loop_test(tc, waits_once_the_clones_that_are_on_their_way_have_been_taken, 0, 2);
 	tcase_add_test(tc, what_begins_while_the_view_is_made_does_not_keep_the_wait_from_beginning);
+	tcase_add_test(tc, what_no_op_has_told_the_view_is_seen_by_the_next_wait);
 	tcase_add_loop_test(tc, begins_anew_with_no_version_when_its_own_is_not_known, 0, 3);
 	tcase_add_test(tc, ends_when_it_is_lost_again_and_again);
 	tcase_add_test(tc, takes_nothing_for_a_change_when_the_session_is_over);
