@@ -180,7 +180,8 @@ static int clone_task(struct vsphere *v, struct pcg_call *call, const json_t *do
 	soap_ref(&s, "folder", &m->spot->folder);
 	soap_text(&s, "name", m->sub->name);
 	write_clone(&s, "spec", m);
-	if (machine_untouched(doc) && v->svc->checkpoint(call, "{\"begun\":true}")) {
+	/* Clones that were waited for are over: the next look is for this one. */
+	if ((machine_untouched(doc) || json_object_get(json_object_get(doc, "checkpoint"), "clones")) && v->svc->checkpoint(call, "{\"begun\":true}")) {
 		soap_free(&s);
 		vs_fail(err, PCG_ERR_RETRY, "Nothing: it is tried again.",
 			"cloning %s: that it begins could not be kept", m->sub->name);

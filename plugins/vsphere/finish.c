@@ -30,7 +30,8 @@ static void on_version(void *arg, const struct xn *object)
 
 /* A machine of that version or a newer one stays as it is: there is no way back. vCenter 7 knows versions up to vmx-19
  * (7.0 U2), 8 up to vmx-21 and more; which of them a host can run says UpgradeVM_Task by NotSupported. */
-static int upgrade(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const char *wanted, struct vs_err *err)
+static int upgrade(struct vsphere *v, struct pcg_call *call, const struct vs_ref *vm, const char *wanted, bool *upgraded,
+		   struct vs_err *err)
 {
 	static const char *const paths[] = { "config.version" };
 	struct version have = { "" };
@@ -42,6 +43,7 @@ static int upgrade(struct vsphere *v, struct pcg_call *call, const struct vs_ref
 		return -1;
 	if (options_hardware(have.text) >= options_hardware(wanted))
 		return 0;
+	*upgraded = true;
 	soap_begin(&s, "UpgradeVM_Task", vm);
 	soap_text(&s, "version", wanted);
 	v->svc->fault_point(v->host, "vsphere.before_upgrade");
@@ -52,13 +54,15 @@ static int upgrade(struct vsphere *v, struct pcg_call *call, const struct vs_ref
 	return r && strncmp(err->fault, "AlreadyUpgraded", 15) == 0 ? 0 : r;
 }
 
-int finish_off(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct vs_ref *vm, struct vs_err *err)
+int finish_off(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct vs_ref *vm, bool *upgraded,
+	       struct vs_err *err)
 {
 	struct vs_options o;
 	struct vs_err why;
 
 	read_options(v, s, &o);
-	if (!*o.hardware || !upgrade(v, call, vm, o.hardware, err))
+	*upgraded = false;
+	if (!*o.hardware || !upgrade(v, call, vm, o.hardware, upgraded, err))
 		return 0;
 	why = *err;
 	vs_fail(err, why.class, why.remedy, "upgrading machine %s to hardware version %s: %s", s->name, o.hardware, why.text);

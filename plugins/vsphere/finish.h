@@ -9,8 +9,9 @@
  * option that is not set costs no call. 0, or -1 with err.
  */
 
-/* Before it is powered on: the hardware upgrade. */
-int finish_off(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct vs_ref *vm, struct vs_err *err);
+/* Before it is powered on: the hardware upgrade. *upgraded: there was one, so its clone was not told to power it on. */
+int finish_off(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct vs_ref *vm, bool *upgraded,
+	       struct vs_err *err);
 /* Before it is handed over: custom attributes, tags, the rule that keeps control planes apart. */
 int finish_on(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct vs_ref *vm, struct vs_err *err);
 

@@ -19,8 +19,10 @@
 #define CLONE_FIRST_MS 1500u
 #define TASK_FIRST_MS 1000u
 #define CLONE_LINE_MS 5000u
+#define POWERS_ON_MS 5000u      /* a clone that has ended: vCenter begins to power it on by then */
+#define POWER_AGAIN_MS 1000u
+#define POWER_REFUSED_MS 60000u /* and it is told who refuses */
 #define NAME_TAKEN_TRIES 20
-#define CLONES_MS 300u
 
 static bool is_uuid(const char *s)
 {
@@ -229,6 +231,14 @@ static void name_taken(struct vsphere *v, struct pcg_call *call, const json_t *d
 	}
 }
 
+/* Somebody else is at it, or has done it: vCenter itself, which powers a clone on by a task of its own after the clone's. */
+static bool power_on_waits(struct vsphere *v, const struct subject *s, const struct vs_err *err)
+{
+	if (strcmp(err->fault, "InvalidPowerState") != 0 && strcmp(err->fault, "TaskInProgress") != 0)
+		return false;
+	return track_off_ms(v, s->key) < POWER_REFUSED_MS;
+}
+
 static void task_failed(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 			const struct track *t)
 {
@@ -239,8 +249,8 @@ static void task_failed(struct vsphere *v, struct pcg_call *call, const json_t *
 		return;
 	}
 	track_clear_task(v, s->key);
-	if (t->kind == TASK_ON && strcmp(t->task_err.fault, "InvalidPowerState") == 0) {
-		vs_pending(v, call, 20, NULL);
+	if (t->kind == TASK_ON && power_on_waits(v, s, &t->task_err)) {
+		vs_pending(v, call, POWER_AGAIN_MS, NULL);
 		return;
 	}
 	/* What the task was about may have changed meanwhile, and the next attempt begins with a new one. */
@@ -254,17 +264,30 @@ static void task_failed(struct vsphere *v, struct pcg_call *call, const json_t *
 	vs_error(v, call, &err);
 }
 
+/* A machine that is found off is being cloned still, or about to be powered on, unless it stays so. One that was upgraded is powered on by
+ * us alone. */
 static void power_on(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
 {
+	uint64_t off_ms = track_off_ms(v, s->key);
+	bool upgraded = false;
 	struct vs_ref task;
 	struct vs_err err;
 
-	if (finish_off(v, call, s, &t->vm, &err)) {
+	if ((!off_ms || off_ms >= POWERS_ON_MS) && finish_off(v, call, s, &t->vm, &upgraded, &err)) {
 		vs_error(v, call, &err);
+		return;
+	}
+	if (!upgraded && off_ms < POWERS_ON_MS) {
+		ask_later(v, call, s, t);
 		return;
 	}
 	v->svc->fault_point(v->host, "vsphere.before_power_on");
 	if (machine_task(v, call, "PowerOnVM_Task", &t->vm, &task, &err)) {
+		if (power_on_waits(v, s, &err)) {
+			track_clear_task(v, s->key);
+			vs_pending(v, call, POWER_AGAIN_MS, NULL);
+			return;
+		}
 		if (strcmp(err.fault, "ManagedObjectNotFound") == 0)
 			track_drop(v, s->key);
 		vs_error(v, call, &err);
@@ -375,48 +398,22 @@ static int clone_resume(struct vsphere *v, struct pcg_call *call, const json_t *
 	return 1;
 }
 
-/* Of those that were seen first, the ones that still run. Clones that others begin later are none of ours. */
-static json_t *still_running(const json_t *first, json_t *now)
-{
-	json_t *left = json_array(), *one, *other;
-	size_t i, k;
-
-	json_array_foreach(now, i, one) {
-		bool known = !json_is_array(first);
-
-		json_array_foreach(first, k, other)
-			known = known || json_equal(one, other);
-		if (known)
-			json_array_append(left, one);
-	}
-	return left;
-}
-
 /* A clone that an earlier call sent may still run, though its reply was lost and the machine cannot be seen yet:
  * those of the template that run now are waited for, and after the last of them it is looked for. True when the op was
  * answered; false: there is none, it may be cloned. */
 static bool earlier_clone(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s)
 {
-	const json_t *first = json_object_get(json_object_get(doc, "checkpoint"), "clones");
-	json_t *now = json_array(), *left;
 	struct vs_options o;
 	struct vs_ref found;
 	struct vs_err err;
 	struct spot spot;
 
-	if (clone_find(v, call, s->cluster, json_object_get(s->machine, "poolSpec"), zone_pick(v, s), &spot, &o, &err) ||
-	    task_clones(v, call, &spot.template, now, &err)) {
-		json_decref(now);
+	if (clone_find(v, call, s->cluster, json_object_get(s->machine, "poolSpec"), zone_pick(v, s), &spot, &o, &err)) {
 		vs_error(v, call, &err);
 		return true;
 	}
-	left = still_running(first, now);
-	json_decref(now);
-	if (json_array_size(left)) {
-		vs_pending(v, call, CLONES_MS, json_pack("{s:b, s:o}", "begun", 1, "clones", left));
+	if (earlier_clones(v, call, doc, s, &spot.template) == EARLIER_ANSWERED)
 		return true;
-	}
-	json_decref(left);
 	/* One that ended between the look for the machine and the one at the tasks. */
 	if (machine_find(v, call, s, &found, &err)) {
 		vs_error(v, call, &err);

@@ -28,6 +28,13 @@ int machine_known(struct vsphere *v, struct pcg_call *call, const struct subject
 int machine_task(struct vsphere *v, struct pcg_call *call, const char *method, const struct vs_ref *vm,
 		 struct vs_ref *task, struct vs_err *err);
 
+/* earlier.c: a clone that an earlier call sent may run still, though nobody has its answer. Those of the template (NULL: of any) that this account's
+ * user began and that run at the first look are waited for; which they are stands in the checkpoint, "clones". After the last of
+ * them the op looks for the machine. */
+enum earlier { EARLIER_NONE, EARLIER_ANSWERED };
+enum earlier earlier_clones(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
+			    const struct vs_ref *template);
+
 /* volumes.c: takes disks off the machine that are not its own. False: there are none (any more); else the op was answered. */
 bool volumes_detach(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t);
 

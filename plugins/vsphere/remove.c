@@ -303,30 +303,6 @@ static void remove_step(struct vsphere *v, struct pcg_call *call, const json_t *
 		act(v, call, s, t, &destroy);
 }
 
-static bool holds(const json_t *ids, const char *id)
-{
-	size_t i;
-	json_t *one;
-
-	json_array_foreach(ids, i, one)
-		if (strcmp(json_string_value(one), id) == 0)
-			return true;
-	return false;
-}
-
-/* Of those that ran at the first look, the ones that still do. Clones that others begin later are none
- * of ours, and never hold up a delete. */
-static json_t *still_running(const json_t *first, json_t *now)
-{
-	json_t *left = json_array(), *one;
-	size_t i;
-
-	json_array_foreach(now, i, one)
-		if (!json_is_array(first) || holds(first, json_string_value(one)))
-			json_array_append(left, one);
-	return left;
-}
-
 /* The clone that would have made it has ended at our word. */
 static bool canceled(const struct track *t)
 {
@@ -345,30 +321,9 @@ static void making(struct vsphere *v, struct pcg_call *call, const struct subjec
  * looked for once more after the last of them. */
 static void absent(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s, const struct track *t)
 {
-	const json_t *first = json_object_get(json_object_get(doc, "checkpoint"), "clones");
-	json_t *now, *left;
-	struct vs_err err;
-
-	if (t->gone || canceled(t) || !*s->uid || *vs_str(s->observed, "providerID") ||
-	    (json_is_array(first) && json_array_size(first) == 0)) {
-		track_drop(v, s->key);
-		vs_done(v, call, json_object());
+	if (!t->gone && !canceled(t) && *s->uid && !*vs_str(s->observed, "providerID") &&
+	    earlier_clones(v, call, doc, s, NULL) == EARLIER_ANSWERED)
 		return;
-	}
-	/* One of them may be the machine's, of a worker that was killed before it had the answer. */
-	now = json_array();
-	if (task_clones(v, call, NULL, now, &err)) {
-		json_decref(now);
-		vs_error(v, call, &err);
-		return;
-	}
-	left = still_running(first, now);
-	json_decref(now);
-	if (json_array_size(left) || json_array_size(first)) {
-		vs_pending(v, call, json_array_size(left) ? 500 : 1, json_pack("{s:o}", "clones", left));
-		return;
-	}
-	json_decref(left);
 	track_drop(v, s->key);
 	vs_done(v, call, json_object());
 }

@@ -105,7 +105,25 @@ void task_cancel(struct vsphere *v, struct pcg_call *call, const struct vs_ref *
 	xn_free(reply);
 }
 
+/* vCenter tells who began a task as DOMAIN\user, whatever form the login had; the domain may have another name there. What does not say
+ * who (info.reason may not be read, as with a vCenter before 7 and a role without System.Read on the template) may be ours. */
+static bool others(const struct vsphere *v, const struct xn *reason)
+{
+	const char *who = xn_get(reason, "userName"), *me = v->session.user, *at = strchr(who, '\\'), *domain = strchr(me, '\\');
+	size_t n;
+
+	if (!reason)
+		return false;
+	if (!reason->xsi || strcmp(reason->xsi, "TaskReasonUser") != 0)
+		return true;
+	who = at ? at + 1 : who;
+	me = domain ? domain + 1 : me;
+	n = strcspn(me, "@");
+	return strcspn(who, "@") != n || strncasecmp(who, me, n) != 0;
+}
+
 struct clones {
+	const struct vsphere *v;
 	const struct vs_ref *template;
 	json_t *ids;
 };
@@ -116,6 +134,8 @@ static void on_clone(void *arg, const struct xn *object)
 	const struct clones *c = arg;
 	struct vs_ref task, entity;
 
+	if (others(c->v, xn_prop(object, "info.reason")))
+		return;
 	if (c->template && !(xn_ref(xn_prop(object, "info.entity"), &entity) && strcmp(entity.value, c->template->value) == 0))
 		return;
 	if ((strcmp(state, "running") == 0 || strcmp(state, "queued") == 0) &&
@@ -126,8 +146,8 @@ static void on_clone(void *arg, const struct xn *object)
 /* A clone is a task of its template, and says nowhere which machine it makes. */
 int task_clones(struct vsphere *v, struct pcg_call *call, const struct vs_ref *template, json_t *ids, struct vs_err *err)
 {
-	static const char *const paths[] = { "info.state", "info.descriptionId", "info.entity" };
-	struct clones c = { template, ids };
+	static const char *const paths[] = { "info.state", "info.descriptionId", "info.entity", "info.reason" };
+	struct clones c = { v, template, ids };
 	struct soap s;
 
 	if (read_begin(v, call, &s, "Task", paths, sizeof(paths) / sizeof(paths[0]), err))

@@ -7,7 +7,8 @@
 /* Waits for the end of a short task: 0, or -1 with err when it failed, or has not ended before the op's deadline (a
  * RETRY: asked again, the op finds what the task has done). */
 int task_end(struct vsphere *v, struct pcg_call *call, const struct vs_ref *task, struct vs_err *err);
-/* Ids of the clones of a template (NULL: of any) that run or are queued now; added to ids. */
+/* Ids of the clones of a template (NULL: of any) that run or are queued now, without those that are known to be begun by other users;
+ * added to ids. */
 int task_clones(struct vsphere *v, struct pcg_call *call, const struct vs_ref *template, json_t *ids, struct vs_err *err);
 /* Asks for the end of a task that was begun by this account; it ends later, with RequestCanceled, or as if it had not been asked.
  * Needs no privilege (vim.Task.CancelTask of the Web Services API); more than one request is the same as one. */

@@ -208,6 +208,21 @@ void track_set_task(struct vsphere *v, const char *subject, const char *uuid, en
 	pthread_mutex_unlock(&v->tracks->lock);
 }
 
+uint64_t track_off_ms(struct vsphere *v, const char *subject)
+{
+	uint64_t now = v->svc->mono_ms(v->host), ms = 0;
+	struct track *t;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = track_find_locked(v->tracks, subject);
+	if (t && t->known && !t->on) {
+		ms = t->off_since ? now - t->off_since : 0;
+		t->off_since = now - ms;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	return ms;
+}
+
 bool track_cancel(struct vsphere *v, const char *subject)
 {
 	struct track *t;
@@ -351,7 +366,9 @@ static bool observe_vm(struct track *t, const struct xn *object, const struct vs
 
 		changed = changed || on != t->on;
 		t->on = on;
-		if (!on)
+		if (on)
+			t->off_since = 0;
+		else
 			forget_addresses(t);
 	}
 	changed |= copy_prop(object, "config.uuid", t->bios, sizeof(t->bios));
@@ -454,6 +471,17 @@ static unsigned clones_running_locked(struct vsphere *v)
 	for (struct track *t = v->tracks->first; t; t = t->next)
 		n += t->kind == TASK_CLONE && t->task.value[0] && !t->task_done && now - t->begun < CLONE_MAX_MS;
 	return n;
+}
+
+bool track_task_of_other(struct vsphere *v, const char *subject, const char *task)
+{
+	bool other = false;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	for (struct track *t = v->tracks->first; t && !other; t = t->next)
+		other = strcmp(t->task.value, task) == 0 && strcmp(t->subject, subject) != 0;
+	pthread_mutex_unlock(&v->tracks->lock);
+	return other;
 }
 
 unsigned track_clones_running(struct vsphere *v)

@@ -25,6 +25,7 @@ struct track {
 	bool canceled;          /* its end was asked for */
 	bool known;             /* the machine's state was read */
 	bool on, gone;
+	uint64_t off_since;     /* when an op first found it off; 0: it did not */
 	char name[128], bios[37], mac[18];
 	char instance[37];      /* instance uuid as it was read */
 	char cluster[64], machine[64]; /* mark, when it was read */
@@ -55,6 +56,8 @@ void track_set_vm(struct vsphere *v, const char *subject, const char *uuid, cons
 void track_set_read(struct vsphere *v, const char *subject, const char *uuid, const json_t *item);
 void track_set_task(struct vsphere *v, const char *subject, const char *uuid, enum track_task kind,
 		    const struct vs_ref *task, const struct vs_ref *folder, uint64_t first_poll_ms);
+/* For how long it has been known to be off; 0 the first time, and always when it is not. */
+uint64_t track_off_ms(struct vsphere *v, const char *subject);
 /* True once for a task that runs: who asked for its end. */
 bool track_cancel(struct vsphere *v, const char *subject);
 void track_clear_task(struct vsphere *v, const char *subject);
@@ -82,6 +85,8 @@ bool track_observe(struct vsphere *v, const struct xn *object, bool left);
 /* The server knows no such object: whoever is about it looks. */
 void track_missing(struct vsphere *v, const struct vs_ref *ref);
 
+/* That task is another machine's. */
+bool track_task_of_other(struct vsphere *v, const char *subject, const char *task);
 /* Clone tasks whose end is not known. */
 unsigned track_clones_running(struct vsphere *v);
 

@@ -50,7 +50,8 @@ type front struct {
 }
 
 // serveFront lets the simulator set itself up, and serves what it set up on a listener of its own.
-func serveFront(model *simulator.Model, listen string, user *url.Userinfo, config *tls.Config) (*front, error) {
+func serveFront(model *simulator.Model, listen string, user *url.Userinfo, config *tls.Config,
+	powerOnDelay time.Duration) (*front, error) {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, err
@@ -63,11 +64,12 @@ func serveFront(model *simulator.Model, listen string, user *url.Userinfo, confi
 		faultsAt: map[string]int{},
 	}
 	model.Map().AddHandler(f.clones)
+	model.Map().AddHandler(reasons{})
 	service := model.Service
 	service.Listen = &url.URL{Host: "127.0.0.1:0", User: user}
 	service.RegisterEndpoints = true
 	theirs := service.NewServer()
-	f.next = theirs.Config.Handler
+	f.next = &powerOns{model: model, front: f, next: theirs.Config.Handler, delay: powerOnDelay, busy: map[string]int{}}
 	theirs.Close()
 	service.Listen.Scheme, service.Listen.Host = f.url.Scheme, f.url.Host
 	model.Map().SessionManager().ServiceHostName = f.url.Host

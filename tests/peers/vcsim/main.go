@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
@@ -33,7 +34,7 @@ type options struct {
 	listen, admin, user, passwordFile, cert, key string
 	model                                        modelFlag
 	template                                     string
-	delayMs, taskDelayMs                         int
+	delayMs, taskDelayMs, powerOnDelayMs         int
 	watchURL, watchCA, watchTokenFile            string
 	addressRange                                 string
 	release                                      string
@@ -64,6 +65,7 @@ func parseFlags() (*options, error) {
 		"inventory `PATH` of the template; empty for none")
 	flag.IntVar(&o.delayMs, "delay-ms", 0, "`MS` that each call takes longer")
 	flag.IntVar(&o.taskDelayMs, "task-delay-ms", 0, "`MS` that each clone, power, reconfigure and destroy task takes longer")
+	flag.IntVar(&o.powerOnDelayMs, "power-on-delay-ms", 20, "`MS` from a clone's end to its power-on, which is a task of its own")
 	flag.StringVar(&o.watchURL, "watch-kubeapi", "", "`URL` of the simulated cloud that gives machines a Kubernetes API")
 	flag.StringVar(&o.watchCA, "watch-ca", "", "`FILE` with the CA of that URL, if it is https")
 	flag.StringVar(&o.watchTokenFile, "watch-token-file", "", "`FILE` with a bearer token for that URL")
@@ -140,7 +142,8 @@ func run() error {
 	delayTasks(o.taskDelayMs)
 
 	front, err := serveFront(model, o.listen, url.UserPassword(o.user, password),
-		&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+		&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
+		time.Duration(o.powerOnDelayMs)*time.Millisecond)
 	if err != nil {
 		return err
 	}

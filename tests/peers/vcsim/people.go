@@ -76,6 +76,9 @@ func (a *admin) cloneVM(r *http.Request) (any, error) {
 		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &o)
 	}
 	task, err := vm.Clone(ctx, folder, r.URL.Query().Get("name"), spec)
+	if r.URL.Query().Get("wait") == "no" {
+		return struct{}{}, err
+	}
 	return waited(ctx, task, err)
 }
 

@@ -84,7 +84,7 @@ func newWorld(t *testing.T, cloud string) *world {
 		t.Fatal(err)
 	}
 	user := url.UserPassword("u", "right")
-	f, err := serveFront(model, "127.0.0.1:0", user, &tls.Config{Certificates: []tls.Certificate{pair}})
+	f, err := serveFront(model, "127.0.0.1:0", user, &tls.Config{Certificates: []tls.Certificate{pair}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -293,6 +293,48 @@ START_TEST(what_no_op_has_told_the_view_is_seen_by_the_next_wait)
 }
 END_TEST
 
+#define CLONES(reason)                                                                                                 \
+	HEAD "<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval><objects><obj type=\"Task\">task-9</obj><propSet><name>info.state"   \
+	     "</name><val>running</val></propSet><propSet><name>info.descriptionId</name><val>VirtualMachine.clone</val></propSet>" reason   \
+	     "</objects></returnval></RetrievePropertiesExResponse>" TAIL
+#define REASON(type, user)                                                                                             \
+	"<propSet><name>info.reason</name><val xsi:type=\"" type "\"><userName>" user "</userName></val></propSet>"
+
+/* The account's user is "u". */
+static const struct {
+	const char *answer;
+	bool ours;
+} begun_by[] = {
+	{ CLONES(""), true }, { CLONES(REASON("TaskReasonUser", "VSPHERE.LOCAL\\U")), true }, { CLONES(REASON("TaskReasonUser", "u@x")), true },
+	{ CLONES(REASON("TaskReasonUser", "VSPHERE.LOCAL\\uu")), false }, { CLONES(REASON("TaskReasonUser", "")), false },
+	{ CLONES("<propSet><name>info.reason</name><val xsi:type=\"TaskReasonSchedule\"><name>x</name></val></propSet>"), false },
+};
+
+/* A machine that was never seen: a clone that may make it is waited for, and told when that takes long; another's is not. */
+START_TEST(a_delete_waits_for_no_clone_of_somebody_else)
+{
+	static const char now[] = "{\"cluster\":{\"uid\":\"c1\"}, \"machine\":{\"uid\":\"m9\", \"name\":\"n9\"}, \"mark\":{}}";
+	static const char later[] = "{\"cluster\":{\"uid\":\"c1\"}, \"machine\":{\"uid\":\"m9\", \"name\":\"n9\"}, \"mark\":{}, "
+				    "\"checkpoint\":{\"begun\":true, \"clones\":[\"task-9\"], \"since\":1}}";
+
+	end.objects = begun_by[_i].answer;
+	provider->machine_delete(end.v, NULL, now);
+	ck_assert_int_eq(end.pended, begun_by[_i].ours);
+	ck_assert_int_eq(end.is_done, !begun_by[_i].ours);
+	if (!begun_by[_i].ours)
+		return;
+	end.pended = false;
+	provider->machine_delete(end.v, NULL, later);
+	ck_assert(!end.pended);
+	ck_assert_uint_eq(end.class, PCG_ERR_RETRY);
+	ck_assert_msg(strstr(end.text, "machine n9: ") && strstr(end.text, "task-9"), "%s", end.text);
+	/* It is another machine's: no wait. */
+	track_set_task(end.v, "m8", "u8", TASK_CLONE, &(struct vs_ref){ "Task", "task-9" }, &fake_folder, 5000);
+	provider->machine_delete(end.v, NULL, now);
+	ck_assert(end.is_done);
+}
+END_TEST
+
 START_TEST(begins_anew_with_no_version_when_its_own_is_not_known)
 {
 	static const char *const faults[] = { FAULT("InvalidCollectorVersion"), FAULT("NotAuthenticated"),
@@ -411,6 +453,7 @@ int main(void)
 	tcase_add_loop_test(tc, waits_once_the_clones_that_are_on_their_way_have_been_taken, 0, 2);
 	tcase_add_test(tc, what_begins_while_the_view_is_made_does_not_keep_the_wait_from_beginning);
 	tcase_add_test(tc, what_no_op_has_told_the_view_is_seen_by_the_next_wait);
+	tcase_add_loop_test(tc, a_delete_waits_for_no_clone_of_somebody_else, 0, ARRAY_LEN(begun_by));
 	tcase_add_loop_test(tc, begins_anew_with_no_version_when_its_own_is_not_known, 0, 3);
 	tcase_add_test(tc, ends_when_it_is_lost_again_and_again);
 	tcase_add_test(tc, takes_nothing_for_a_change_when_the_session_is_over);

@@ -55,6 +55,8 @@ static const char *answer(const char *method, const char *body)
 		return content;
 	if (end.nameless && strcmp(method, end.nameless) == 0)
 		return end.absent ? empty(method) : made(method, "x", "");
+	if (strcmp(method, "RetrievePropertiesEx") == 0 && end.objects)
+		return end.objects;
 	if (strcmp(method, "WaitForUpdatesEx") == 0)
 		return answer_wait(body);
 	if (strcmp(method, "FindByUuid") == 0)
@@ -161,6 +163,16 @@ static void fake_pending(struct pcg_call *call, uint32_t after_ms, const char *d
 	end.pended = true;
 }
 
+static void fake_done(struct pcg_call *call, const char *doc)
+{
+	end.is_done = true;
+}
+
+static int32_t fake_checkpoint(struct pcg_call *call, const char *json)
+{
+	return 0;
+}
+
 static const char *fake_account(struct pcg_host *h)
 {
 	return "{\"spec\":{\"vcenterServer\":\"vc.test\",\"username\":\"u\",\"password\":\"p\"},"
@@ -170,7 +182,7 @@ static const char *fake_account(struct pcg_host *h)
 const struct pcg_services fake_services = {
 	.struct_size = sizeof(fake_services), .account = fake_account, .log = fake_log, .http = fake_http, .http_free = fake_free,
 	.remaining_ms = fake_remaining, .wait = fake_wait, .secret_put = fake_put, .secret_get = fake_get, .hint = fake_hint,
-	.error = fake_error, .pending = fake_pending, .wall_ms = fake_wall, .mono_ms = fake_now, .fault_point = fake_fault,
+	.error = fake_error, .pending = fake_pending, .done = fake_done, .checkpoint = fake_checkpoint, .wall_ms = fake_wall, .mono_ms = fake_now, .fault_point = fake_fault,
 };
 
 const struct vs_ref fake_vm = { "VirtualMachine", "vm-1" }, fake_task = { "Task", "task-1" }, fake_folder = { "Folder", "group-v1" };

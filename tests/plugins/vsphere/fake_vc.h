@@ -45,7 +45,8 @@ extern struct fake_vc {
 	bool ended;
 	uint32_t class;
 	char text[512];
-	bool pended;
+	bool pended, is_done;
+	const char *objects;   /* of RetrievePropertiesEx, NULL: none */
 	const char *found;     /* by uuid; NULL: none */
 } end;
 
