@@ -6,6 +6,7 @@
 #include "core/fault.h"
 #include "core/id.h"
 #include "core/log.h"
+#include "core/utf8.h"
 #include "plane/gateways.h"
 #include "plane/rows.h"
 
@@ -14,6 +15,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+#define MESSAGE_MAX 1023
+#define FIELD_MAX 511
 
 int api_reply(struct api_call *c, int status, json_t *reply)
 {
@@ -32,22 +36,27 @@ int api_no_content(struct api_call *c)
 	return api_reply(c, 204, NULL);
 }
 
+/* Never NULL, whatever bytes the message has. */
 static json_t *error_body(const char *code, const char *message, json_t *details)
 {
+	json_t *body = json_object();
 	char ref[37];
 
 	id_uuid4(ref);
-	return json_pack("{s:s,s:s,s:o,s:s}", "code", code, "message", message, "details",
-			 details ? details : json_object(), "ref", ref);
+	json_put_str(body, "code", code);
+	json_put_str(body, "message", message);
+	json_put_str(body, "ref", ref);
+	json_put(body, "details", details ? details : json_object());
+	return body;
 }
 
 int api_refuse(struct api_call *c, int status, const char *code, const char *fmt, ...)
 {
-	char text[1024];
+	AUTO_FREE char *text = NULL;
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	text = utf8_format(MESSAGE_MAX, fmt, ap);
 	va_end(ap);
 	api_reply(c, status, error_body(code, text, NULL));
 	return 1;
@@ -78,13 +87,16 @@ int api_not_found(struct api_call *c, const char *what, const char *uid)
 
 void api_field(json_t *fields, const char *field, const char *fmt, ...)
 {
-	char text[512];
+	AUTO_FREE char *text = NULL;
+	json_t *one = json_object();
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	text = utf8_format(FIELD_MAX, fmt, ap);
 	va_end(ap);
-	json_array_append_new(fields, json_pack("{s:s,s:s}", "field", field, "text", text));
+	json_put_str(one, "field", field);
+	json_put_str(one, "text", text);
+	json_add(fields, one);
 }
 
 void api_answer_error(struct http_exchange *x, int status, const char *code, const char *message,
@@ -148,12 +160,12 @@ void api_metadata_update(json_t *metadata, const json_t *given)
 	char now[CLOCK_RFC3339_SIZE];
 
 	json_object_foreach((json_t *)given, key, value) {
-		if (strcmp(key, "uid") == 0 || strstr(key, "Timestamp") || strcmp(key, "annotations") == 0)
+		if (strcmp(key, "uid") == 0 || strstr(key, "Timestamp") || strcmp(key, "annotations") == 0 || api_absent(value))
 			continue;
 		json_object_set(metadata, key, value);
 	}
 	annotations = json_object_get(metadata, "annotations");
-	if (!annotations) {
+	if (!json_is_object(annotations)) {
 		annotations = json_object();
 		json_object_set_new(metadata, "annotations", annotations);
 	}

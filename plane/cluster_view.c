@@ -85,7 +85,7 @@ static json_t *health(const json_t *cluster, const json_t *status)
 		word = "Unknown";
 	if (json_is_integer(at))
 		clock_rfc3339(json_integer_value(at), when);
-	else if (json_is_string(at))
+	else if (json_is_string(at) && clock_parse_rfc3339(json_string_value(at)) >= 0)
 		snprintf(when, sizeof(when), "%s", json_string_value(at));
 	if (*when) {
 		snprintf(text, sizeof(text), "as the gateway saw it at %s", when);

@@ -2,6 +2,7 @@
 #include "config.h"
 #include "plane/document.h"
 
+#include "core/utf8.h"
 #include "core/yaml.h"
 
 #include <assert.h>
@@ -15,17 +16,21 @@
 
 #define VALUES_MAX (1u << 20)
 #define FILE_MAX (4u << 20)
+#define PROBLEM_MAX 511
 
 void document_problem(json_t *problems, const char *field, const char *remedy, const char *fmt, ...)
 {
-	char text[512];
+	AUTO_FREE char *text = NULL;
+	json_t *one = json_object();
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	text = utf8_format(PROBLEM_MAX, fmt, ap);
 	va_end(ap);
-	json_array_append_new(problems, json_pack("{s:s,s:s,s:s}", "field", field, "text", text,
-						  "remedy", remedy));
+	json_put_str(one, "field", field);
+	json_put_str(one, "text", text);
+	json_put_str(one, "remedy", remedy);
+	json_add(problems, one);
 }
 
 const char *document_layer(const json_t *pack)

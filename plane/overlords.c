@@ -187,9 +187,10 @@ static int migrate(struct api_call *c, struct pcg_error *err)
 	r = load(c, from, &source, err);
 	if (!r)
 		r = load(c, to, &target, err);
-	if (!r)
-		r = ip_pools_collide(c->p, from, to, why, err);
-	if (r == 1 && !c->reply)
+	if (r)
+		return r;
+	r = ip_pools_collide(c->p, from, to, why, err);
+	if (r == 1)
 		return api_refuse(c, 409, "IPPoolOverlap", "%s: change or remove one of the two, then migrate", why);
 	if (!r)
 		r = addresses_migrate(c->p, from, to, err);
