@@ -268,6 +268,37 @@ static int who(struct api_call *c, char user[64], struct pcg_error *err)
 	return 1;
 }
 
+/* Texts by name. */
+static void check_texts(const json_t *texts, const char *field, json_t *fields)
+{
+	const char *key;
+	json_t *v;
+
+	if (!api_absent(texts) && !json_is_object(texts))
+		api_field(fields, field, "is not an object");
+	json_object_foreach((json_t *)(uintptr_t)texts, key, v)
+		if (!api_absent(v) && !json_is_string(v))
+			api_field(fields, field, "'%.64s' is not text", key);
+}
+
+/* Every body's metadata has the same form. */
+static int check_metadata(struct api_call *c)
+{
+	const json_t *m = json_object_get(c->body, "metadata"), *name = json_object_get(m, "name");
+	json_t *fields = json_array();
+
+	if (!api_absent(m) && !json_is_object(m))
+		api_field(fields, "metadata", "is not an object");
+	if (!api_absent(name) && !json_is_string(name))
+		api_field(fields, "metadata.name", "is not text");
+	check_texts(json_object_get(m, "labels"), "metadata.labels", fields);
+	check_texts(json_object_get(m, "annotations"), "metadata.annotations", fields);
+	if (json_array_size(fields))
+		return api_refuse_fields(c, "the request", fields);
+	json_decref(fields);
+	return 0;
+}
+
 static int read_body(struct api_call *c, unsigned int flags, struct pcg_error *err)
 {
 	if (c->req->body_len) {
@@ -278,7 +309,7 @@ static int read_body(struct api_call *c, unsigned int flags, struct pcg_error *e
 	}
 	if ((flags & API_BODY) && !json_is_object(c->body))
 		return api_refuse(c, 400, "InvalidRequest", "the request's body is not a JSON object");
-	return 0;
+	return check_metadata(c);
 }
 
 static int run(struct api_call *c, const struct api_route *route, struct pcg_error *err)

@@ -57,7 +57,7 @@ void cluster_request_check_pool(const char *cloud, const json_t *pool, const cha
 	const json_t *c = json_object_get(pool, "poolConfig"), *own = json_object_get(pool, "cloudConfig");
 
 	if (!json_is_object(c)) {
-		api_field(fields, field, "poolConfig is missing");
+		api_field(fields, field, "poolConfig is missing, or not an object");
 		return;
 	}
 	if (!api_dns_label(json_str(c, "name"), NAME_MAX_LEN))
@@ -160,9 +160,11 @@ void cluster_request_check(const char *cloud, const json_t *body, json_t *fields
 			  "%d characters",
 			  NAME_MAX_LEN);
 	if (!json_is_object(spec)) {
-		api_field(fields, "spec", "is missing");
+		api_field(fields, "spec", "is missing, or not an object");
 		return;
 	}
+	if (!api_absent(json_object_get(spec, "clusterConfig")) && !json_is_object(json_object_get(spec, "clusterConfig")))
+		api_field(fields, "spec.clusterConfig", "is not an object");
 	if (!json_str(spec, "cloudAccountUid") || !*json_str(spec, "cloudAccountUid"))
 		api_field(fields, "spec.cloudAccountUid", "is missing");
 	if (!api_absent(config) && !json_is_object(config))
