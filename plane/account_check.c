@@ -10,6 +10,10 @@
 #include <assert.h>
 #include <string.h>
 
+/* An answer to a gateway carries 16 queries, with an account each (docs/protocol.md). A machine's whole CA bundle is half of it. */
+#define SPEC_MAX (512u << 10)
+#define NAME_MAX_BYTES 128
+
 static const struct account_cloud clouds[] = {
 	{ "vsphere", { "vcenterServer", "username", "password" }, { "password" } },
 	{ "maas", { "apiEndpoint", "apiKey" }, { "apiKey" } },
@@ -39,9 +43,12 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 	size_t n;
 
 	if (!json_is_object(spec)) {
-		api_field(fields, at, "is missing");
+		api_field(fields, at, "is missing, or not an object");
 		return;
 	}
+	n = json_dumpb(spec, NULL, 0, JSON_COMPACT);
+	if (n > SPEC_MAX)
+		api_field(fields, at, "has %zu bytes, allowed are %u", n, SPEC_MAX);
 	for (size_t i = 0; i < ARRAY_LEN(cloud->needed) && cloud->needed[i]; i++)
 		if (!json_str(spec, cloud->needed[i]) || !*json_str(spec, cloud->needed[i]))
 			api_field(fields, cloud->needed[i], "is missing");
@@ -151,6 +158,8 @@ int account_validate(struct api_call *c, struct pcg_error *err)
 		return r;
 	fields = json_array();
 	account_check_spec(cloud, json_object_get(c->body, "account"), "account", fields);
+	if (strlen(json_str_or(c->body, "name", "")) > NAME_MAX_BYTES)
+		api_field(fields, "name", "is longer than %d bytes", NAME_MAX_BYTES);
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "cloud account", fields);
 	json_decref(fields);

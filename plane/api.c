@@ -302,7 +302,8 @@ static int check_metadata(struct api_call *c)
 static int read_body(struct api_call *c, unsigned int flags, struct pcg_error *err)
 {
 	if (c->req->body_len) {
-		if (json_parse(c->req->body, c->req->body_len, "the request's body", &c->body, err))
+		if (json_parse_within(c->req->body, c->req->body_len, PLANE_DEPTH_MAX, "the request's body", &c->body,
+				      err))
 			return api_refuse(c, 400, "InvalidRequest", "%s", err->text);
 		if (json_is_null(c->body))
 			json_decref(TAKE(c->body));

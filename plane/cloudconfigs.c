@@ -67,7 +67,7 @@ static int put_config(struct api_call *c, struct pcg_error *err)
 	if (!json_is_object(json_object_get(c->body, "clusterConfig")))
 		return api_refuse(c, 400, "InvalidRequest", "clusterConfig is missing");
 	json_put(cluster, "spec.cloudConfig", json_deep_copy(json_object_get(c->body, "clusterConfig")));
-	r = clusters_refresh(c->p, cluster, err);
+	r = cluster_request_apply(c, cluster, err);
 	return r ? r : api_no_content(c);
 }
 
@@ -108,7 +108,7 @@ static int check_and_refresh(struct api_call *c, json_t *cluster, const json_t *
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "machine pool", fields);
 	json_decref(fields);
-	r = clusters_refresh(c->p, cluster, err);
+	r = cluster_request_apply(c, cluster, err);
 	return r ? r : refuse_shortage(c, cluster, status);
 }
 

@@ -3,6 +3,7 @@
 #include "plane/cluster_request.h"
 
 #include "plane/api.h"
+#include "plane/clusters.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -185,4 +186,19 @@ void cluster_request_check(const char *cloud, const json_t *body, json_t *fields
 		snprintf(field, sizeof(field), "spec.machinepoolconfig.%zu", i);
 		cluster_request_check_pool(cloud, pool, field, fields);
 	}
+}
+
+int cluster_request_apply(struct api_call *c, json_t *cluster, struct pcg_error *err)
+{
+	json_t *problem;
+	size_t i;
+	int r = clusters_refresh(c->p, cluster, err);
+
+	if (r)
+		return r;
+	json_array_foreach(json_object_get(cluster, "problems"), i, problem)
+		if (strcmp(json_str_or(problem, "field", ""), CLUSTERS_UNSENDABLE) == 0)
+			return api_refuse(c, 400, "InvalidRequest", "cluster %s: %s; %s", json_str_or(cluster, "name", ""),
+					  json_str_or(problem, "text", ""), json_str_or(problem, "remedy", ""));
+	return 0;
 }
