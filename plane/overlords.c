@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NAMES_SHOWN 8
+
 /* Row "overlord": {uid, kind, metadata, isSelfHosted, gateway (what it last said of itself)}. */
 
 static int load(struct api_call *c, const char *uid, json_t **doc, struct pcg_error *err)
@@ -106,11 +108,56 @@ static int message(struct api_call *c, const char *text)
 	return api_reply(c, 200, json_pack("{s:s}", "msg", text));
 }
 
+/* How many clusters that are not Deleted it has, and their names, of many the first ones. */
+static int clusters_of(struct plane *p, const char *uid, size_t *n, struct buf *names, struct pcg_error *err)
+{
+	AUTO_JSON json_t *docs = NULL;
+	json_t *doc;
+	size_t i;
+	int r = rows_list(p, ROWS_CLUSTER, uid, &docs, err);
+
+	*n = 0;
+	json_array_foreach(docs, i, doc) {
+		if (json_object_get(doc, "deletedAt"))
+			continue;
+		if (++*n <= NAMES_SHOWN)
+			buf_addf(names, "%s%s", *n > 1 ? ", " : "", json_str_or(doc, "name", ""));
+	}
+	if (*n > NAMES_SHOWN)
+		buf_addf(names, " and %zu more", *n - NAMES_SHOWN);
+	return r;
+}
+
+/* Palette removes a gateway whatever it has. But nobody else can delete its clusters, and its certificate does not come back:
+ * so the same word is needed here as for a cluster. */
+static int refuse_used(struct api_call *c, const char *uid, struct pcg_error *err)
+{
+	const char *force = api_query(c, "forceDelete");
+	struct buf names;
+	size_t n;
+	int r;
+
+	if (force && strcmp(force, "true") == 0)
+		return 0;
+	buf_init(&names, 1024);
+	r = clusters_of(c->p, uid, &n, &names, err);
+	if (!r && n)
+		r = api_refuse(c, 409, "GatewayInUse",
+			       "%zu clusters are this gateway's: %s. Delete them first, or move them to another gateway (POST "
+			       "/v1/overlords/migrate); with forceDelete=true it is removed all the same, and nobody "
+			       "can remove their machines any more",
+			       n, names.data);
+	buf_free(&names);
+	return r;
+}
+
 static int delete(struct api_call *c, struct pcg_error *err)
 {
 	AUTO_JSON json_t *doc = NULL;
 	int r = load(c, c->param[0], &doc, err);
 
+	if (!r)
+		r = refuse_used(c, c->param[0], err);
 	if (!r)
 		r = gateways_revoke(c->p, c->param[0], err);
 	if (!r)
