@@ -195,16 +195,15 @@ static int reset(struct api_call *c, struct pcg_error *err)
 	return r ? r : message(c, "the gateway's certificate is refused from now on; pair it again");
 }
 
-/* Moves everything of one kind from one gateway to another. */
+/* Everything of one kind is the other gateway's, and released by the one that had it. */
 static int move_rows(struct plane *p, const char *kind, const char *what, const char *from, const char *to,
-		     struct pcg_error *err)
+		     json_t **docs, struct pcg_error *err)
 {
-	AUTO_JSON json_t *docs = NULL;
 	json_t *doc;
 	size_t i;
-	int r = rows_list(p, kind, from, &docs, err);
+	int r = rows_list(p, kind, from, docs, err);
 
-	json_array_foreach(docs, i, doc) {
+	json_array_foreach(*docs, i, doc) {
 		const char *uid = json_str_or(doc, "uid", "");
 
 		if (r)
@@ -214,10 +213,34 @@ static int move_rows(struct plane *p, const char *kind, const char *what, const 
 		r = rows_put(p, kind, uid, json_str_or(doc, "metadata.name", ""), to, doc, err);
 		if (!r)
 			r = gateways_release(p, from, what, uid, err);
-		if (!r && !json_object_get(doc, "deletedAt"))
-			r = gateways_instruct(p, to, what, uid, err);
 	}
 	return r;
+}
+
+static int instruct_all(struct plane *p, const char *to, const char *what, const json_t *docs, struct pcg_error *err)
+{
+	json_t *doc;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach((json_t *)(uintptr_t)docs, i, doc)
+		if (!r && !json_object_get(doc, "deletedAt"))
+			r = gateways_instruct(p, to, what, json_str_or(doc, "uid", ""), err);
+	return r;
+}
+
+/* Clusters leave before the accounts that they use, and arrive after them. */
+static int move_all(struct plane *p, const char *from, const char *to, struct pcg_error *err)
+{
+	AUTO_JSON json_t *clusters = NULL;
+	AUTO_JSON json_t *accounts = NULL;
+	int r = move_rows(p, ROWS_CLUSTER, "cluster", from, to, &clusters, err);
+
+	if (!r)
+		r = move_rows(p, ROWS_ACCOUNT, "account", from, to, &accounts, err);
+	if (!r)
+		r = instruct_all(p, to, "account", accounts, err);
+	return r ? r : instruct_all(p, to, "cluster", clusters, err);
 }
 
 static int migrate(struct api_call *c, struct pcg_error *err)
@@ -244,9 +267,7 @@ static int migrate(struct api_call *c, struct pcg_error *err)
 	if (!r)
 		r = dns_mappings_migrate(c->p, from, to, err);
 	if (!r)
-		r = move_rows(c->p, ROWS_ACCOUNT, "account", from, to, err);
-	if (!r)
-		r = move_rows(c->p, ROWS_CLUSTER, "cluster", from, to, err);
+		r = move_all(c->p, from, to, err);
 	if (!r)
 		r = rows_put(c->p, ROWS_FORWARD, from, "", to, forward, err);
 	return r ? r : api_no_content(c);
