@@ -3,6 +3,7 @@
 #include "plane/ctl.h"
 
 #include "core/buf.h"
+#include "core/stdout.h"
 #include "core/utf8.h"
 #include "core/yaml.h"
 
@@ -292,7 +293,7 @@ void ctl_print_json(const json_t *j)
 	AUTO_FREE char *text = json_text(j);
 
 	puts(text);
-	fflush(stdout);
+	stdout_flush();
 }
 
 static void cell(const json_t *item, const char *path, char out[256])

@@ -3,6 +3,7 @@
 #include "plane/ctl.h"
 
 #include "core/log.h"
+#include "core/stdout.h"
 #include "plane/plane.h"
 
 #include <getopt.h>
@@ -197,7 +198,7 @@ int main(int argc, char **argv)
 	while ((o = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
 		r = take_option(&c, o);
 		if (r >= 0)
-			return r;
+			return stdout_end("pcg-planectl", r, CTL_FAILED);
 	}
 	cmd = find_command(argc - optind, argv + optind, &arg);
 	if (!cmd)
@@ -211,5 +212,5 @@ int main(int argc, char **argv)
 	if (!r)
 		r = cmd->run(&c, arg);
 	ctl_disconnect(&c);
-	return r;
+	return stdout_end("pcg-planectl", r, CTL_FAILED);
 }
