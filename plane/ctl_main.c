@@ -20,6 +20,10 @@ static const char help[] =
 	"  pair [--overlord UID] [--name NAME]       a pairing code, on standard output; --overlord: for a gateway\n"
 	"                                            that is there already, whose old certificate is then refused\n"
 	"  account add -f FILE [--cloud TYPE] [--overlord UID] [--password-file FILE] [--ca-file FILE] [--no-validate]\n"
+	"  account update NAME|UID [-f FILE] [--password-file FILE] [--ca-file FILE] [--overlord UID] [--no-validate]\n"
+	"                                            -f: the whole account as it shall be; what else is given is changed\n"
+	"                                            in it. A password that is not given stays as it is\n"
+	"  account remove NAME|UID                   one that no cluster needs\n"
 	"  account validate NAME|UID, or -f FILE as for add\n"
 	"  account choices [KIND] [--account NAME|UID] [--filter NAME=VALUE]...   what there is to choose from, asked of\n"
 	"                                            the infrastructure; without KIND: which kinds there are\n"
@@ -68,6 +72,8 @@ static const struct command {
 	{ "gateway", "list", false, false, ctl_gateway_list },
 	{ "pair", NULL, false, false, ctl_pair },
 	{ "account", "add", false, false, ctl_account_add },
+	{ "account", "update", true, true, ctl_account_update },
+	{ "account", "remove", true, true, ctl_account_remove },
 	{ "account", "validate", false, true, ctl_account_validate },
 	{ "account", "choices", false, true, ctl_account_choices },
 	{ "account", "list", false, false, ctl_account_list },
