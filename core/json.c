@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define MAX_DEPTH 64
 #define MAX_BYTES ((size_t)64 << 20)
 /* What does not fit is written a second time: recovery documents fit. */
 #define TEXT_ROOM 32768
@@ -29,11 +28,11 @@ static const char *string_end(const char *p, const char *end)
 	return NULL;
 }
 
-/* jansson allows 2048 levels (and can be built with others), too many for recursion over them. */
-static bool too_deep(const char *text, size_t len)
+/* How many levels the text opens; of one that is no JSON any number. */
+static int depth_of(const char *text, size_t len)
 {
 	const char *end = text + len, *quote;
-	int depth = 0;
+	int depth = 0, most = 0;
 
 	for (; text < end; text++) {
 		char c = *text;
@@ -41,30 +40,39 @@ static bool too_deep(const char *text, size_t len)
 		if (c == '"') {
 			quote = string_end(text + 1, end);
 			if (!quote)
-				return false;
+				return most;
 			text = quote;
 		} else if (c == '{' || c == '[') {
-			if (++depth > MAX_DEPTH)
-				return true;
+			if (++depth > most)
+				most = depth;
 		} else if (c == '}' || c == ']') {
 			depth--;
 		}
 	}
-	return false;
+	return most;
 }
 
 int json_parse(const char *text, size_t len, const char *what, json_t **out, struct pcg_error *err)
 {
+	return json_parse_within(text, len, JSON_DEPTH_MAX, what, out, err);
+}
+
+int json_parse_within(const char *text, size_t len, int max_depth, const char *what, json_t **out,
+		      struct pcg_error *err)
+{
 	json_error_t je;
 	char *near;
+	int depth;
 
 	*out = NULL;
 	if (len > MAX_BYTES)
 		return pcg_fail(err, PCG_CLASS_PERMANENT, "", "%s: %zu bytes of JSON, allowed are %zu",
 				what, len, MAX_BYTES);
-	if (too_deep(text, len))
-		return pcg_fail(err, PCG_CLASS_PERMANENT, "", "%s: JSON nested deeper than %d levels",
-				what, MAX_DEPTH);
+	/* jansson allows 2048 levels (and can be built with others), too many for recursion over them. */
+	depth = depth_of(text, len);
+	if (depth > max_depth)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "", "%s: JSON nested deeper than %d levels: %d", what,
+				max_depth, depth);
 	*out = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
 	if (*out)
 		return 0;
@@ -154,20 +162,28 @@ bool json_bool_or(const json_t *root, const char *path, bool def)
 	return json_is_boolean(j) ? json_is_true(j) : def;
 }
 
+static bool takes_step(const json_t *at, const char *step, size_t len)
+{
+	size_t index;
+
+	if (json_is_array(at))
+		return step_index(step, len, &index) && index <= json_array_size(at);
+	return json_is_object(at);
+}
+
 static void set_step(json_t *at, const char *step, size_t len, json_t *value)
 {
 	char key[256];
-	size_t index;
+	size_t index = 0;
 	int r;
 
+	assert(takes_step(at, step, len));
 	if (json_is_array(at)) {
-		bool number = step_index(step, len, &index);
-
-		assert(number && index <= json_array_size(at));
+		step_index(step, len, &index);
 		r = index == json_array_size(at) ? json_array_append_new(at, value) :
 						   json_array_set_new(at, index, value);
 	} else {
-		assert(json_is_object(at) && len < sizeof(key));
+		assert(len < sizeof(key));
 		memcpy(key, step, len);
 		key[len] = 0;
 		r = json_object_set_new(at, key, value);
@@ -182,7 +198,7 @@ void json_put(json_t *root, const char *path, json_t *value)
 	if (!value)
 		value = json_null();
 	for (;;) {
-		size_t len;
+		size_t len, next_len;
 		const char *next = path_step(path, &len);
 		json_t *child;
 
@@ -191,7 +207,8 @@ void json_put(json_t *root, const char *path, json_t *value)
 			return;
 		}
 		child = get_step(at, path, len);
-		if (!json_is_object(child) && !json_is_array(child)) {
+		path_step(next, &next_len);
+		if (!takes_step(child, next, next_len)) {
 			child = json_object();
 			set_step(at, path, len, child);
 		}
@@ -214,6 +231,36 @@ void json_put_str(json_t *root, const char *path, const char *value)
 		assert(s);
 	}
 	json_put(root, path, s);
+}
+
+void json_add(json_t *list, json_t *value)
+{
+	int r = json_array_append_new(list, value);
+
+	assert(r == 0);
+}
+
+static int deeper(int below, const json_t *child)
+{
+	int depth = json_depth(child);
+
+	return depth > below ? depth : below;
+}
+
+int json_depth(const json_t *j)
+{
+	const char *key;
+	json_t *child;
+	size_t i;
+	int below = 0;
+
+	if (!json_is_object(j) && !json_is_array(j))
+		return 0;
+	json_object_foreach((json_t *)(uintptr_t)j, key, child)
+		below = deeper(below, child);
+	json_array_foreach(j, i, child)
+		below = deeper(below, child);
+	return below + 1;
 }
 
 char *json_text(const json_t *j)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
+#include "core/attr.h"
 #include "core/utf8.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,5 +113,50 @@ char *utf8_repair(const char *s, size_t len)
 		len -= n;
 	}
 	*p = 0;
+	return out;
+}
+
+/* How many bytes there are of a character whose end is missing; 0: they are none. */
+static size_t cut_char(const char *s)
+{
+	unsigned char lead = (unsigned char)*s;
+	size_t whole = lead >= 0xf0 && lead < 0xf5 ? 4 : lead >= 0xe0 ? 3 : 2, n = 1;
+
+	if (lead < 0xc2 || lead > 0xf4)
+		return 0;
+	while (((unsigned char)s[n] & 0xc0) == 0x80)
+		n++;
+	return n < whole ? n : 0;
+}
+
+static void drop_cut(char *s)
+{
+	char *out = s;
+
+	while (*s) {
+		size_t n = utf8_char(s, strnlen(s, 4), NULL), cut = n ? 0 : cut_char(s);
+
+		n = n ? n : 1;
+		if (!cut) {
+			memmove(out, s, n);
+			out += n;
+		}
+		s += cut ? cut : n;
+	}
+	*out = 0;
+}
+
+char *utf8_format(size_t max, const char *fmt, va_list ap)
+{
+	AUTO_FREE char *raw = NULL;
+	char *out;
+	int n = vasprintf(&raw, fmt, ap);
+
+	assert(n >= 0);
+	if ((size_t)n > max + 4)
+		raw[max + 4] = 0;
+	drop_cut(raw);
+	out = utf8_repair(raw, strlen(raw));
+	out[utf8_cut(out, strlen(out), max)] = 0;
 	return out;
 }

@@ -4,6 +4,7 @@
 
 /* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing past U+10FFFF. */
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,9 @@ bool utf8_valid(const char *s, size_t len);
 size_t utf8_cut(const char *s, size_t len, size_t max);
 /* A copy in which every wrong byte is U+FFFD. The caller frees; never NULL. */
 char *utf8_repair(const char *s, size_t len);
+/* As vasprintf, and always UTF-8 of at most max bytes: of a character that a precision (%.64s) or max cuts nothing is left,
+ * other wrong bytes are U+FFFD. The caller frees; never NULL. */
+char *utf8_format(size_t max, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 /* Makes a text one line that a terminal only shows: what would command it (control characters, also
  * those above U+007F), or turn the direction of what follows, and wrong bytes become '?', a newline
  * a space. In place; the text gets no longer. */

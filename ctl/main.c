@@ -4,11 +4,11 @@
 #include "ctl/ctl.h"
 
 #include "core/log.h"
+#include "core/stdout.h"
 #include "host/policy/policy.h"
 #include "host/provider/provider_pool.h"
 #include "host/worker/worker.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -161,16 +161,6 @@ static int wrong_usage(const char *what)
 	return CTL_USAGE;
 }
 
-/* What could not be written was not shown. */
-static int finished(int status)
-{
-	if (!fflush(stdout) && !ferror(stdout))
-		return status;
-	if (errno != EPIPE)
-		fprintf(stderr, "pcgctl: writing to standard output: %s\n", strerror(errno));
-	return status ? status : CTL_FAILED;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -244,5 +234,5 @@ int main(int argc, char **argv)
 		return wrong_usage("too many arguments");
 	if (!arg && k->arg && k->arg[0] != '[')
 		return wrong_usage("an argument is missing");
-	return finished(run(&c, k, arg));
+	return stdout_end("pcgctl", run(&c, k, arg), CTL_FAILED);
 }

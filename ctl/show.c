@@ -4,6 +4,7 @@
 #include "ctl/ctl.h"
 
 #include "core/clock.h"
+#include "core/stdout.h"
 #include "core/table.h"
 #include "core/utf8.h"
 
@@ -31,7 +32,7 @@ void show_json_line(const json_t *j)
 {
 	json_dumpf(j, stdout, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
 	putchar('\n');
-	fflush(stdout);
+	stdout_flush();
 }
 
 static const char *age(const json_t *o, const char *key, char out[16])

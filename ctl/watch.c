@@ -6,6 +6,7 @@
 #include "ctl/ctl.h"
 
 #include "core/clock.h"
+#include "core/stdout.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +58,7 @@ static int show_note(struct watch *w, const json_t *c)
 	note_text(json_object_get(c, "note"), text, sizeof(text));
 	printf("%8.1fs  %-20s %-14s   %s\n", (double)(clock_mono_ms() - w->started_ms) / 1000.0,
 	       json_str_or(c, "name", ""), json_str_or(c, "phase", ""), show_text(text));
-	fflush(stdout);
+	stdout_flush();
 	return ferror(stdout);
 }
 
@@ -101,7 +102,7 @@ static int on_event(void *arg, json_t *c)
 		if (!strcmp(json_str_or(k, "status", "True"), "False") &&
 		    json_str_or(k, "remedy", "")[0])
 			printf("%11swhat to do: %s\n", "", show_text(json_str(k, "remedy")));
-		fflush(stdout);
+		stdout_flush();
 		memcpy(w->last, line, sizeof(line));
 	}
 	return ferror(stdout) || (w->one && !strcmp(phase, "Deleted"));

@@ -10,6 +10,10 @@
 #include <assert.h>
 #include <string.h>
 
+/* An answer to a gateway carries 16 queries, with an account each (docs/protocol.md). A machine's whole CA bundle is half of it. */
+#define SPEC_MAX (512u << 10)
+#define NAME_MAX_BYTES 128
+
 static const struct account_cloud clouds[] = {
 	{ "vsphere", { "vcenterServer", "username", "password" }, { "password" } },
 	{ "maas", { "apiEndpoint", "apiKey" }, { "apiKey" } },
@@ -39,9 +43,12 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 	size_t n;
 
 	if (!json_is_object(spec)) {
-		api_field(fields, at, "is missing");
+		api_field(fields, at, "is missing, or not an object");
 		return;
 	}
+	n = json_dumpb(spec, NULL, 0, JSON_COMPACT);
+	if (n > SPEC_MAX)
+		api_field(fields, at, "has %zu bytes, allowed are %u", n, SPEC_MAX);
 	for (size_t i = 0; i < ARRAY_LEN(cloud->needed) && cloud->needed[i]; i++)
 		if (!json_str(spec, cloud->needed[i]) || !*json_str(spec, cloud->needed[i]))
 			api_field(fields, cloud->needed[i], "is missing");
@@ -56,6 +63,16 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 	text = json_str(spec, "thumbprint");
 	if (text && *text && pki_thumbprint_normal(text, hex, &why))
 		api_field(fields, "thumbprint", "%s", why.text);
+}
+
+void account_keep_secrets(const struct account_cloud *cloud, json_t *spec, const json_t *old)
+{
+	for (size_t i = 0; i < ARRAY_LEN(cloud->secrets) && cloud->secrets[i]; i++) {
+		const char *now = json_str(spec, cloud->secrets[i]), *was = json_str(old, cloud->secrets[i]);
+
+		if ((!now || !*now) && was)
+			json_object_set_new(spec, cloud->secrets[i], json_string(was));
+	}
 }
 
 /* A validation that waits for the gateway. */
@@ -113,15 +130,17 @@ static void validation_done(void *arg, const json_t *reply, const struct pcg_err
 	free(v);
 }
 
-/* {accountUid} in place of {account} is one that the plane has: its secrets need not be sent again. */
-static int stored_account(struct api_call *c, struct pcg_error *err)
+/* {accountUid} in place of {account} is one that the plane has; beside it the account that it shall become. Its secrets need not
+ * be sent again. */
+static int stored_account(struct api_call *c, const struct account_cloud *cloud, struct pcg_error *err)
 {
+	json_t *account = json_object_get(c->body, "account");
 	const char *uid = json_str(c->body, "accountUid");
 	AUTO_JSON json_t *doc = NULL;
 	json_t *spec = NULL;
 	int r;
 
-	if (json_object_get(c->body, "account") || !uid)
+	if (!uid)
 		return 0;
 	r = rows_get(c->p, ROWS_ACCOUNT, uid, &doc, err);
 	if (r > 0 && strcmp(json_str_or(doc, "kind", ""), c->param[0]) == 0)
@@ -130,7 +149,12 @@ static int stored_account(struct api_call *c, struct pcg_error *err)
 		return r;
 	if (!spec)
 		return api_not_found(c, "cloud account", uid);
-	json_object_set_new(c->body, "account", spec);
+	if (!account) {
+		json_object_set_new(c->body, "account", spec);
+	} else {
+		account_keep_secrets(cloud, account, spec);
+		json_wipe(spec);
+	}
 	json_put_str(c->body, "name", json_str(doc, "metadata.name"));
 	return 0;
 }
@@ -146,11 +170,13 @@ int account_validate(struct api_call *c, struct pcg_error *err)
 
 	if (!cloud)
 		return account_refuse_cloud(c, c->param[0]);
-	r = stored_account(c, err);
+	r = stored_account(c, cloud, err);
 	if (r)
 		return r;
 	fields = json_array();
 	account_check_spec(cloud, json_object_get(c->body, "account"), "account", fields);
+	if (strlen(json_str_or(c->body, "name", "")) > NAME_MAX_BYTES)
+		api_field(fields, "name", "is longer than %d bytes", NAME_MAX_BYTES);
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "cloud account", fields);
 	json_decref(fields);

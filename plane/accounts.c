@@ -104,17 +104,6 @@ static int create(struct api_call *c, struct pcg_error *err)
 	return r ? r : api_created(c, uid);
 }
 
-/* A secret that is sent empty stays what it was: that is what a read gave. */
-static void keep_secrets(const struct account_cloud *cloud, json_t *spec, const json_t *old)
-{
-	for (size_t i = 0; i < ARRAY_LEN(cloud->secrets) && cloud->secrets[i]; i++) {
-		const char *now = json_str(spec, cloud->secrets[i]), *was = json_str(old, cloud->secrets[i]);
-
-		if ((!now || !*now) && was)
-			json_object_set_new(spec, cloud->secrets[i], json_string(was));
-	}
-}
-
 /* An account goes to another gateway only when no cluster needs it where it is. */
 static int leave_overlord(struct api_call *c, const json_t *doc, const char *next, struct pcg_error *err)
 {
@@ -152,7 +141,7 @@ static int update(struct api_call *c, struct pcg_error *err)
 	if (r < 0)
 		return r;
 	if (json_is_object(json_object_get(c->body, "spec")))
-		keep_secrets(cloud, json_object_get(c->body, "spec"), old);
+		account_keep_secrets(cloud, json_object_get(c->body, "spec"), old);
 	json_wipe(old);
 	if (!json_str(c->body, "metadata.annotations.overlordUid"))
 		json_put_str(c->body, "metadata.annotations.overlordUid", json_str(doc, "overlord"));

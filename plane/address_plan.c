@@ -8,6 +8,7 @@
 #include "plane/document.h"
 #include "plane/rows.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,8 @@ static int add_use(struct address_plan *w, const char *uid, struct pcg_error *er
 		abort();
 	u = &w->uses[w->n++];
 	memset(u, 0, sizeof(*u));
-	snprintf(u->uid, sizeof(u->uid), "%s", uid);
+	u->uid = strdup(uid);
+	assert(u->uid);
 	r = rows_get(w->p, ROWS_POOL, uid, &u->doc, err);
 	if (r <= 0)
 		return r; /* document.c says that it is not there */
@@ -358,6 +360,7 @@ int addresses_reserve(struct plane *p, const json_t *cluster, json_t *doc, struc
 	if (!r)
 		r = work(&w, err);
 	for (size_t i = 0; i < w.n; i++) {
+		free(w.uses[i].uid);
 		json_decref(w.uses[i].doc);
 		json_decref(w.uses[i].fresh);
 	}

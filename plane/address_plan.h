@@ -11,7 +11,7 @@
 
 struct address_need {
 	json_t *doc;             /* row "pool"; NULL: none of this gateway */
-	char uid[64];
+	char *uid;               /* as the request has it, of any length */
 	char domain[256];        /* the DNS mapping's of a network that names it */
 	struct ip_range range;
 	int64_t nodes, have;     /* have: already reserved for nodes */

@@ -6,6 +6,7 @@
 #include "core/fault.h"
 #include "core/id.h"
 #include "core/log.h"
+#include "core/utf8.h"
 #include "plane/gateways.h"
 #include "plane/rows.h"
 
@@ -14,6 +15,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+#define MESSAGE_MAX 1023
+#define FIELD_MAX 511
 
 int api_reply(struct api_call *c, int status, json_t *reply)
 {
@@ -32,22 +36,27 @@ int api_no_content(struct api_call *c)
 	return api_reply(c, 204, NULL);
 }
 
+/* Never NULL, whatever bytes the message has. */
 static json_t *error_body(const char *code, const char *message, json_t *details)
 {
+	json_t *body = json_object();
 	char ref[37];
 
 	id_uuid4(ref);
-	return json_pack("{s:s,s:s,s:o,s:s}", "code", code, "message", message, "details",
-			 details ? details : json_object(), "ref", ref);
+	json_put_str(body, "code", code);
+	json_put_str(body, "message", message);
+	json_put_str(body, "ref", ref);
+	json_put(body, "details", details ? details : json_object());
+	return body;
 }
 
 int api_refuse(struct api_call *c, int status, const char *code, const char *fmt, ...)
 {
-	char text[1024];
+	AUTO_FREE char *text = NULL;
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	text = utf8_format(MESSAGE_MAX, fmt, ap);
 	va_end(ap);
 	api_reply(c, status, error_body(code, text, NULL));
 	return 1;
@@ -78,13 +87,16 @@ int api_not_found(struct api_call *c, const char *what, const char *uid)
 
 void api_field(json_t *fields, const char *field, const char *fmt, ...)
 {
-	char text[512];
+	AUTO_FREE char *text = NULL;
+	json_t *one = json_object();
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	text = utf8_format(FIELD_MAX, fmt, ap);
 	va_end(ap);
-	json_array_append_new(fields, json_pack("{s:s,s:s}", "field", field, "text", text));
+	json_put_str(one, "field", field);
+	json_put_str(one, "text", text);
+	json_add(fields, one);
 }
 
 void api_answer_error(struct http_exchange *x, int status, const char *code, const char *message,
@@ -148,12 +160,12 @@ void api_metadata_update(json_t *metadata, const json_t *given)
 	char now[CLOCK_RFC3339_SIZE];
 
 	json_object_foreach((json_t *)given, key, value) {
-		if (strcmp(key, "uid") == 0 || strstr(key, "Timestamp") || strcmp(key, "annotations") == 0)
+		if (strcmp(key, "uid") == 0 || strstr(key, "Timestamp") || strcmp(key, "annotations") == 0 || api_absent(value))
 			continue;
 		json_object_set(metadata, key, value);
 	}
 	annotations = json_object_get(metadata, "annotations");
-	if (!annotations) {
+	if (!json_is_object(annotations)) {
 		annotations = json_object();
 		json_object_set_new(metadata, "annotations", annotations);
 	}
@@ -256,17 +268,49 @@ static int who(struct api_call *c, char user[64], struct pcg_error *err)
 	return 1;
 }
 
+/* Texts by name. */
+static void check_texts(const json_t *texts, const char *field, json_t *fields)
+{
+	const char *key;
+	json_t *v;
+
+	if (!api_absent(texts) && !json_is_object(texts))
+		api_field(fields, field, "is not an object");
+	json_object_foreach((json_t *)(uintptr_t)texts, key, v)
+		if (!api_absent(v) && !json_is_string(v))
+			api_field(fields, field, "'%.64s' is not text", key);
+}
+
+/* Every body's metadata has the same form. */
+static int check_metadata(struct api_call *c)
+{
+	const json_t *m = json_object_get(c->body, "metadata"), *name = json_object_get(m, "name");
+	json_t *fields = json_array();
+
+	if (!api_absent(m) && !json_is_object(m))
+		api_field(fields, "metadata", "is not an object");
+	if (!api_absent(name) && !json_is_string(name))
+		api_field(fields, "metadata.name", "is not text");
+	check_texts(json_object_get(m, "labels"), "metadata.labels", fields);
+	check_texts(json_object_get(m, "annotations"), "metadata.annotations", fields);
+	if (json_array_size(fields))
+		return api_refuse_fields(c, "the request", fields);
+	json_decref(fields);
+	return 0;
+}
+
 static int read_body(struct api_call *c, unsigned int flags, struct pcg_error *err)
 {
 	if (c->req->body_len) {
-		if (json_parse(c->req->body, c->req->body_len, "the request's body", &c->body, err))
+		if (json_parse_within(c->req->body, c->req->body_len, PLANE_DEPTH_MAX, "the request's body", &c->body,
+				      err))
 			return api_refuse(c, 400, "InvalidRequest", "%s", err->text);
 		if (json_is_null(c->body))
 			json_decref(TAKE(c->body));
 	}
 	if ((flags & API_BODY) && !json_is_object(c->body))
 		return api_refuse(c, 400, "InvalidRequest", "the request's body is not a JSON object");
-	return 0;
+	return check_metadata(c);
 }
 
 static int run(struct api_call *c, const struct api_route *route, struct pcg_error *err)

@@ -64,7 +64,8 @@ void api_answer_error(struct http_exchange *x, int status, const char *code, con
 
 /* A public metadata object from a request's, with uid, times and scope set by us. New reference. */
 json_t *api_metadata(struct api_call *c, const json_t *given, const char *uid);
-/* Copies name, labels, annotations of a request over metadata, keeping what is ours. */
+/* Copies name, labels, annotations of a request over metadata, keeping what is ours. A body's "metadata" was checked before
+ * any handler runs: absent, or an object with a text as name and objects of texts as labels and annotations. */
 void api_metadata_update(json_t *metadata, const json_t *given);
 const char *api_query(struct api_call *c, const char *name);
 /* Equality of type: NULL and JSON null count as absent. */

@@ -67,7 +67,7 @@ static int put_config(struct api_call *c, struct pcg_error *err)
 	if (!json_is_object(json_object_get(c->body, "clusterConfig")))
 		return api_refuse(c, 400, "InvalidRequest", "clusterConfig is missing");
 	json_put(cluster, "spec.cloudConfig", json_deep_copy(json_object_get(c->body, "clusterConfig")));
-	r = clusters_refresh(c->p, cluster, err);
+	r = cluster_request_apply(c, cluster, err);
 	return r ? r : api_no_content(c);
 }
 
@@ -108,7 +108,7 @@ static int check_and_refresh(struct api_call *c, json_t *cluster, const json_t *
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "machine pool", fields);
 	json_decref(fields);
-	r = clusters_refresh(c->p, cluster, err);
+	r = cluster_request_apply(c, cluster, err);
 	return r ? r : refuse_shortage(c, cluster, status);
 }
 
@@ -125,7 +125,7 @@ static int put_pool(struct api_call *c, struct pcg_error *err)
 	if (at < 0)
 		return api_not_found(c, "machine pool", c->param[2]);
 	pool = json_deep_copy(c->body);
-	if (!json_str(pool, "poolConfig.name"))
+	if (json_is_object(json_object_get(pool, "poolConfig")) && !json_str(pool, "poolConfig.name"))
 		json_put_str(pool, "poolConfig.name", c->param[2]);
 	json_array_set_new(json_at(cluster, "spec.machinepoolconfig"), (size_t)at, pool);
 	r = check_and_refresh(c, cluster, status, pool, err);
@@ -141,8 +141,10 @@ static int post_pool(struct api_call *c, struct pcg_error *err)
 
 	if (r)
 		return r;
+	if (!json_is_array(json_at(cluster, "spec.machinepoolconfig")))
+		json_put(cluster, "spec.machinepoolconfig", json_array());
 	pool = json_deep_copy(c->body);
-	json_array_append_new(json_at(cluster, "spec.machinepoolconfig"), pool);
+	json_add(json_at(cluster, "spec.machinepoolconfig"), pool);
 	r = check_and_refresh(c, cluster, status, pool, err);
 	return r ? r : api_created(c, json_str_or(pool, "poolConfig.name", ""));
 }

@@ -3,6 +3,7 @@
 #include "plane/cluster_request.h"
 
 #include "plane/api.h"
+#include "plane/clusters.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +58,7 @@ void cluster_request_check_pool(const char *cloud, const json_t *pool, const cha
 	const json_t *c = json_object_get(pool, "poolConfig"), *own = json_object_get(pool, "cloudConfig");
 
 	if (!json_is_object(c)) {
-		api_field(fields, field, "poolConfig is missing");
+		api_field(fields, field, "poolConfig is missing, or not an object");
 		return;
 	}
 	if (!api_dns_label(json_str(c, "name"), NAME_MAX_LEN))
@@ -160,9 +161,11 @@ void cluster_request_check(const char *cloud, const json_t *body, json_t *fields
 			  "%d characters",
 			  NAME_MAX_LEN);
 	if (!json_is_object(spec)) {
-		api_field(fields, "spec", "is missing");
+		api_field(fields, "spec", "is missing, or not an object");
 		return;
 	}
+	if (!api_absent(json_object_get(spec, "clusterConfig")) && !json_is_object(json_object_get(spec, "clusterConfig")))
+		api_field(fields, "spec.clusterConfig", "is not an object");
 	if (!json_str(spec, "cloudAccountUid") || !*json_str(spec, "cloudAccountUid"))
 		api_field(fields, "spec.cloudAccountUid", "is missing");
 	if (!api_absent(config) && !json_is_object(config))
@@ -183,4 +186,19 @@ void cluster_request_check(const char *cloud, const json_t *body, json_t *fields
 		snprintf(field, sizeof(field), "spec.machinepoolconfig.%zu", i);
 		cluster_request_check_pool(cloud, pool, field, fields);
 	}
+}
+
+int cluster_request_apply(struct api_call *c, json_t *cluster, struct pcg_error *err)
+{
+	json_t *problem;
+	size_t i;
+	int r = clusters_refresh(c->p, cluster, err);
+
+	if (r)
+		return r;
+	json_array_foreach(json_object_get(cluster, "problems"), i, problem)
+		if (strcmp(json_str_or(problem, "field", ""), CLUSTERS_UNSENDABLE) == 0)
+			return api_refuse(c, 400, "InvalidRequest", "cluster %s: %s; %s", json_str_or(cluster, "name", ""),
+					  json_str_or(problem, "text", ""), json_str_or(problem, "remedy", ""));
+	return 0;
 }

@@ -46,16 +46,26 @@ static void reported_conditions(const json_t *status, json_t *out)
 	}
 }
 
-static void waiting_conditions(struct plane *p, const json_t *cluster, json_t *out)
+/* Of its document: what is wrong with a request matters while it waits, that it is told to nobody always. */
+static void problem_conditions(const json_t *cluster, bool waits, json_t *out)
 {
-	const char *overlord = json_str_or(cluster, "overlord", "");
 	json_t *problem;
-	char text[256];
 	size_t i;
 
-	json_array_foreach(json_object_get(cluster, "problems"), i, problem)
-		add_condition(out, "Complete", json_str_or(problem, "field", ""), json_str_or(problem, "text", ""),
-			      NULL, json_str_or(problem, "remedy", ""));
+	json_array_foreach(json_object_get(cluster, "problems"), i, problem) {
+		const char *field = json_str_or(problem, "field", "");
+
+		if (waits || strcmp(field, CLUSTERS_UNSENDABLE) == 0)
+			add_condition(out, "Complete", field, json_str_or(problem, "text", ""), NULL,
+				      json_str_or(problem, "remedy", ""));
+	}
+}
+
+static void offline_condition(struct plane *p, const json_t *cluster, json_t *out)
+{
+	const char *overlord = json_str_or(cluster, "overlord", "");
+	char text[256];
+
 	if (!gateways_active(p, overlord)) {
 		snprintf(text, sizeof(text), "gateway %.64s is offline, and does this work when it is back", overlord);
 		add_condition(out, "GatewayOnline", "GatewayOffline", text, NULL,
@@ -85,7 +95,7 @@ static json_t *health(const json_t *cluster, const json_t *status)
 		word = "Unknown";
 	if (json_is_integer(at))
 		clock_rfc3339(json_integer_value(at), when);
-	else if (json_is_string(at))
+	else if (json_is_string(at) && clock_parse_rfc3339(json_string_value(at)) >= 0)
 		snprintf(when, sizeof(when), "%s", json_string_value(at));
 	if (*when) {
 		snprintf(text, sizeof(text), "as the gateway saw it at %s", when);
@@ -103,11 +113,13 @@ int cluster_view_status(struct plane *p, const json_t *cluster, const json_t *st
 {
 	const char *state = clusters_state(cluster, status);
 	const char *phase = json_str_or(status, "phase", "Pending");
+	bool waits = strcmp(state, "Pending") == 0 || strcmp(state, "Deleting") == 0;
 	json_t *conditions = json_array(), *doc;
 
 	reported_conditions(status, conditions);
-	if (strcmp(state, "Pending") == 0 || strcmp(state, "Deleting") == 0)
-		waiting_conditions(p, cluster, conditions);
+	problem_conditions(cluster, waits, conditions);
+	if (waits)
+		offline_condition(p, cluster, conditions);
 	doc = json_pack("{s:s,s:s,s:I,s:I,s:o,s:o,s:[],s:[],s:[],s:[],s:{s:s},s:{s:s,s:b},s:{s:b,s:s},s:{s:s}}",
 			"state", state, "phase", phase, "generation",
 			(json_int_t)json_int_or(cluster, "generation", 0), "epoch",

@@ -99,11 +99,59 @@ static int new_document(struct plane *p, const json_t *cluster, const json_t *ol
 	return r;
 }
 
+/* What of it is the most, for whoever has to make it smaller. */
+static const char *largest_part(const json_t *doc, size_t *most)
+{
+	const char *key, *name = "";
+	json_t *part;
+
+	*most = 0;
+	json_object_foreach((json_t *)(uintptr_t)doc, key, part) {
+		size_t n = json_dumpb(part, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+
+		if (n > *most) {
+			*most = n;
+			name = key;
+		}
+	}
+	return name;
+}
+
+static bool sendable(const json_t *doc, json_t *problems)
+{
+	size_t bytes = json_dumpb(doc, NULL, 0, JSON_COMPACT), most;
+	int depth = json_depth(doc);
+	const char *part;
+
+	if (depth > PLANE_DEPTH_MAX)
+		document_problem(problems, CLUSTERS_UNSENDABLE, "nest the request and its profiles' values less deeply",
+				 "what its gateway would be told is nested %d levels deep, allowed are %d", depth,
+				 PLANE_DEPTH_MAX);
+	if (bytes > GATEWAYS_DOCUMENT_MAX) {
+		part = largest_part(doc, &most);
+		document_problem(problems, CLUSTERS_UNSENDABLE,
+				 "make the manifests and values of its profiles, or the request, smaller",
+				 "what its gateway would be told has %zu bytes, allowed are %u; %zu of them are its %s", bytes,
+				 GATEWAYS_DOCUMENT_MAX, most, part);
+	}
+	return depth <= PLANE_DEPTH_MAX && bytes <= GATEWAYS_DOCUMENT_MAX;
+}
+
+static int keep_old(struct plane *p, json_t *cluster, json_t *problems, struct pcg_error *err)
+{
+	json_object_set(cluster, "problems", problems);
+	log_warn("document_too_large", LS("cluster", json_str_or(cluster, "uid", "")),
+		 LS("name", json_str_or(cluster, "name", "")), LS("cause", json_str_or(problems, "0.text", "")),
+		 LS("remedy", json_str_or(problems, "0.remedy", "")));
+	return clusters_put(p, cluster, err);
+}
+
 int clusters_refresh(struct plane *p, json_t *cluster, struct pcg_error *err)
 {
 	const char *uid = json_str_or(cluster, "uid", "");
 	AUTO_JSON json_t *old = NULL;
 	AUTO_JSON json_t *doc = NULL;
+	AUTO_JSON json_t *problems = json_array();
 	int64_t generation;
 	int r = rows_get(p, ROWS_DOCUMENT, uid, &old, err);
 
@@ -112,8 +160,13 @@ int clusters_refresh(struct plane *p, json_t *cluster, struct pcg_error *err)
 	r = new_document(p, cluster, old, &doc, err);
 	if (r)
 		return r;
-	if (same_document(old, doc))
+	/* A delete is told with what was told before. */
+	if (strcmp(json_str_or(cluster, "desired", "present"), "present") == 0 && !sendable(doc, problems))
+		return keep_old(p, cluster, problems, err);
+	if (same_document(old, doc)) {
+		json_object_set(cluster, "problems", json_object_get(doc, "problems"));
 		return clusters_put(p, cluster, err);
+	}
 	generation = json_int_or(old, "generation", 0) + 1;
 	json_object_set_new(doc, "generation", json_integer(generation));
 	json_object_set_new(cluster, "generation", json_integer(generation));

@@ -18,7 +18,9 @@ int clusters_put(struct plane *p, const json_t *cluster, struct pcg_error *err);
 /* Palette's word for where it is. */
 const char *clusters_state(const json_t *cluster, const json_t *status);
 /* Makes its document anew; when that differs from the last one it gets the next generation and goes to the
- * gateway. Inside a transaction. Stores the cluster too. */
+ * gateway. Inside a transaction. Stores the cluster too. A document that no message can carry stays where it is: the last one is kept, and this is
+ * a problem of the cluster with the field CLUSTERS_UNSENDABLE. */
+#define CLUSTERS_UNSENDABLE "document"
 int clusters_refresh(struct plane *p, json_t *cluster, struct pcg_error *err);
 /* Whether something was made of its document: before that it may be what holds the cluster up. */
 bool clusters_begun(const json_t *status);

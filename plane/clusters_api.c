@@ -114,7 +114,7 @@ static int store_new(struct api_call *c, const char *cloud, const json_t *accoun
 	json_put_str(link, "cluster", uid);
 	r = rows_put(c->p, ROWS_CLOUDCONFIG, cfg, name, uid, link, err);
 	if (!r)
-		r = clusters_refresh(c->p, cluster, err);
+		r = cluster_request_apply(c, cluster, err);
 	return r ? r : clusters_event(c->p, cluster, clock_rfc3339(clock_wall_ms(), now), "Normal", "Created",
 				      "The cluster was requested", "plane", "", err);
 }

@@ -71,9 +71,19 @@ int ctl_post_new(struct ctl *c, const char *path, const char *what, const json_t
 /* The gateway that --overlord names, else the only one. */
 int ctl_choose_overlord(struct ctl *c, char uid[64]);
 
+/* PUT or DELETE of an item of the list at path, told as "WHAT NAME DONE". */
+int ctl_change(struct ctl *c, const char *method, const char *what, const char *done, const char *path,
+	       const json_t *item, const json_t *body);
+/* May stand in a path as it is. */
+bool ctl_plain(const char *s);
+/* What --cloud or the file says; NULL: neither. */
+const char *ctl_cloud_of(const struct ctl *c, const json_t *doc);
+
 int ctl_gateway_list(struct ctl *c, const char *arg);
 int ctl_pair(struct ctl *c, const char *arg);
 int ctl_account_add(struct ctl *c, const char *arg);
+int ctl_account_update(struct ctl *c, const char *arg);
+int ctl_account_remove(struct ctl *c, const char *arg);
 int ctl_account_validate(struct ctl *c, const char *arg);
 /* By uid or name; a new reference. */
 int ctl_find_account(struct ctl *c, const char *arg, json_t **found);

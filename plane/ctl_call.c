@@ -3,6 +3,7 @@
 #include "plane/ctl.h"
 
 #include "core/buf.h"
+#include "core/stdout.h"
 #include "core/utf8.h"
 #include "core/yaml.h"
 
@@ -255,7 +256,7 @@ int ctl_read_secret(struct ctl *c, const char *what, json_t *spec)
 	if (had && *had && !c->password_file)
 		return CTL_DONE;
 	buf_init_secret(&secret, 65536);
-	if (!c->password_file ? ask(what, &secret) :
+	if (!c->password_file || (strcmp(c->password_file, "-") == 0 && isatty(0)) ? ask(what, &secret) :
 	    strcmp(c->password_file, "-") == 0 ? read_fd(0, &secret) : read_path(c->password_file, &secret))
 		r = ctl_fail(CTL_FAILED, "%s%s%s", c->password_file ? "reading " : "the account needs ",
 			     c->password_file ? c->password_file : what,
@@ -292,7 +293,7 @@ void ctl_print_json(const json_t *j)
 	AUTO_FREE char *text = json_text(j);
 
 	puts(text);
-	fflush(stdout);
+	stdout_flush();
 }
 
 static void cell(const json_t *item, const char *path, char out[256])

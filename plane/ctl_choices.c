@@ -123,7 +123,7 @@ int ctl_account_choices(struct ctl *c, const char *arg)
 	bool first = true;
 	int r = filters ? choose_account(c, &account) : CTL_USAGE;
 
-	while (!r && (first || *token)) {
+	while (!r && !ferror(stdout) && (first || *token)) {
 		struct ctl_reply reply;
 		const json_t *items;
 

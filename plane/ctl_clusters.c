@@ -3,6 +3,7 @@
 #include "plane/ctl.h"
 
 #include "core/clock.h"
+#include "core/stdout.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -169,7 +170,6 @@ static void show_progress(struct ctl *c, const json_t *cluster, int64_t started,
 		ctl_print_json(cluster);
 	else
 		printf("%7.1fs  %s\n", (double)ms / 1000, line);
-	fflush(stdout);
 }
 
 static int refresh(struct ctl *c, json_t *cluster)
@@ -212,6 +212,8 @@ int ctl_cluster_watch(struct ctl *c, const char *arg)
 		const char *state;
 
 		show_progress(c, cluster, started, last);
+		if (!stdout_flush())
+			return CTL_FAILED;
 		state = json_str_or(cluster, "state", "");
 		if (reached(c, state))
 			return strcmp(state, "Error") == 0 ? CTL_FAILED : CTL_DONE;

@@ -3,6 +3,7 @@
 #include "plane/ctl.h"
 
 #include "core/log.h"
+#include "core/stdout.h"
 #include "plane/plane.h"
 
 #include <getopt.h>
@@ -19,6 +20,10 @@ static const char help[] =
 	"  pair [--overlord UID] [--name NAME]       a pairing code, on standard output; --overlord: for a gateway\n"
 	"                                            that is there already, whose old certificate is then refused\n"
 	"  account add -f FILE [--cloud TYPE] [--overlord UID] [--password-file FILE] [--ca-file FILE] [--no-validate]\n"
+	"  account update NAME|UID [-f FILE] [--password-file FILE] [--ca-file FILE] [--overlord UID] [--no-validate]\n"
+	"                                            -f: the whole account as it shall be; what else is given is changed\n"
+	"                                            in it. A password that is not given stays as it is\n"
+	"  account remove NAME|UID                   one that no cluster needs\n"
 	"  account validate NAME|UID, or -f FILE as for add\n"
 	"  account choices [KIND] [--account NAME|UID] [--filter NAME=VALUE]...   what there is to choose from, asked of\n"
 	"                                            the infrastructure; without KIND: which kinds there are\n"
@@ -67,6 +72,8 @@ static const struct command {
 	{ "gateway", "list", false, false, ctl_gateway_list },
 	{ "pair", NULL, false, false, ctl_pair },
 	{ "account", "add", false, false, ctl_account_add },
+	{ "account", "update", true, true, ctl_account_update },
+	{ "account", "remove", true, true, ctl_account_remove },
 	{ "account", "validate", false, true, ctl_account_validate },
 	{ "account", "choices", false, true, ctl_account_choices },
 	{ "account", "list", false, false, ctl_account_list },
@@ -197,7 +204,7 @@ int main(int argc, char **argv)
 	while ((o = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
 		r = take_option(&c, o);
 		if (r >= 0)
-			return r;
+			return stdout_end("pcg-planectl", r, CTL_FAILED);
 	}
 	cmd = find_command(argc - optind, argv + optind, &arg);
 	if (!cmd)
@@ -211,5 +218,5 @@ int main(int argc, char **argv)
 	if (!r)
 		r = cmd->run(&c, arg);
 	ctl_disconnect(&c);
-	return r;
+	return stdout_end("pcg-planectl", r, CTL_FAILED);
 }

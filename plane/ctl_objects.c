@@ -43,7 +43,7 @@ int ctl_gateway_list(struct ctl *c, const char *arg)
 	return r ? r : ctl_print_list(c, flat, columns, paths);
 }
 
-static bool plain(const char *s)
+bool ctl_plain(const char *s)
 {
 	return s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == 0;
 }
@@ -54,8 +54,8 @@ int ctl_pair(struct ctl *c, const char *arg)
 	char path[512];
 	int n, r;
 
-	if ((c->overlord && !plain(c->overlord)) || (c->name && !plain(c->name)) ||
-	    (c->cloud && !plain(c->cloud)))
+	if ((c->overlord && !ctl_plain(c->overlord)) || (c->name && !ctl_plain(c->name)) ||
+	    (c->cloud && !ctl_plain(c->cloud)))
 		return ctl_fail(CTL_USAGE, "--overlord, --name and --cloud take letters, digits, '.', '_' and '-'");
 	n = snprintf(path, sizeof(path), "/v1/overlords/pairing/code?cloudType=%.32s", c->cloud ? c->cloud : "");
 	if (c->overlord)
@@ -78,20 +78,13 @@ int ctl_pair(struct ctl *c, const char *arg)
 	return r;
 }
 
-static const char *secret_member(const char *cloud)
-{
-	if (strcmp(cloud, "maas") == 0)
-		return "apiKey";
-	return strcmp(cloud, "sim") == 0 ? "token" : "password";
-}
-
 /* With one gateway there is nothing to choose. */
 int ctl_choose_overlord(struct ctl *c, char uid[64])
 {
 	AUTO_JSON json_t *items = NULL;
 	int r;
 
-	if (c->overlord && !plain(c->overlord))
+	if (c->overlord && !ctl_plain(c->overlord))
 		return ctl_fail(CTL_USAGE, "'%s' is no gateway's uid", c->overlord);
 	if (c->overlord) {
 		snprintf(uid, 64, "%s", c->overlord);
@@ -108,22 +101,8 @@ int ctl_choose_overlord(struct ctl *c, char uid[64])
 	return CTL_DONE;
 }
 
-static int choose_overlord(struct ctl *c, json_t *doc)
-{
-	const char *given = json_str_or(doc, "metadata.annotations.overlordUid", "");
-	char uid[64];
-	int r;
-
-	if (!c->overlord && *given)
-		return CTL_DONE;
-	r = ctl_choose_overlord(c, uid);
-	if (!r)
-		json_put_str(doc, "metadata.annotations.overlordUid", uid);
-	return r;
-}
-
 /* The cloud type stands in --cloud, or in the file as cloudType or kind; it is no part of the API's body. */
-static const char *cloud_of(struct ctl *c, const json_t *doc)
+const char *ctl_cloud_of(const struct ctl *c, const json_t *doc)
 {
 	if (c->cloud)
 		return c->cloud;
@@ -132,54 +111,6 @@ static const char *cloud_of(struct ctl *c, const json_t *doc)
 	if (json_str(doc, "kind"))
 		return json_str(doc, "kind");
 	return json_str(doc, "spec.cloudType");
-}
-
-static int read_account(struct ctl *c, json_t **doc, char cloud[32])
-{
-	const char *given;
-	int r = ctl_read_file(c, doc);
-
-	if (r)
-		return r;
-	given = cloud_of(c, *doc);
-	if (!given || !plain(given))
-		return ctl_fail(CTL_USAGE, "say which cloud it is with --cloud, or cloudType in %s", c->file);
-	snprintf(cloud, 32, "%s", given);
-	json_object_del(*doc, "cloudType");
-	json_object_del(*doc, "kind");
-	if (!json_is_object(json_object_get(*doc, "spec")))
-		json_object_set_new(*doc, "spec", json_object());
-	r = ctl_read_ca(c, json_object_get(*doc, "spec"));
-	if (!r)
-		r = ctl_read_secret(c, secret_member(cloud), json_object_get(*doc, "spec"));
-	return r ? r : choose_overlord(c, *doc);
-}
-
-static void say_warnings(const json_t *warnings)
-{
-	json_t *w;
-	size_t i;
-
-	json_array_foreach((json_t *)(uintptr_t)warnings, i, w)
-		fprintf(stderr, "  warning: %s\n", json_string_value(w) ? json_string_value(w) : "");
-}
-
-/* *detail: what the answer says, a new reference or NULL. */
-static int validate_body(struct ctl *c, const char *cloud, const char *overlord, const json_t *body, json_t **detail)
-{
-	struct ctl_reply reply;
-	char path[256];
-	int r;
-
-	if (!plain(cloud) || !plain(overlord))
-		return ctl_fail(CTL_USAGE, "'%s' is no gateway's uid", overlord);
-	snprintf(path, sizeof(path), "/v1/overlords/%s/%s/account/validate?detail=true", cloud, overlord);
-	r = ctl_call(c, "POST", path, body, 0, &reply);
-	*detail = json_incref(reply.json);
-	if (!c->json)
-		say_warnings(json_object_get(r ? json_object_get(*detail, "details") : *detail, "warnings"));
-	ctl_reply_free(&reply);
-	return r;
 }
 
 static int print_created(struct ctl *c, const char *what, const char *name, const json_t *reply)
@@ -202,103 +133,21 @@ int ctl_post_new(struct ctl *c, const char *path, const char *what, const json_t
 	return r;
 }
 
-int ctl_account_add(struct ctl *c, const char *arg)
+int ctl_change(struct ctl *c, const char *method, const char *what, const char *done, const char *path,
+	       const json_t *item, const json_t *body)
 {
-	AUTO_JSON json_t *detail = NULL;
-	json_t *doc = NULL, *body = NULL;
-	char cloud[32], path[128];
-	int r = read_account(c, &doc, cloud);
-
-	if (!r && !c->no_validate) {
-		body = json_pack("{s:O}", "account", json_object_get(doc, "spec"));
-		r = validate_body(c, cloud, json_str_or(doc, "metadata.annotations.overlordUid", ""), body, &detail);
-		json_decref(body);
-	}
-	if (!r) {
-		snprintf(path, sizeof(path), "/v1/cloudaccounts/%s", cloud);
-		r = ctl_post_new(c, path, "account", doc);
-	}
-	json_wipe(doc);
-	return r;
-}
-
-/* By uid or name. *found: the summary's item, a new reference. */
-int ctl_find_account(struct ctl *c, const char *arg, json_t **found)
-{
-	AUTO_JSON json_t *items = NULL;
-	json_t *a;
-	size_t i;
-	int r = ctl_get_items(c, "/v1/cloudaccounts/summary", &items);
-
-	*found = NULL;
-	json_array_foreach(items, i, a)
-		if (strcmp(json_str_or(a, "metadata.uid", ""), arg) == 0 ||
-		    strcmp(json_str_or(a, "metadata.name", ""), arg) == 0)
-			*found = a;
-	json_incref(*found);
-	if (!r && !*found)
-		r = ctl_fail(CTL_NOT_FOUND, "there is no account with the uid or name '%s'", arg);
-	return r;
-}
-
-static int validate_stored(struct ctl *c, const char *arg, json_t **detail)
-{
-	AUTO_JSON json_t *account = NULL;
-	AUTO_JSON json_t *body = NULL;
-	int r = ctl_find_account(c, arg, &account);
-
-	if (r)
-		return r;
-	body = json_pack("{s:s}", "accountUid", json_str_or(account, "metadata.uid", ""));
-	return validate_body(c, json_str_or(account, "kind", ""),
-			     json_str_or(account, "metadata.annotations.overlordUid", ""), body, detail);
-}
-
-int ctl_account_validate(struct ctl *c, const char *arg)
-{
-	AUTO_JSON json_t *detail = NULL;
-	json_t *doc = NULL, *body;
-	char cloud[32];
+	struct ctl_reply reply;
+	char one[384];
 	int r;
 
-	if (arg) {
-		r = validate_stored(c, arg, &detail);
-	} else {
-		r = read_account(c, &doc, cloud);
-		if (!r) {
-			body = json_pack("{s:O}", "account", json_object_get(doc, "spec"));
-			r = validate_body(c, cloud, json_str_or(doc, "metadata.annotations.overlordUid", ""), body,
-					  &detail);
-			json_decref(body);
-		}
-		json_wipe(doc);
-	}
+	snprintf(one, sizeof(one), "%s/%.64s", path, json_str_or(item, "metadata.uid", ""));
+	r = ctl_call(c, method, one, body, 0, &reply);
 	if (!r && c->json)
-		ctl_print_json(detail);
-	else if (!r && *json_str_or(detail, "version", ""))
-		printf("the account is valid: %s\n", json_str_or(detail, "version", ""));
+		ctl_print_json(json_object_get(item, "metadata"));
 	else if (!r)
-		puts("the account is valid");
+		printf("%s %s %s\n", what, json_str_or(item, "metadata.name", ""), done);
+	ctl_reply_free(&reply);
 	return r;
-}
-
-int ctl_account_list(struct ctl *c, const char *arg)
-{
-	static const char *const columns[] = { "UID", "NAME", "CLOUD", "GATEWAY", NULL };
-	static const char *const paths[] = { "uid", "name", "cloud", "gateway", NULL };
-	AUTO_JSON json_t *items = NULL;
-	AUTO_JSON json_t *flat = json_array();
-	json_t *a;
-	size_t i;
-	int r = ctl_get_items(c, "/v1/cloudaccounts/summary", &items);
-
-	json_array_foreach(items, i, a)
-		json_array_append_new(flat,
-				      json_pack("{s:s,s:s,s:s,s:s}", "uid", json_str_or(a, "metadata.uid", ""), "name",
-						json_str_or(a, "metadata.name", ""), "cloud",
-						json_str_or(a, "kind", ""), "gateway",
-						json_str_or(a, "metadata.annotations.overlordUid", "")));
-	return r ? r : ctl_print_list(c, flat, columns, paths);
 }
 
 int ctl_profile_add(struct ctl *c, const char *arg)
@@ -373,10 +222,10 @@ int ctl_cluster_create(struct ctl *c, const char *arg)
 	if (r)
 		return r;
 	json_put_str(doc, "spec.cloudAccountUid", json_str(account, "metadata.uid"));
-	given = cloud_of(c, doc);
+	given = ctl_cloud_of(c, doc);
 	if (!given)
 		given = json_str_or(account, "kind", "");
-	if (!plain(given))
+	if (!ctl_plain(given))
 		return ctl_fail(CTL_USAGE, "'%s' is no cloud type", given);
 	snprintf(path, sizeof(path), "/v1/spectroclusters/%.32s", given);
 	json_object_del(doc, "cloudType");

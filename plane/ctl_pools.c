@@ -104,23 +104,6 @@ int ctl_pool_add(struct ctl *c, const char *arg)
 	return r ? r : ctl_post_new(c, path, "IP pool", doc);
 }
 
-static int change(struct ctl *c, const char *method, const char *what, const char *done, const char *path,
-		  const json_t *item, const json_t *body)
-{
-	struct ctl_reply reply;
-	char one[384];
-	int r;
-
-	snprintf(one, sizeof(one), "%s/%.64s", path, json_str_or(item, "metadata.uid", ""));
-	r = ctl_call(c, method, one, body, 0, &reply);
-	if (!r && c->json)
-		ctl_print_json(json_object_get(item, "metadata"));
-	else if (!r)
-		printf("%s %s %s\n", what, json_str_or(item, "metadata.name", ""), done);
-	ctl_reply_free(&reply);
-	return r;
-}
-
 int ctl_pool_update(struct ctl *c, const char *arg)
 {
 	AUTO_JSON json_t *doc = NULL;
@@ -132,7 +115,7 @@ int ctl_pool_update(struct ctl *c, const char *arg)
 		r = pools_path(c, path);
 	if (!r)
 		r = find_item(c, path, "IP pool", arg, &pool);
-	return r ? r : change(c, "PUT", "IP pool", "changed", path, pool, doc);
+	return r ? r : ctl_change(c, "PUT", "IP pool", "changed", path, pool, doc);
 }
 
 int ctl_pool_remove(struct ctl *c, const char *arg)
@@ -143,7 +126,7 @@ int ctl_pool_remove(struct ctl *c, const char *arg)
 
 	if (!r)
 		r = find_item(c, path, "IP pool", arg, &pool);
-	return r ? r : change(c, "DELETE", "IP pool", "removed", path, pool, NULL);
+	return r ? r : ctl_change(c, "DELETE", "IP pool", "removed", path, pool, NULL);
 }
 
 static void print_words(const char *label, const json_t *list)
@@ -325,5 +308,5 @@ int ctl_dns_remove(struct ctl *c, const char *arg)
 	AUTO_JSON json_t *mapping = NULL;
 	int r = find_item(c, DNS_PATH, "DNS mapping", arg, &mapping);
 
-	return r ? r : change(c, "DELETE", "DNS mapping", "removed", DNS_PATH, mapping, NULL);
+	return r ? r : ctl_change(c, "DELETE", "DNS mapping", "removed", DNS_PATH, mapping, NULL);
 }

@@ -156,7 +156,7 @@ static int add_packs(struct plane *p, const json_t *spec, json_t *doc, json_t *p
 	const json_t *os = NULL;
 	const char *folder = json_str(spec, "cloudConfig.placement.imageTemplateFolder");
 	AUTO_FREE char *name = NULL;
-	char template[512] = "";
+	AUTO_JSON json_t *template = NULL;
 	json_t *given;
 	size_t i;
 	int r = 0;
@@ -170,15 +170,15 @@ static int add_packs(struct plane *p, const json_t *spec, json_t *doc, json_t *p
 	if (json_str(doc, "image.name"))
 		name = strdup(json_str(doc, "image.name"));
 	if (folder && *folder && name)
-		snprintf(template, sizeof(template), "%.200s/%.200s", folder, name);
+		template = json_sprintf("%s/%s", folder, name);
 	else if (folder && *folder && os)
-		snprintf(template, sizeof(template), "%.200s/%.120s-%.60s", folder,
-			 json_str_or(os, "name", ""), json_str_or(os, "tag", ""));
+		template = json_sprintf("%s/%s-%s", folder, json_str_or(os, "name", ""), json_str_or(os, "tag", ""));
 	else if (json_str(account, "spec.imageTemplate"))
-		snprintf(template, sizeof(template), "%s", json_str(account, "spec.imageTemplate"));
+		template = json_string(json_str(account, "spec.imageTemplate"));
 	else if (name)
-		snprintf(template, sizeof(template), "%s", name);
-	json_object_set_new(doc, "image", *template ? json_pack("{s:s}", "template", template) : json_null());
+		template = json_string(name);
+	json_object_set_new(doc, "image",
+			    json_string_length(template) ? json_pack("{s:O}", "template", template) : json_null());
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "config.h"
 #include "plane/document.h"
 
+#include "core/utf8.h"
 #include "core/yaml.h"
 
 #include <assert.h>
@@ -15,17 +16,21 @@
 
 #define VALUES_MAX (1u << 20)
 #define FILE_MAX (4u << 20)
+#define PROBLEM_MAX 511
 
 void document_problem(json_t *problems, const char *field, const char *remedy, const char *fmt, ...)
 {
-	char text[512];
+	AUTO_FREE char *text = NULL;
+	json_t *one = json_object();
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	text = utf8_format(PROBLEM_MAX, fmt, ap);
 	va_end(ap);
-	json_array_append_new(problems, json_pack("{s:s,s:s,s:s}", "field", field, "text", text,
-						  "remedy", remedy));
+	json_put_str(one, "field", field);
+	json_put_str(one, "text", text);
+	json_put_str(one, "remedy", remedy);
+	json_add(problems, one);
 }
 
 const char *document_layer(const json_t *pack)
@@ -129,7 +134,8 @@ static bool safe_name(const char *s)
 	       s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == 0;
 }
 
-static char *read_file(const char *dir, const char *name)
+/* NULL: *why says why not. */
+static char *read_file(const char *dir, const char *name, const char **why)
 {
 	AUTO_FREE char *path = NULL;
 	AUTO_CLOSE int fd = -1;
@@ -138,17 +144,21 @@ static char *read_file(const char *dir, const char *name)
 	ssize_t n = asprintf(&path, "%s/%s", dir, name);
 
 	assert(n >= 0);
+	*why = NULL;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return NULL;
 	buf_init(&b, FILE_MAX);
-	while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+	while (fd >= 0 && (n = read(fd, chunk, sizeof(chunk))) > 0)
 		buf_add(&b, chunk, (size_t)n);
-	if (n < 0 || b.overflow) {
-		buf_free(&b);
-		return NULL;
-	}
-	return buf_take(&b);
+	if (fd < 0 || n < 0)
+		*why = strerror(errno);
+	else if (b.overflow)
+		*why = "it is larger than 4 MiB";
+	else if (!utf8_valid(b.data, b.len) || memchr(b.data, 0, b.len))
+		*why = "it is not UTF-8 text";
+	if (!*why)
+		return buf_take(&b);
+	buf_free(&b);
+	return NULL;
 }
 
 static int only_yaml(const struct dirent *d)
@@ -158,19 +168,25 @@ static int only_yaml(const struct dirent *d)
 	return d->d_name[0] != '.' && dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
 }
 
-/* Manifests of packs_dir/NAME/VERSION in the order of their names. NULL: there is no such folder, or nothing in it. */
-static json_t *pack_folder(const char *dir)
+/* Manifests of packs_dir/NAME/VERSION in the order of their names; one that cannot be read is a problem: without it the pack is
+ * another one. NULL: there is no such folder, or nothing in it. */
+static json_t *pack_folder(const char *dir, const char *field, json_t *problems)
 {
 	struct dirent **names = NULL;
 	json_t *out = json_array();
 	int n = scandir(dir, &names, only_yaml, alphasort);
 
 	for (int i = 0; i < n; i++) {
-		AUTO_FREE char *content = read_file(dir, names[i]->d_name);
+		const char *why;
+		AUTO_FREE char *content = read_file(dir, names[i]->d_name, &why);
+		json_t *one = json_object();
 
-		if (content)
-			json_array_append_new(out, json_pack("{s:s,s:s}", "name", names[i]->d_name, "content",
-							     content));
+		if (!content)
+			document_problem(problems, field, "correct the file in the plane's pack folder; then send SIGHUP to pcg-plane",
+					 "%s/%s: %s", dir, names[i]->d_name, why);
+		json_put_str(one, "name", names[i]->d_name);
+		json_put_str(one, "content", content ? content : "");
+		json_add(out, one);
 		free(names[i]);
 	}
 	free(names);
@@ -244,6 +260,7 @@ static void add_file(json_t *files, const json_t *file, const char *field, const
 {
 	const char *target = json_str(file, "targetPath"), *path = json_str(file, "path");
 	AUTO_FREE char *content = NULL;
+	const char *why = NULL;
 	json_t *out;
 
 	if (!target || *target != '/') {
@@ -254,19 +271,19 @@ static void add_file(json_t *files, const json_t *file, const char *field, const
 	if (json_str(file, "content"))
 		content = strdup(json_str(file, "content"));
 	else if (path && dir && safe_name(path))
-		content = read_file(dir, path);
+		content = read_file(dir, path, &why);
 	else if (!path && json_at(file, "podMount"))
 		return;
 	if (!content) {
 		document_problem(problems, field,
 				 "give the file's content, or put it into the plane's pack folder",
-				 "kubeadmconfig.files: %s has no content", target);
+				 "kubeadmconfig.files: %s has no content%s%s", target, why ? ": " : "", why ? why : "");
 		return;
 	}
 	out = json_pack("{s:s,s:s,s:s,s:s}", "targetPath", target, "targetOwner",
 			json_str_or(file, "targetOwner", "root:root"), "targetPermissions",
 			json_str_or(file, "targetPermissions", "0600"), "content", content);
-	json_array_append_new(files, out);
+	json_add(files, out);
 }
 
 void document_merge_kubeadm(json_t *config, const json_t *k, const char *field, const char *dir,
@@ -379,7 +396,7 @@ static void add_layer(const char *dir, const json_t *pack, const char *layer, co
 	json_t *manifests = own_manifests(pack, field, problems), *extra;
 
 	if (strcmp(type, "manifest") != 0) {
-		extra = dir ? pack_folder(dir) : NULL;
+		extra = dir ? pack_folder(dir, field, problems) : NULL;
 		if (!extra)
 			document_problem(problems, field,
 					 "put its manifests into the plane's pack folder (--packs) as NAME/VERSION/*.yaml, or use "

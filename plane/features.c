@@ -2,6 +2,7 @@
 #include "config.h"
 #include "plane/api.h"
 
+#include "plane/cluster_request.h"
 #include "plane/clusters.h"
 #include "plane/rows.h"
 
@@ -199,7 +200,7 @@ static int patch_profiles(struct api_call *c, struct pcg_error *err)
 		else
 			json_array_append_new(list, copy);
 	}
-	r = clusters_refresh(c->p, cluster, err);
+	r = cluster_request_apply(c, cluster, err);
 	return r ? r : api_no_content(c);
 }
 
@@ -218,7 +219,7 @@ static int delete_profiles(struct api_call *c, struct pcg_error *err)
 		if (at >= 0)
 			json_array_remove(list, (size_t)at);
 	}
-	r = clusters_refresh(c->p, cluster, err);
+	r = cluster_request_apply(c, cluster, err);
 	return r ? r : api_no_content(c);
 }
 
@@ -270,7 +271,7 @@ static int patch_variables(struct api_call *c, struct pcg_error *err)
 		json_object_set_new(json_array_get(profiles_of(cluster), (size_t)at), "variables",
 				    json_deep_copy(json_object_get(given, "variables")));
 	}
-	r = clusters_refresh(c->p, cluster, err);
+	r = cluster_request_apply(c, cluster, err);
 	return r ? r : api_no_content(c);
 }
 

@@ -6,6 +6,7 @@
 #include "core/fault.h"
 #include "core/id.h"
 #include "core/log.h"
+#include "core/utf8.h"
 #include "net/pki.h"
 #include "plane/api.h"
 #include "plane/rows.h"
@@ -22,9 +23,9 @@ struct pairing {
 
 static void column(sqlite3_stmt *st, int col, char *out, size_t size)
 {
-	const unsigned char *s = sqlite3_column_text(st, col);
+	const char *s = (const char *)sqlite3_column_text(st, col);
 
-	snprintf(out, size, "%s", s ? (const char *)s : "");
+	snprintf(out, size, "%.*s", s ? (int)utf8_cut(s, strlen(s), size - 1) : 0, s ? s : "");
 }
 
 int gateway_row_get(struct plane *p, const char *uid, struct gateway_row *row, struct pcg_error *err)
@@ -187,10 +188,10 @@ static int overlord_make(struct plane *p, const char *uid, const struct pairing 
 	AUTO_JSON json_t *doc = NULL;
 	AUTO_JSON json_t *other = NULL;
 	char name[160], now[CLOCK_RFC3339_SIZE];
+	const char *given = pair->name[0] ? pair->name : host_name && *host_name ? host_name : "gateway";
 	int r;
 
-	snprintf(name, sizeof(name), "%.120s", pair->name[0] ? pair->name :
-					       host_name && *host_name ? host_name : "gateway");
+	snprintf(name, sizeof(name), "%.*s", (int)utf8_cut(given, strlen(given), 120), given);
 	r = rows_find(p, ROWS_OVERLORD, name, &other, err);
 	if (r < 0)
 		return r;

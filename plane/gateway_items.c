@@ -3,6 +3,9 @@
 #include "plane/gateways_impl.h"
 
 #include "core/clock.h"
+#include "core/log.h"
+#include "plane/clusters.h"
+#include "plane/document.h"
 #include "plane/rows.h"
 
 #include <stdio.h>
@@ -10,6 +13,9 @@
 
 #define ITEMS_MAX 64
 #define BYTES_MAX (4u << 20)
+/* A document and what its gateway reported for it: both are limited where they come in. With the queries that an answer may
+ * have it is less than a gateway takes. */
+#define ITEM_MAX (14u << 20)
 
 struct item {
 	int64_t seq;
@@ -107,6 +113,54 @@ static int item_document(struct plane *p, const struct item *it, json_t **doc, s
 	return account_document(p, it->uid, doc, err);
 }
 
+/* What nests deeper than a body may is from before there was a limit. Nobody reads anything there, and the whole answer would be
+ * refused for it. */
+static bool cut_below(json_t *j, int levels)
+{
+	const char *key;
+	json_t *child;
+	size_t i;
+
+	if (!json_is_object(j) && !json_is_array(j))
+		return false;
+	if (levels == 0)
+		return true;
+	json_object_foreach(j, key, child)
+		if (cut_below(child, levels - 1))
+			json_object_set_new(j, key, json_null());
+	json_array_foreach(j, i, child)
+		if (cut_below(child, levels - 1))
+			json_array_set_new(j, i, json_null());
+	return false;
+}
+
+/* One that no answer can carry must not hold up the others: it is left out until it changes, and its cluster says so. */
+static int leave_out(struct plane *p, const char *gateway, const struct item *it, size_t bytes, struct pcg_error *err)
+{
+	AUTO_JSON json_t *cluster = NULL;
+	int r = db_exec(p->db, err, "DELETE FROM instructions WHERE gateway=? AND kind=? AND uid=?", "sss", gateway, it->kind,
+			it->uid);
+
+	log_warn("instruction_too_large", LS("gateway", gateway), LS("kind", it->kind), LS("uid", it->uid), LI("bytes", bytes),
+		 LI("allowed", ITEM_MAX), LS("remedy", "make the profiles of the cluster, or the account, smaller"));
+	if (!r && strcmp(it->kind, "cluster") == 0)
+		r = rows_get(p, ROWS_CLUSTER, it->uid, &cluster, err);
+	if (r <= 0)
+		return r;
+	if (!json_is_array(json_object_get(cluster, "problems")))
+		json_object_set_new(cluster, "problems", json_array());
+	document_problem(json_object_get(cluster, "problems"), CLUSTERS_UNSENDABLE,
+			 "make the manifests and values of its profiles, or the request, smaller",
+			 "its gateway is not told of it: that has %zu bytes, allowed are %u", bytes, ITEM_MAX);
+	return clusters_put(p, cluster, err);
+}
+
+static json_t *item_json(const struct item *it, json_t *doc)
+{
+	return json_pack("{s:I,s:s,s:s,s:I,s:o}", "seq", (json_int_t)it->seq, "kind", it->kind, "uid", it->uid, "generation",
+			 (json_int_t)json_int_or(doc, "generation", 0), "document", doc ? doc : json_null());
+}
+
 int gateway_items(struct plane *p, const char *gateway, int64_t *cursor, json_t **out,
 		  struct pcg_error *err)
 {
@@ -115,22 +169,24 @@ int gateway_items(struct plane *p, const char *gateway, int64_t *cursor, json_t 
 	size_t n = 0, bytes = 0;
 	int r = load_items(p, gateway, *cursor, ITEMS_MAX, &items, &n, err);
 
-	for (size_t i = 0; !r && i < n && bytes < BYTES_MAX; i++) {
+	for (size_t i = 0; !r && i < n; i++) {
 		json_t *doc = NULL;
-		int64_t generation;
+		size_t size;
 
 		r = item_document(p, &items[i], &doc, err);
-		if (r) {
+		cut_below(doc, PLANE_DEPTH_MAX);
+		size = json_dumpb(doc ? doc : json_null(), NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+		if (!r && size > ITEM_MAX) {
+			r = leave_out(p, gateway, &items[i], size, err);
+			json_wipe(doc);
+			continue;
+		}
+		if (r || (bytes && bytes + size > BYTES_MAX)) {
 			json_wipe(doc);
 			break;
 		}
-		generation = json_int_or(doc, "generation", 0);
-		bytes += json_dumpb(doc ? doc : json_null(), NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
-		json_array_append_new(list, json_pack("{s:I,s:s,s:s,s:I,s:o}", "seq",
-						      (json_int_t)items[i].seq, "kind", items[i].kind,
-						      "uid", items[i].uid, "generation",
-						      (json_int_t)generation, "document",
-						      doc ? doc : json_null()));
+		bytes += size;
+		json_add(list, item_json(&items[i], doc));
 		*cursor = items[i].seq;
 	}
 	if (r) {

@@ -13,6 +13,9 @@ struct gateways *gateways_new(struct plane *p);
 void gateways_free(struct gateways *g, void (*closed)(void *arg), void *arg);
 void gateways_handle(struct plane *p, struct http_exchange *x, const struct http_server_request *req);
 
+/* Of a cluster's document; what its gateway reported for it may come beside it. */
+#define GATEWAYS_DOCUMENT_MAX (4u << 20)
+
 /* Inside a transaction: the object's document has changed (or is gone) for that gateway. */
 int gateways_instruct(struct plane *p, const char *gateway, const char *kind, const char *uid,
 		      struct pcg_error *err);

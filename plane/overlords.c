@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NAMES_SHOWN 8
+
 /* Row "overlord": {uid, kind, metadata, isSelfHosted, gateway (what it last said of itself)}. */
 
 static int load(struct api_call *c, const char *uid, json_t **doc, struct pcg_error *err)
@@ -106,11 +108,56 @@ static int message(struct api_call *c, const char *text)
 	return api_reply(c, 200, json_pack("{s:s}", "msg", text));
 }
 
+/* How many clusters that are not Deleted it has, and their names, of many the first ones. */
+static int clusters_of(struct plane *p, const char *uid, size_t *n, struct buf *names, struct pcg_error *err)
+{
+	AUTO_JSON json_t *docs = NULL;
+	json_t *doc;
+	size_t i;
+	int r = rows_list(p, ROWS_CLUSTER, uid, &docs, err);
+
+	*n = 0;
+	json_array_foreach(docs, i, doc) {
+		if (json_object_get(doc, "deletedAt"))
+			continue;
+		if (++*n <= NAMES_SHOWN)
+			buf_addf(names, "%s%s", *n > 1 ? ", " : "", json_str_or(doc, "name", ""));
+	}
+	if (*n > NAMES_SHOWN)
+		buf_addf(names, " and %zu more", *n - NAMES_SHOWN);
+	return r;
+}
+
+/* Palette removes a gateway whatever it has. But nobody else can delete its clusters, and its certificate does not come back:
+ * so the same word is needed here as for a cluster. */
+static int refuse_used(struct api_call *c, const char *uid, struct pcg_error *err)
+{
+	const char *force = api_query(c, "forceDelete");
+	struct buf names;
+	size_t n;
+	int r;
+
+	if (force && strcmp(force, "true") == 0)
+		return 0;
+	buf_init(&names, 1024);
+	r = clusters_of(c->p, uid, &n, &names, err);
+	if (!r && n)
+		r = api_refuse(c, 409, "GatewayInUse",
+			       "%zu clusters are this gateway's: %s. Delete them first, or move them to another gateway (POST "
+			       "/v1/overlords/migrate); with forceDelete=true it is removed all the same, and nobody "
+			       "can remove their machines any more",
+			       n, names.data);
+	buf_free(&names);
+	return r;
+}
+
 static int delete(struct api_call *c, struct pcg_error *err)
 {
 	AUTO_JSON json_t *doc = NULL;
 	int r = load(c, c->param[0], &doc, err);
 
+	if (!r)
+		r = refuse_used(c, c->param[0], err);
 	if (!r)
 		r = gateways_revoke(c->p, c->param[0], err);
 	if (!r)
@@ -148,16 +195,15 @@ static int reset(struct api_call *c, struct pcg_error *err)
 	return r ? r : message(c, "the gateway's certificate is refused from now on; pair it again");
 }
 
-/* Moves everything of one kind from one gateway to another. */
+/* Everything of one kind is the other gateway's, and released by the one that had it. */
 static int move_rows(struct plane *p, const char *kind, const char *what, const char *from, const char *to,
-		     struct pcg_error *err)
+		     json_t **docs, struct pcg_error *err)
 {
-	AUTO_JSON json_t *docs = NULL;
 	json_t *doc;
 	size_t i;
-	int r = rows_list(p, kind, from, &docs, err);
+	int r = rows_list(p, kind, from, docs, err);
 
-	json_array_foreach(docs, i, doc) {
+	json_array_foreach(*docs, i, doc) {
 		const char *uid = json_str_or(doc, "uid", "");
 
 		if (r)
@@ -167,10 +213,34 @@ static int move_rows(struct plane *p, const char *kind, const char *what, const 
 		r = rows_put(p, kind, uid, json_str_or(doc, "metadata.name", ""), to, doc, err);
 		if (!r)
 			r = gateways_release(p, from, what, uid, err);
-		if (!r && !json_object_get(doc, "deletedAt"))
-			r = gateways_instruct(p, to, what, uid, err);
 	}
 	return r;
+}
+
+static int instruct_all(struct plane *p, const char *to, const char *what, const json_t *docs, struct pcg_error *err)
+{
+	json_t *doc;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach((json_t *)(uintptr_t)docs, i, doc)
+		if (!r && !json_object_get(doc, "deletedAt"))
+			r = gateways_instruct(p, to, what, json_str_or(doc, "uid", ""), err);
+	return r;
+}
+
+/* Clusters leave before the accounts that they use, and arrive after them. */
+static int move_all(struct plane *p, const char *from, const char *to, struct pcg_error *err)
+{
+	AUTO_JSON json_t *clusters = NULL;
+	AUTO_JSON json_t *accounts = NULL;
+	int r = move_rows(p, ROWS_CLUSTER, "cluster", from, to, &clusters, err);
+
+	if (!r)
+		r = move_rows(p, ROWS_ACCOUNT, "account", from, to, &accounts, err);
+	if (!r)
+		r = instruct_all(p, to, "account", accounts, err);
+	return r ? r : instruct_all(p, to, "cluster", clusters, err);
 }
 
 static int migrate(struct api_call *c, struct pcg_error *err)
@@ -187,18 +257,17 @@ static int migrate(struct api_call *c, struct pcg_error *err)
 	r = load(c, from, &source, err);
 	if (!r)
 		r = load(c, to, &target, err);
-	if (!r)
-		r = ip_pools_collide(c->p, from, to, why, err);
-	if (r == 1 && !c->reply)
+	if (r)
+		return r;
+	r = ip_pools_collide(c->p, from, to, why, err);
+	if (r == 1)
 		return api_refuse(c, 409, "IPPoolOverlap", "%s: change or remove one of the two, then migrate", why);
 	if (!r)
 		r = addresses_migrate(c->p, from, to, err);
 	if (!r)
 		r = dns_mappings_migrate(c->p, from, to, err);
 	if (!r)
-		r = move_rows(c->p, ROWS_ACCOUNT, "account", from, to, err);
-	if (!r)
-		r = move_rows(c->p, ROWS_CLUSTER, "cluster", from, to, err);
+		r = move_all(c->p, from, to, err);
 	if (!r)
 		r = rows_put(c->p, ROWS_FORWARD, from, "", to, forward, err);
 	return r ? r : api_no_content(c);

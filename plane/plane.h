@@ -15,6 +15,9 @@
 
 #define PLANE_VERSION 1
 #define PLANE_DELETED_KEPT_MS (72LL * 3600 * 1000)
+/* Levels that a body and a cluster's document may have. Every parser on the way stops at JSON_DEPTH_MAX, for a whole message,
+ * and what came in a body stands deeper in it: by 3 in a gateway's instructions, by 4 in its reports, by a few in its own frames. */
+#define PLANE_DEPTH_MAX 48
 
 struct gateways;
 

@@ -205,6 +205,7 @@ int setup_open(struct plane *p, bool *first, struct pcg_error *err)
 	return r ? r : load_identity(p, err);
 }
 
+/* Takes what is stored, in place of what an earlier look took. */
 static bool certificate_good(struct plane *p, const char *names)
 {
 	struct pcg_error err;
@@ -212,6 +213,8 @@ static bool certificate_good(struct plane *p, const char *names)
 	AUTO_FREE char *had = NULL;
 	int64_t now = clock_wall_ms();
 
+	free(TAKE(p->server_pem));
+	secret_unref(TAKE(p->server_key));
 	if (rows_meta_get(p, "server-names", &had, &err) || !had || strcmp(had, names) != 0 ||
 	    rows_meta_get(p, "server", &p->server_pem, &err) || !p->server_pem ||
 	    rows_secret_get(p, "plane", "server-key", &p->server_key, &err) <= 0)

@@ -5,6 +5,7 @@
 #include "ctl/verify/verify.h"
 
 #include "core/log.h"
+#include "core/stdout.h"
 #include "core/table.h"
 #include "net/http_client.h"
 
@@ -241,7 +242,7 @@ static void show_row(const json_t *row)
 		if (*json_str_or(f, "clause", ""))
 			printf("        clause:    %s\n", show_text(json_str_or(f, "clause", "")));
 	}
-	fflush(stdout);
+	stdout_flush();
 }
 
 static bool wanted(const struct ctl *c, const char *name)

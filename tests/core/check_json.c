@@ -143,6 +143,54 @@ START_TEST(put_makes_parents_and_keeps_neighbours)
 }
 END_TEST
 
+/* Whatever stands where a path leads through: what others wrote cannot stop the program. */
+START_TEST(put_replaces_what_cannot_have_the_path)
+{
+	static const char *const members[] = { "[]", "[1]", "{}", "7", "null", "\"x\"", "true", "{\"b\":[]}", "{\"b\":[[]]}" };
+
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		char text[64];
+		AUTO_JSON json_t *j = NULL;
+
+		snprintf(text, sizeof(text), "{\"a\":%s,\"l\":[%s]}", members[i], members[i]);
+		j = parse(text);
+		json_put_str(j, "a.b.c", "deep");
+		json_put_str(j, "l.0.name", "in a list");
+		json_put_str(j, "l.9.name", "past its end");
+		ck_assert_str_eq(json_str(j, "a.b.c"), "deep");
+		ck_assert_str_eq(json_str(j, "l.9.name"), "past its end");
+	}
+}
+END_TEST
+
+START_TEST(depth_counts_levels)
+{
+	static const struct {
+		const char *text;
+		int depth;
+	} rows[] = { { "1", 0 }, { "{}", 1 }, { "[]", 1 }, { "[1,{\"a\":[]},2]", 3 }, { "{\"a\":{},\"b\":{\"c\":{\"d\":1}}}", 3 } };
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		AUTO_JSON json_t *j = parse(rows[i].text);
+
+		ck_assert_int_eq(json_depth(j), rows[i].depth);
+	}
+	ck_assert_int_eq(json_depth(NULL), 0);
+}
+END_TEST
+
+START_TEST(a_lower_limit_says_what_is_allowed_and_what_was_found)
+{
+	struct pcg_error err;
+	json_t *j;
+
+	ck_assert_int_eq(json_parse_within("[[[1]]]", 7, 3, "x", &j, &err), 0);
+	json_decref(j);
+	ck_assert_int_lt(json_parse_within("[[[[1]]]]", 9, 3, "x", &j, &err), 0);
+	ck_assert_str_eq(err.text, "x: JSON nested deeper than 3 levels: 4");
+}
+END_TEST
+
 START_TEST(text_for_secrets_keeps_the_order_of_keys)
 {
 	AUTO_JSON json_t *j = parse("{\"z\":[1,2.5,\"\\u00e4\\n\"],\"a\":{}}");
@@ -194,6 +242,9 @@ static void add(TCase *tc)
 	tcase_add_test(tc, an_escaped_quote_ends_no_text);
 	tcase_add_test(tc, paths_reach_members_and_elements);
 	tcase_add_test(tc, put_makes_parents_and_keeps_neighbours);
+	tcase_add_test(tc, put_replaces_what_cannot_have_the_path);
+	tcase_add_test(tc, depth_counts_levels);
+	tcase_add_test(tc, a_lower_limit_says_what_is_allowed_and_what_was_found);
 	tcase_add_test(tc, text_for_secrets_keeps_the_order_of_keys);
 	tcase_add_test(tc, errors_travel_as_documents);
 	tcase_add_test(tc, wiping_spares_parts_that_others_hold);

@@ -209,6 +209,17 @@ START_TEST(a_pack_from_the_folder_gives_its_manifests_in_the_order_of_their_name
 	ck_assert_uint_eq(json_array_size(json_at(doc, "layers.0.manifests")), 2);
 	ck_assert_str_eq(json_str(doc, "layers.0.manifests.0.content"), "a: 1\n");
 	json_decref(doc);
+	/* Without one of its files it is another pack. */
+	snprintf(path, sizeof(path), "%s/net/1.0/c.yaml", dir);
+	write_file(path, "c: \xff\n");
+	snprintf(path, sizeof(path), "%s/net/1.0/d.yaml", dir);
+	ck_assert_int_eq(symlink("nowhere", path), 0);
+	doc = build("[{\"name\":\"kubernetes\",\"tag\":\"1.36.3\"},{\"name\":\"net\",\"tag\":\"1.0\",\"layer\":\"cni\"}]", dir,
+		    problems, &os);
+	ck_assert(has_problem(problems, "/net/1.0/c.yaml: it is not UTF-8 text"));
+	ck_assert(has_problem(problems, "/net/1.0/d.yaml: No such file"));
+	ck_assert_uint_eq(json_array_size(problems), 2);
+	json_decref(doc);
 	snprintf(path, sizeof(path), "rm -rf %s", dir);
 	ck_assert_int_eq(system(path), 0);
 }

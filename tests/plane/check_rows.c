@@ -10,6 +10,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,6 +57,25 @@ static void teardown(void)
 	uv_loop_close(&loop);
 	nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
+
+/* Each hour looks whether it is still good. */
+START_TEST(looking_at_the_server_certificate_keeps_one)
+{
+	AUTO_FREE char *first = NULL;
+	size_t before = 0;
+
+	for (int i = 0; i < 520; i++) {
+		ck_assert_msg(setup_server_certificate(&p, &err) == 0, "%s", err.text);
+		if (i == 0)
+			first = strdup(p.server_pem);
+		if (i == 20)
+			before = mallinfo2().uordblks;
+		ck_assert_str_eq(p.server_pem, first);
+	}
+	ck_assert_ptr_nonnull(p.server_key);
+	ck_assert_msg(mallinfo2().uordblks < before + (64u << 10), "500 looks took %zu bytes", mallinfo2().uordblks - before);
+}
+END_TEST
 
 static void put_cluster(const char *uid, int64_t deleted_at)
 {
@@ -186,6 +206,7 @@ int main(void)
 	SRunner *r;
 	int failed;
 
+	tcase_add_test(t, looking_at_the_server_certificate_keeps_one);
 	tcase_add_test(t, a_cluster_that_its_gateway_has_deleted_is_not_shown_as_pending);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_deleted_cluster_is_there_for_72_hours_and_then_gone);

@@ -82,6 +82,23 @@ class Plane:
             headers["Projectuid"] = project
         return self.call(method, path, body, headers)
 
+    def pair(self, name, overlord=None):
+        """A gateway's uid, and the context of calls as that gateway."""
+        query = f"overlordUid={overlord}" if overlord else f"cloudType=vsphere&name={name}"
+        code = json.loads(self.api("GET", "/v1/overlords/pairing/code?" + query)[2])["pairingCode"]
+        path = os.path.join(self.dir, name)
+        subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-keyout", path + ".key", "-out", path + ".csr", "-subj", "/CN=g"], check=True, capture_output=True)
+        with open(path + ".csr") as csr:
+            status, _, text = self.call("POST", "/gateway/v1/enrol",
+                                        {"pairingCode": code, "csr": csr.read(), "hostName": name})
+        if status != 200:
+            fail(f"enrolment: {status} {text}")
+        answer = json.loads(text)
+        with open(path + ".crt", "w") as file:
+            file.write(answer["certificate"])
+        return answer["gatewayUid"], self.context(path + ".crt", path + ".key")
+
     def get(self, path):
         status, _, text = self.api("GET", path)
         return status, json.loads(text) if text else None
