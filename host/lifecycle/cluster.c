@@ -139,6 +139,7 @@ static void timer_closed(uv_handle_t *h)
 
 void cluster_free(struct cluster *c)
 {
+	plans_end_cluster(c);
 	cluster_cancel(c);
 	cluster_let_go(c);
 	while (c->machines) {

@@ -438,6 +438,47 @@ START_TEST(a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document)
 }
 END_TEST
 
+static json_t *plan_answer;
+static struct pcg_error plan_error;
+static int planned;
+
+static void on_plan(void *arg, json_t *result, const struct pcg_error *err)
+{
+	planned++;
+	plan_answer = result;
+	if (err)
+		plan_error = *err;
+}
+
+static void take(int64_t generation, json_t *document)
+{
+	AUTO_JSON json_t *batch = json_pack("{s:I,s:s,s:[{s:s,s:s,s:I,s:o}]}", "cursor", (json_int_t)generation,
+					    "planeId", "p", "items", "kind", "cluster", "uid", UID, "generation",
+					    (json_int_t)generation, "document", document);
+	int64_t cursor = 0;
+
+	lifecycle_take(l, batch, on_stored, &cursor);
+	UNTIL(cursor == generation);
+}
+
+/* _i: it moved to another gateway; else it is deleted. */
+START_TEST(a_plan_of_a_cluster_that_goes_meanwhile_ends_with_that)
+{
+	planned = 0;
+	load("Pending", "admit", "present", false, 1)->lc.touched = false;
+	lifecycle_plan(l, UID, on_plan, NULL);
+	ck_assert_ptr_nonnull(call.cb);
+	ck_assert_int_eq(planned, 0);
+	take(4, _i ? json_null() : spec_document("absent"));
+	UNTIL(!cluster_find(l, UID));
+	ck_assert_ptr_null(call.cb); /* nobody waits for the provider any more */
+	ck_assert_int_eq(planned, 1);
+	ck_assert_ptr_null(plan_answer);
+	ck_assert_int_eq(plan_error.class, PCG_CLASS_NOT_FOUND);
+	ck_assert_str_eq(plan_error.text, "the plan of cluster prod: the cluster went away meanwhile");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("tasks");
@@ -457,6 +498,7 @@ int main(void)
 	tcase_add_test(t, an_answer_without_a_checkpoint_leaves_the_last);
 	tcase_add_loop_test(t, a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document, 0,
 			    ARRAY_LEN(adopted));
+	tcase_add_loop_test(t, a_plan_of_a_cluster_that_goes_meanwhile_ends_with_that, 0, 2);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
