@@ -68,6 +68,14 @@ void kube_free(struct kube *k)
 	free(k);
 }
 
+void kube_set_proxy(struct kube *k, const struct proxy_set *proxy)
+{
+	struct proxy_set *old = k->proxy;
+
+	k->proxy = proxy ? proxy_set_ref(proxy) : NULL;
+	proxy_set_unref(old);
+}
+
 uv_loop_t *kube_loop(const struct kube *k)
 {
 	return http_client_loop(k->http);

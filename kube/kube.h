@@ -29,6 +29,8 @@ struct kube_spec {
 
 int kube_new(const struct kube_spec *spec, struct kube **out, struct pcg_error *err);
 void kube_free(struct kube *k); /* cancels what runs, no callbacks */
+/* For what is sent from now on. NULL: direct. */
+void kube_set_proxy(struct kube *k, const struct proxy_set *proxy);
 /* The loop it runs in (of its HTTP client), and the CA that every connection was verified against. */
 uv_loop_t *kube_loop(const struct kube *k);
 const char *kube_ca_pem(const struct kube *k);

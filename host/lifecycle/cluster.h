@@ -226,6 +226,7 @@ json_t *peer_condition(const struct cluster *c); /* NULL: as it was; new referen
 
 /* plan.c */
 void plans_end_all(struct lifecycle *l); /* without an answer */
+void plans_set_proxy(struct lifecycle *l); /* l->proxy is another one */
 void plans_end_cluster(struct cluster *c); /* they fail: it goes */
 
 #define TASK_STARTS(X)                                                                             \

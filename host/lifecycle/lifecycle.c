@@ -88,22 +88,47 @@ void lifecycle_set_gateway_uid(struct lifecycle *l, const char *uid)
 
 void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy)
 {
-	proxy_set_unref(l->proxy);
+	struct proxy_set *old = l->proxy;
+
 	l->proxy = proxy ? proxy_set_ref(proxy) : NULL;
+	proxy_set_unref(old);
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next)
+			if (c->kube)
+				kube_set_proxy(c->kube, proxy);
+	plans_set_proxy(l);
+}
+
+/* Those that run the task with settings of before begin it anew: each finds what it did already. */
+static void restart(struct lifecycle *l, enum lc_task task)
+{
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next)
+			if (c->lc.task == task && c->op)
+				task_start(c);
 }
 
 void lifecycle_set_limits(struct lifecycle *l, int64_t take_back_ms, int64_t release_ms)
 {
+	bool other = release_ms != l->settings.release_ms;
+
 	l->settings.take_back_ms = take_back_ms;
 	l->settings.release_ms = release_ms;
+	if (other)
+		restart(l, LC_TASK_RELEASE);
 }
 
 void lifecycle_set_bundle(struct lifecycle *l, const char *dir, const char *image_repository)
 {
+	bool other = l->bundle_dir && (strcmp(l->bundle_dir, dir ? dir : "") ||
+				       strcmp(l->image_repository, image_repository ? image_repository : ""));
+
 	free(l->bundle_dir);
 	free(l->image_repository);
 	l->bundle_dir = strdup(dir ? dir : "");
 	l->image_repository = strdup(image_repository ? image_repository : "");
+	if (other)
+		restart(l, LC_TASK_INSTALL);
 }
 
 void lifecycle_load_account(struct lifecycle *l, json_t *document)

@@ -83,6 +83,13 @@ void plans_end_cluster(struct cluster *c)
 	}
 }
 
+void plans_set_proxy(struct lifecycle *l)
+{
+	for (struct planning *p = l->plans; p; p = p->next)
+		if (p->kube)
+			kube_set_proxy(p->kube, l->proxy);
+}
+
 /* checks NULL: there are none. */
 static void finish(struct planning *p, const json_t *checks, json_t *steps)
 {
