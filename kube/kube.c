@@ -170,15 +170,31 @@ static int mint(struct kube *k, struct pcg_error *err)
 	http_tls_unref(k->tls);
 	k->tls = fresh;
 	not_after = http_tls_not_after_ms(fresh);
+	k->minted_at_ms = now;
 	k->renew_at_ms = not_after - (not_after - now) / 3;
 	return 0;
+}
+
+/* A clock that was ahead when it was minted made one that is not valid yet. */
+static bool tls_usable(const struct kube *k)
+{
+	int64_t now = clock_wall_ms();
+
+	return k->tls && now >= k->minted_at_ms && now < k->renew_at_ms;
+}
+
+void kube_refused(struct kube *k)
+{
+	if (!k->refused)
+		k->renew_at_ms = 0;
+	k->refused = true;
 }
 
 int kube_tls(struct kube *k, struct http_tls_ctx **tls, struct pcg_error *err)
 {
 	int r;
 
-	if (!k->tls || clock_wall_ms() >= k->renew_at_ms) {
+	if (!tls_usable(k)) {
 		r = mint(k, err);
 		if (r)
 			return r;

@@ -17,7 +17,7 @@ struct kube_spec {
 	const char *server;            /* "https://host:port" */
 	const char *ca_pem;
 	/* Client certificate that is asked for before each use when the last one has less than a third of its life left: minted
-	 * from the cluster's CA for an hour. */
+	 * from the cluster's CA for an hour. Also when the clock was set back since, and once when it was refused. */
 	int (*mint)(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err);
 	void *mint_arg;
 	const struct proxy_set *proxy;

@@ -48,7 +48,8 @@ struct kube {
 	void (*warned)(void *arg, const char *what, const char *text);
 	void *warned_arg;
 	struct http_tls_ctx *tls;
-	int64_t renew_at_ms;
+	int64_t minted_at_ms, renew_at_ms; /* by the wall clock, which can be set */
+	bool refused;                      /* by a 401, since which one certificate was minted or will be */
 	TAILQ_HEAD(, kube_op) ops; /* oldest first */
 	LIST_HEAD(, kube_group) groups;
 };
@@ -63,6 +64,8 @@ void kube_timer_stop(struct kube_timer **t);
 
 /* The connection class with a certificate that still lives long enough; the caller unrefs. */
 int kube_tls(struct kube *k, struct http_tls_ctx **tls, struct pcg_error *err);
+/* The server answered 401: the next request has a new certificate, once until one is let in. */
+void kube_refused(struct kube *k);
 char *kube_url(const struct kube *k, const char *path);
 
 struct kube_request_spec {

@@ -232,6 +232,10 @@ static void on_done(void *arg, const struct http_response *resp)
 	if (reply.status >= 400)
 		kube_status_error(reply.status, reply.body, r->what, &reply.err);
 	explain_refusal(&reply);
+	if (reply.status == 401)
+		kube_refused(r->op.k);
+	else if (reply.status)
+		r->op.k->refused = false;
 	finish(r, &reply);
 }
 

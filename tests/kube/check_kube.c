@@ -144,6 +144,40 @@ START_TEST(a_request_carries_a_certificate_minted_on_need)
 }
 END_TEST
 
+START_TEST(a_clock_that_is_set_back_makes_a_certificate_that_is_valid_now)
+{
+	struct answer a = {0};
+
+	clock_turn_ms(2 * 3600000);
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 1);
+	clock_turn_ms(-2 * 3600000);
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 2);
+	ck_assert_int_eq(minted, 2);
+	ck_assert_int_lt(http_tls_not_after_ms(kube->tls), clock_wall_ms() + mint_life_ms + 1000);
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 3);
+	ck_assert_int_eq(minted, 2);
+}
+END_TEST
+
+START_TEST(a_refused_certificate_is_minted_anew_once_until_one_is_let_in)
+{
+	static const int statuses[] = {401, 401, 401, 200, 401, 200},
+			 certificates[] = {1, 2, 2, 2, 2, 3};
+	struct answer a = {0};
+
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+		api_script("GET", "/version", statuses[i], "{}", 1);
+		kube_request(kube, "GET", "/version", NULL, NULL, 0, on_reply, &a);
+		RIG_UNTIL(a.done == (int)i + 1);
+		ck_assert_int_eq(a.status, statuses[i]);
+		ck_assert_int_eq(minted, certificates[i]);
+	}
+}
+END_TEST
+
 static int mint_fails(void *arg, char **cert, struct secret **key, struct pcg_error *err)
 {
 	return pcg_fail(err, PCG_CLASS_BUG, "", "no keys");
@@ -863,6 +897,8 @@ int main(void)
 	tcase_set_timeout(t, 30);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_request_carries_a_certificate_minted_on_need);
+	tcase_add_test(t, a_clock_that_is_set_back_makes_a_certificate_that_is_valid_now);
+	tcase_add_test(t, a_refused_certificate_is_minted_anew_once_until_one_is_let_in);
 	tcase_add_test(t, a_certificate_that_cannot_be_made_is_told_by_the_callback);
 	tcase_add_test(t, a_server_of_another_authority_is_refused);
 	LOOP(a_refusal_becomes_an_error_with_the_servers_words, statuses);
