@@ -156,6 +156,9 @@ void cluster_let_go(struct cluster *c);
 /* What a delete leaves in the infrastructure, [{"id","name","why"}]: added to what is known. */
 void cluster_left(struct cluster *c, const json_t *items);
 
+/* The same of its load balancers and volumes, which the cluster was not, or not to the end, asked to remove. */
+void cluster_left_unasked(struct cluster *c, const char *why);
+
 /* abandon.c: all that is known to be left, with addresses; places: the cluster's own place too. err NULL: the
  * infrastructure answers, and has no end. */
 void cluster_left_behind(struct cluster *c, bool places, const struct pcg_error *err);

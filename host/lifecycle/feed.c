@@ -353,6 +353,7 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 	}
 	if (a->what & LC_ACT_GONE) {
 		json_object_del(c->state, "seen");
+		json_object_del(c->state, "attached");
 		addresses_forget(c);
 		end_report(c, b);
 		keep_tombstone(c);
@@ -376,12 +377,26 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 	return s;
 }
 
+/* Why the cluster itself is not asked, or asked no further, to remove what it has in the infrastructure beside its
+ * machines; NULL: it is, or it has. */
+static const char *passed_by(enum lc_task before, const struct lc_state *now, const struct lc_event *e)
+{
+	if (before != LC_TASK_FORCED_OFF && now->task == LC_TASK_FORCED_OFF)
+		return e->type == LC_EV_FAILED ? "the cluster did not answer, so it was not asked to remove them" :
+						 "the delete was forced, so the cluster was not asked to remove them";
+	if (before == LC_TASK_RELEASE && now->task == LC_TASK_MACHINES_GONE && e->type != LC_EV_DONE)
+		return e->type == LC_EV_FAILED ? "the cluster did not answer any more while it removed them" :
+						 "the delete was forced while the cluster removed them";
+	return NULL;
+}
+
 void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g)
 {
 	enum lc_phase before = c->lc.phase;
 	enum lc_task task = c->lc.task;
 	struct lc_event now = *e;
 	struct saved *saved = NULL;
+	const char *unasked;
 	int64_t since_ms;
 	struct lc_actions a;
 
@@ -395,6 +410,9 @@ void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group
 			 LS("from", lc_phase_name(before)), LS("to", lc_phase_name(c->lc.phase)),
 			 LI("ms", e->now_ms - since_ms));
 	}
+	unasked = passed_by(task, &c->lc, e);
+	if (unasked)
+		cluster_left_unasked(c, unasked);
 	if ((a.what & LC_ACT_GONE) && c->lc.abandoned)
 		cluster_left_behind(c, task != LC_TASK_INVENTORY, e->err);
 	if (a.what & (LC_ACT_PERSIST | LC_ACT_GONE))

@@ -294,12 +294,23 @@ static void on_pending(struct lc_state *s, const struct lc_event *e, const struc
 	}
 }
 
+/* Its API is there: what it refuses is not taken from it by cutting its power. */
+static bool refused(const struct lc_state *s, const struct pcg_error *err)
+{
+	return s->task == LC_TASK_TAKE_BACK &&
+	       (err->class == PCG_CLASS_AUTH || err->class == PCG_CLASS_CONFLICT);
+}
+
 /* The ways out of a task that does not succeed; false: it is tried again. */
 static bool way_out(struct lc_state *s, const struct lc_event *e, const struct lc_settings *set,
 		    struct lc_actions *a)
 {
 	bool passes = e->err->class == PCG_CLASS_RETRY || e->err->class == PCG_CLASS_CANCELLED;
 
+	if (refused(s, e->err)) {
+		s->task_mono_ms = e->mono_ms; /* of an API that does not answer the time is still to come */
+		return false;
+	}
 	if (s->task == LC_TASK_TAKE_BACK && e->mono_ms - s->task_mono_ms >= set->take_back_ms) {
 		s->forced = true;
 		note(a, "take_back_given_up");
@@ -342,6 +353,16 @@ static void offer_abandon(struct pcg_error *err)
 		 len ? "; " : "");
 }
 
+static void offer_force(struct pcg_error *err)
+{
+	size_t len = strlen(err->remedy);
+
+	snprintf(err->remedy + len, sizeof(err->remedy) - len,
+		 "%sit is asked again by itself; to delete the cluster without asking it: "
+		 "pcg-planectl cluster delete NAME --force",
+		 len ? "; " : "");
+}
+
 static void on_failed(struct lc_state *s, const struct lc_event *e, const struct lc_settings *set,
 		      struct lc_actions *a)
 {
@@ -357,6 +378,8 @@ static void on_failed(struct lc_state *s, const struct lc_event *e, const struct
 			set_condition(s, &err, e->now_ms);
 		return;
 	}
+	if (refused(s, &err))
+		offer_force(&err);
 	if (s->task == LC_TASK_TAKE_BACK && !*err.remedy)
 		snprintf(err.remedy, sizeof(err.remedy),
 			 "bring its API back; after %" PRId64 " s of asking the delete goes on "

@@ -83,7 +83,7 @@ struct lc_actions {
 
 struct lc_settings {
 	int64_t take_back_ms; /* how long one process asks an unreachable cluster API before the
-			       * forced way */
+			       * forced way; one that answers and refuses is asked for ever */
 	int64_t release_ms;   /* how long one process waits for load balancers and volumes */
 };
 

@@ -212,6 +212,30 @@ START_TEST(an_api_that_does_not_answer_is_given_up_after_the_set_time)
 }
 END_TEST
 
+static const enum pcg_class refusals[] = { PCG_CLASS_AUTH, PCG_CLASS_CONFLICT };
+
+START_TEST(an_api_that_answers_keeps_its_cluster_however_long_it_refuses)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	done();
+	for (int i = 0; i < 3; i++) {
+		mono += settings.take_back_ms;
+		go_wrong(refusals[_i], "a newer authority");
+		ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+		ck_assert_msg(strstr(s.condition.remedy, "cluster delete NAME --force"), "%s", s.condition.remedy);
+		event(LC_EV_TIMER);
+	}
+	/* The time of one that does not answer begins when it does not. */
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	mono += settings.take_back_ms;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
+}
+END_TEST
+
 START_TEST(a_cluster_that_does_not_answer_says_when_the_delete_goes_on_without_it)
 {
 	struct pcg_error err;
@@ -654,6 +678,7 @@ int main(void)
 	tcase_add_test(t, a_clock_that_jumps_forward_does_not_lead_to_the_forced_way);
 	tcase_add_test(t, a_gateway_that_was_away_asks_the_cluster_for_the_set_time_again);
 	tcase_add_test(t, an_api_that_does_not_answer_is_given_up_after_the_set_time);
+	tcase_add_loop_test(t, an_api_that_answers_keeps_its_cluster_however_long_it_refuses, 0, ARRAY_LEN(refusals));
 	tcase_add_test(t, a_cluster_that_does_not_answer_says_when_the_delete_goes_on_without_it);
 	tcase_add_test(t, force_delete_passes_by_the_cluster_at_once);
 	tcase_add_test(t, policy_that_cannot_be_asked_does_not_hold_a_delete_up);

@@ -515,6 +515,61 @@ START_TEST(a_cluster_that_is_under_way_is_asked_through_the_proxy_of_now)
 }
 END_TEST
 
+static const char *left_of(const struct cluster *c, size_t i, const char *member)
+{
+	return json_str_or(json_array_get(json_object_get(c->state, "left"), i), member, "");
+}
+
+static void fail_with(struct cluster *c, enum pcg_class class)
+{
+	struct pcg_error err;
+
+	pcg_fail(&err, class, "", "no route to host");
+	cluster_failed(c, &err);
+}
+
+START_TEST(what_a_forced_delete_did_not_ask_the_cluster_for_is_told)
+{
+	struct cluster *c = load("Running", "", "present", false, 2);
+
+	take(4, spec_document("force-absent"));
+	ck_assert_int_eq(c->lc.task, LC_TASK_FORCED_OFF);
+	ck_assert_uint_eq(json_array_size(json_object_get(c->state, "left")), 1);
+	ck_assert_str_eq(left_of(c, 0, "name"), "load balancers and volumes of cluster prod");
+	ck_assert_ptr_nonnull(strstr(left_of(c, 0, "why"), "the delete was forced"));
+}
+END_TEST
+
+static const char attached[] =
+	"{\"loadBalancers\":[{\"namespace\":\"default\",\"name\":\"web\",\"uid\":\"s1\",\"addresses\":[\"192.0.2.9\"]}],"
+	"\"volumes\":[{\"name\":\"pv1\",\"reclaimPolicy\":\"Delete\",\"handle\":\"disk-1\",\"claim\":null},"
+	"{\"name\":\"pv2\",\"reclaimPolicy\":\"Retain\",\"handle\":\"disk-2\",\"claim\":null}]}";
+
+static const struct {
+	const char *task, *why;
+} passed_by[] = {
+	{ "take_back", "the cluster did not answer, so it was not asked" },
+	{ "release", "the cluster did not answer any more" },
+};
+
+START_TEST(what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one)
+{
+	struct cluster *c = load("PivotingBack", passed_by[_i].task, "absent", false, 3);
+
+	json_object_set_new(c->state, "attached", json_loads(attached, 0, NULL));
+	lifecycle_set_limits(l, 0, 0);
+	fail_with(c, PCG_CLASS_RETRY);
+	ck_assert_uint_eq(json_array_size(json_object_get(c->state, "left")), 3);
+	ck_assert_str_eq(left_of(c, 0, "id"), "192.0.2.9");
+	ck_assert_str_eq(left_of(c, 1, "id"), "disk-1");
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_msg(strstr(left_of(c, i, "why"), passed_by[_i].why), "%s", left_of(c, i, "why"));
+	ck_assert_str_eq(left_of(c, 2, "id"), "disk-2");
+	ck_assert_str_eq(left_of(c, 2, "why"), "kept: its reclaim policy is not Delete");
+	ck_assert_ptr_null(json_object_get(c->state, "attached"));
+}
+END_TEST
+
 /* ---- a proxy that accepts, and says nothing */
 
 static uv_tcp_t silent;
@@ -611,6 +666,9 @@ int main(void)
 	tcase_add_test(t, an_answer_without_a_checkpoint_leaves_the_last);
 	tcase_add_loop_test(t, a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document, 0,
 			    ARRAY_LEN(adopted));
+	tcase_add_test(t, what_a_forced_delete_did_not_ask_the_cluster_for_is_told);
+	tcase_add_loop_test(t, what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one, 0,
+			    ARRAY_LEN(passed_by));
 	tcase_add_test(t, a_cluster_that_is_under_way_is_asked_through_the_proxy_of_now);
 	tcase_add_test(t, other_limits_count_for_a_release_that_is_under_way);
 	tcase_add_test(t, another_bundle_counts_for_an_install_that_is_under_way);
