@@ -77,6 +77,46 @@ static void replace(char **field, const char *value)
 	assert(*field);
 }
 
+/* Of the recovery document, so that another installation knows it. */
+#define CHANGE "policyChange"
+
+void cluster_keep_change(struct cluster *c, const json_t *change)
+{
+	if (!json_object_size(change) && !json_object_get(c->recovery, CHANGE))
+		return;
+	if (!c->recovery)
+		c->recovery = json_object();
+	if (json_object_size(change))
+		json_object_set_new(c->recovery, CHANGE, json_deep_copy(change));
+	else
+		json_object_del(c->recovery, CHANGE);
+	c->recovery_dirty = true;
+}
+
+const json_t *cluster_change(const struct cluster *c)
+{
+	return json_object_get(c->recovery, CHANGE);
+}
+
+void cluster_change_again(struct cluster *c)
+{
+	json_t *spec;
+	struct pcg_error err;
+
+	if (!cluster_change(c))
+		return;
+	spec = json_deep_copy(c->spec);
+	if (policy_changes_apply(spec, cluster_change(c), &err)) {
+		log_err("policy_change_lost", &err, LS("cluster", c->name));
+		cluster_note(c, "policy_change_lost", json_pack("{s:s,s:s}", "cause", err.text, "remedy", err.remedy));
+		json_wipe(spec);
+		return;
+	}
+	json_wipe(c->spec);
+	c->spec = spec;
+	c->spec_dirty = true;
+}
+
 void cluster_set_spec(struct cluster *c, const json_t *spec)
 {
 	json_wipe(c->spec);
@@ -89,6 +129,8 @@ void cluster_set_spec(struct cluster *c, const json_t *spec)
 	replace(&c->tenant, json_str(spec, "tenant"));
 	replace(&c->project, json_str(spec, "project"));
 	replace(&c->account, json_str(spec, "account.uid"));
+	if (!lc_begins_again(&c->lc))
+		cluster_change_again(c);
 }
 
 struct cluster *cluster_new(struct lifecycle *l, const char *uid, const json_t *spec)

@@ -103,7 +103,12 @@ struct cluster *cluster_from_row(struct lifecycle *l, const struct store_cluster
 void cluster_link(struct cluster *c);
 void cluster_unlink(struct cluster *c);
 void cluster_free(struct cluster *c);
+/* Once policy has looked at the request, with what policy changed in it. */
 void cluster_set_spec(struct cluster *c, const json_t *spec);
+/* What policy changed in the request, {"path":value}: it stands as long as the cluster. NULL or {}: nothing. */
+void cluster_keep_change(struct cluster *c, const json_t *change);
+const json_t *cluster_change(const struct cluster *c);
+void cluster_change_again(struct cluster *c); /* in c->spec */
 struct machine *machine_find(struct cluster *c, const char *uid);
 struct machine *machine_new(struct cluster *c, const char *uid, const char *name, const char *pool,
 			    const char *role);

@@ -246,6 +246,7 @@ static void adopt_recovery(struct cluster *c, const json_t *recovery)
 
 	c->recovery = json_deep_copy(recovery);
 	c->recovery_dirty = true;
+	cluster_change_again(c);
 	if (json_object_get(recovery, "endpoint"))
 		json_object_set(c->state, "endpoint", json_object_get(recovery, "endpoint"));
 	json_array_foreach(json_object_get(recovery, "machines"), i, m) {

@@ -169,6 +169,11 @@ static void on_absent(struct lc_state *s, int64_t now_ms, struct lc_actions *a)
 	}
 }
 
+bool lc_begins_again(const struct lc_state *s)
+{
+	return s->phase == LC_PENDING || (s->phase == LC_PREPARING && !s->touched);
+}
+
 static void on_instruction(struct lc_state *s, const struct lc_event *e, struct lc_actions *a)
 {
 	if (e->generation <= s->generation)
@@ -190,8 +195,7 @@ static void on_instruction(struct lc_state *s, const struct lc_event *e, struct 
 		on_absent(s, e->now_ms, a);
 		return;
 	}
-	/* A changed request counts from the beginning as long as nothing was made from the old one. */
-	if (s->phase == LC_PENDING || (s->phase == LC_PREPARING && !s->touched)) {
+	if (lc_begins_again(s)) {
 		note(a, "request_changed");
 		enter(s, LC_TASK_ADMIT, e->now_ms, a);
 		return;

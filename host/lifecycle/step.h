@@ -87,6 +87,8 @@ struct lc_settings {
 	int64_t release_ms;   /* how long one process waits for load balancers and volumes */
 };
 
+/* Whether a changed request counts from the beginning: nothing was made from the old one. */
+bool lc_begins_again(const struct lc_state *s);
 void lc_state_init(struct lc_state *s, int64_t generation, enum lc_desired desired, int64_t now_ms);
 void lc_step(struct lc_state *s, const struct lc_event *e, const struct lc_settings *settings,
 	     struct lc_actions *out);

@@ -515,6 +515,98 @@ START_TEST(a_cluster_that_is_under_way_is_asked_through_the_proxy_of_now)
 }
 END_TEST
 
+static json_t *history;
+
+static void on_history(void *arg, json_t *result)
+{
+	history = json_incref(result);
+}
+
+static size_t times_told(const char *event)
+{
+	json_t *line;
+	size_t i, n = 0;
+
+	history = NULL;
+	lifecycle_flush_notes(l);
+	store_history(store, UID, 1000, on_history, NULL);
+	UNTIL(history);
+	json_array_foreach(json_object_get(history, "items"), i, line)
+		n += !strcmp(json_str_or(line, "event", ""), event);
+	json_decref(history);
+	return n;
+}
+
+static const char *pods_of(const struct cluster *c)
+{
+	return json_str_or(c->spec, "podCIDR", "");
+}
+
+/* ---- what policy changed */
+
+static struct cluster *load_changed(const char *phase, const char *task)
+{
+	struct cluster *c = load(phase, task, "present", false, 1);
+	AUTO_JSON json_t *change = json_pack("{s:s}", "podCIDR", "10.77.0.0/16");
+
+	cluster_keep_change(c, change);
+	return c;
+}
+
+START_TEST(what_policy_changed_stands_in_each_newer_request)
+{
+	struct cluster *c = load_changed("Bootstrapping", "machine");
+	json_t *document = spec_document("present");
+	AUTO_JSON json_t *recovery = NULL;
+
+	json_put_str(document, "podCIDR", "10.1.0.0/16");
+	take(4, document);
+	ck_assert_str_eq(pods_of(c), "10.77.0.0/16");
+	ck_assert(!c->spec_dirty && !c->recovery_dirty); /* with the store's writer */
+	recovery = cluster_recovery_document(c);
+	ck_assert_ptr_nonnull(json_at(recovery, "policyChange.podCIDR"));
+}
+END_TEST
+
+START_TEST(what_policy_changed_is_known_to_another_installation)
+{
+	struct cluster *c = load_changed("Bootstrapping", "machine");
+	json_t *document = spec_document("present"), *recovery = cluster_recovery_document(c);
+
+	take(4, json_null()); /* it is not here any more */
+	ck_assert_ptr_null(cluster_find(l, UID));
+	json_object_set_new(document, "recovery", recovery);
+	take(5, document);
+	c = cluster_find(l, UID);
+	ck_assert_str_eq(pods_of(c), "10.77.0.0/16");
+	ck_assert_ptr_nonnull(cluster_change(c));
+}
+END_TEST
+
+START_TEST(policy_is_asked_about_the_request_itself_as_long_as_nothing_was_made)
+{
+	struct cluster *c = load_changed("Preparing", "check");
+
+	c->lc.touched = false;
+	take(4, spec_document("present"));
+	ck_assert_int_eq(c->lc.task, LC_TASK_ADMIT);
+	ck_assert_str_eq(pods_of(c), "");
+}
+END_TEST
+
+START_TEST(a_change_that_does_not_fit_a_newer_request_is_told_and_the_request_kept)
+{
+	struct cluster *c = load_changed("Bootstrapping", "machine");
+	json_t *document = spec_document("present");
+
+	json_object_set_new(document, "podCIDR", json_array());
+	json_array_append_new(json_object_get(document, "podCIDR"), json_integer(1));
+	take(4, document);
+	ck_assert(json_is_array(json_object_get(c->spec, "podCIDR")));
+	ck_assert_uint_eq(times_told("policy_change_lost"), 1);
+}
+END_TEST
+
 static const char *left_of(const struct cluster *c, size_t i, const char *member)
 {
 	return json_str_or(json_array_get(json_object_get(c->state, "left"), i), member, "");
@@ -666,6 +758,10 @@ int main(void)
 	tcase_add_test(t, an_answer_without_a_checkpoint_leaves_the_last);
 	tcase_add_loop_test(t, a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document, 0,
 			    ARRAY_LEN(adopted));
+	tcase_add_test(t, what_policy_changed_stands_in_each_newer_request);
+	tcase_add_test(t, what_policy_changed_is_known_to_another_installation);
+	tcase_add_test(t, policy_is_asked_about_the_request_itself_as_long_as_nothing_was_made);
+	tcase_add_test(t, a_change_that_does_not_fit_a_newer_request_is_told_and_the_request_kept);
 	tcase_add_test(t, what_a_forced_delete_did_not_ask_the_cluster_for_is_told);
 	tcase_add_loop_test(t, what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one, 0,
 			    ARRAY_LEN(passed_by));
