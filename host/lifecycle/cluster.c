@@ -65,6 +65,7 @@ struct cluster *cluster_from_row(struct lifecycle *l, const struct store_cluster
 	s->phase_since_ms = json_int_or(c->state, "phaseSince", s->phase_since_ms);
 	s->task_since_ms = json_int_or(c->state, "taskSince", s->task_since_ms);
 	s->touched = json_bool_or(c->state, "touched", true);
+	s->handed = json_bool_or(c->state, "handed", false);
 	s->forced = json_bool_or(c->state, "forced", false);
 	load_condition(s, json_object_get(c->state, "condition"));
 	return c;

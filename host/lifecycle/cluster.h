@@ -238,7 +238,7 @@ void plans_set_proxy(struct lifecycle *l); /* l->proxy is another one */
 void plans_end_cluster(struct cluster *c); /* they fail: it goes */
 
 #define TASK_STARTS(X)                                                                             \
-	X(ADMIT, task_admit) X(CHECK, task_check) X(IDENTITY, task_identity)                       \
+	X(ADMIT, task_admit) X(IN_CHARGE, task_authority) X(CHECK, task_check) X(IDENTITY, task_identity)                       \
 	X(RECOVERY, task_recovery) X(INFRA, task_infra) X(MACHINE, task_machine)                   \
 	X(API, task_api) X(REDACT, task_redact) X(AUTHORITY, task_authority)                       \
 	X(INSTALL, task_install) X(PREFLIGHT, task_preflight) X(WRITE, task_write)                 \

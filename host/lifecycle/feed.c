@@ -59,6 +59,7 @@ static json_t *state_document(struct cluster *c)
 	json_object_set_new(o, "phaseSince", json_integer(s->phase_since_ms));
 	json_object_set_new(o, "taskSince", json_integer(s->task_since_ms));
 	json_object_set_new(o, "touched", json_boolean(s->touched));
+	json_object_set_new(o, "handed", json_boolean(s->handed));
 	json_object_set_new(o, "forced", json_boolean(s->forced));
 	if (s->condition.set)
 		json_object_set_new(o, "condition",

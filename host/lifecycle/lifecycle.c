@@ -283,6 +283,7 @@ static void take_new(struct lifecycle *l, const char *uid, const json_t *doc, in
 			e.epoch = 1;
 		if (!lc_phase_parse(json_str_or(recovery, "phase", ""), &e.phase))
 			e.phase = LC_PREPARING;
+		e.endpoint = json_str(c->state, "endpoint.host") != NULL;
 		cluster_feed(c, &e, g);
 	} else if (desired == LC_PRESENT) {
 		cluster_begin_saved(c, g);

@@ -121,6 +121,11 @@ static void begin_delete(struct lc_state *s, int64_t now_ms, struct lc_actions *
 {
 	s->forced = s->desired >= LC_FORCE_ABSENT;
 	note(a, s->forced ? "delete_forced" : "delete_requested");
+	if (s->handed) {
+		s->handed = false;
+		enter(s, s->forced ? LC_TASK_FORCED_OFF : LC_TASK_GUARD, now_ms, a);
+		return;
+	}
 	switch (s->phase) {
 	case LC_PENDING:
 	case LC_PREPARING:
@@ -211,10 +216,13 @@ static void on_recovered(struct lc_state *s, const struct lc_event *e, struct lc
 	assert(s->phase == LC_PENDING);
 	s->touched = true;
 	s->epoch = e->epoch;
+	s->handed = s->desired == LC_PRESENT && (e->phase == LC_PIVOTING || e->phase == LC_PIVOTING_BACK);
 	note(a, "recovered");
 	if (s->desired == LC_PRESENT) {
 		if (e->phase == LC_RUNNING)
 			enter(s, LC_TASK_NONE, e->now_ms, a);
+		else if (s->handed && e->endpoint)
+			enter(s, LC_TASK_IN_CHARGE, e->now_ms, a);
 		else
 			enter(s, LC_TASK_CHECK, e->now_ms, a);
 		return;
@@ -242,13 +250,16 @@ static void after_rollback(struct lc_state *s, const struct lc_event *e, struct 
 
 static void on_done(struct lc_state *s, const struct lc_event *e, struct lc_actions *a)
 {
+	bool asked = s->task == LC_TASK_AUTHORITY || s->task == LC_TASK_IN_CHARGE;
 	enum lc_task next = lc_task_next(s->task);
 
 	s->busy = false;
-	if (s->task == LC_TASK_AUTHORITY && e->skip)
+	if (asked)
+		s->handed = false;
+	if (asked && e->skip)
 		next = LC_TASK_NONE;
 	if (s->task == LC_TASK_COMMIT || s->task == LC_TASK_TAKE_BACK ||
-	    s->task == LC_TASK_ROLLBACK || (s->task == LC_TASK_AUTHORITY && e->skip))
+	    s->task == LC_TASK_ROLLBACK || (asked && e->skip))
 		s->epoch = e->epoch;
 	if (s->task == LC_TASK_COMMIT)
 		note(a, "handed_over");

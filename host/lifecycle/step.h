@@ -37,6 +37,7 @@ struct lc_state {
 	uint32_t attempts;   /* of this task, in a row, that failed */
 	uint32_t rollbacks;  /* of this pivot, in a row */
 	bool touched;        /* something of it may exist in the infrastructure */
+	bool handed;         /* it may have been handed over by another installation; nobody has asked it yet */
 	bool forced;         /* the cluster's own API is not part of the delete any more */
 	bool abandoned;      /* the delete ended without the infrastructure; not durable */
 	bool busy;           /* a task runs; not durable */
@@ -45,9 +46,9 @@ struct lc_state {
 
 enum lc_event_type {
 	LC_EV_INSTRUCTION,     /* generation, desired */
-	LC_EV_RECOVERED,       /* first sight of a cluster that another store once knew: phase, epoch */
+	LC_EV_RECOVERED,       /* first sight of a cluster that another store once knew: phase, epoch, endpoint */
 	LC_EV_STARTED,         /* the host has started and this state was loaded */
-	LC_EV_DONE,            /* the task is done; skip: AUTHORITY found the cluster in charge */
+	LC_EV_DONE,            /* the task is done; skip: AUTHORITY or IN_CHARGE found the cluster in charge */
 	LC_EV_PENDING,         /* ask again in after_ms */
 	LC_EV_FAILED,          /* err */
 	LC_EV_TIMER,           /* next_try_ms has come */
@@ -63,6 +64,7 @@ struct lc_event {
 	enum lc_phase phase;
 	int64_t epoch;
 	bool skip;
+	bool endpoint; /* its API's is known */
 	uint32_t after_ms;
 	const struct pcg_error *err;
 };

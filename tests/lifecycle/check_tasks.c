@@ -607,6 +607,24 @@ START_TEST(a_change_that_does_not_fit_a_newer_request_is_told_and_the_request_ke
 }
 END_TEST
 
+START_TEST(what_may_have_been_handed_over_stays_so_over_a_restart_and_for_the_next_installation)
+{
+	struct cluster *c = load("Preparing", "in_charge", "present", false, 2), *again;
+	AUTO_JSON json_t *recovery = NULL, *state = NULL;
+	struct store_cluster_row row = { .uid = "other", .name = "other", .phase = "Preparing", .task = "in_charge",
+					 .desired = "present", .spec = c->spec };
+
+	c->lc.handed = true;
+	recovery = cluster_recovery_document(c);
+	ck_assert_str_eq(json_str_or(recovery, "phase", ""), "Pivoting");
+	cluster_save(c, NULL, NULL);
+	row.state = state = json_deep_copy(c->state);
+	again = cluster_from_row(l, &row);
+	ck_assert(again->lc.handed);
+	cluster_free(again);
+}
+END_TEST
+
 static const char *left_of(const struct cluster *c, size_t i, const char *member)
 {
 	return json_str_or(json_array_get(json_object_get(c->state, "left"), i), member, "");
@@ -762,6 +780,7 @@ int main(void)
 	tcase_add_test(t, what_policy_changed_is_known_to_another_installation);
 	tcase_add_test(t, policy_is_asked_about_the_request_itself_as_long_as_nothing_was_made);
 	tcase_add_test(t, a_change_that_does_not_fit_a_newer_request_is_told_and_the_request_kept);
+	tcase_add_test(t, what_may_have_been_handed_over_stays_so_over_a_restart_and_for_the_next_installation);
 	tcase_add_test(t, what_a_forced_delete_did_not_ask_the_cluster_for_is_told);
 	tcase_add_loop_test(t, what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one, 0,
 			    ARRAY_LEN(passed_by));
