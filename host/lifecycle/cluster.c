@@ -175,6 +175,35 @@ static void machine_free(struct machine *m)
 	free(m);
 }
 
+static void machines_free(struct cluster *c)
+{
+	while (c->machines) {
+		struct machine *next = c->machines->next;
+
+		machine_free(c->machines);
+		c->machines = next;
+	}
+}
+
+void cluster_forget_machines(struct cluster *c, struct store_batch *b)
+{
+	assert(!c->removals);
+	machines_free(c);
+	addresses_forget(c);
+	store_remove_machines(b, c->uid);
+}
+
+void cluster_begin_again(struct cluster *c, struct store_batch *b)
+{
+	cluster_cancel(c);
+	cluster_let_go(c);
+	cluster_forget_machines(c, b);
+	json_wipe(c->recovery);
+	c->recovery = json_object();
+	c->recovery_dirty = true;
+	c->keys_made = false;
+}
+
 static void timer_closed(uv_handle_t *h)
 {
 	free(h);
@@ -185,12 +214,7 @@ void cluster_free(struct cluster *c)
 	plans_end_cluster(c);
 	cluster_cancel(c);
 	cluster_let_go(c);
-	while (c->machines) {
-		struct machine *next = c->machines->next;
-
-		machine_free(c->machines);
-		c->machines = next;
-	}
+	machines_free(c);
 	if (c->timer) {
 		uv_timer_stop(c->timer);
 		uv_close((uv_handle_t *)c->timer, timer_closed);

@@ -109,6 +109,11 @@ void cluster_set_spec(struct cluster *c, const json_t *spec);
 void cluster_keep_change(struct cluster *c, const json_t *change);
 const json_t *cluster_change(const struct cluster *c);
 void cluster_change_again(struct cluster *c); /* in c->spec */
+/* What was prepared from a request that another one takes the place of (lc_begins_again): keys, what nodes would have
+ * been given, the first machine's name. */
+void cluster_begin_again(struct cluster *c, struct store_batch *b);
+/* Their rows and addresses. */
+void cluster_forget_machines(struct cluster *c, struct store_batch *b);
 struct machine *machine_find(struct cluster *c, const char *uid);
 struct machine *machine_new(struct cluster *c, const char *uid, const char *name, const char *pool,
 			    const char *role);

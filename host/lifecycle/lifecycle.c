@@ -333,6 +333,8 @@ static void take_cluster(struct lifecycle *l, const json_t *item, struct feed_gr
 	}
 	if (generation <= c->lc.generation)
 		return;
+	if (desired == LC_PRESENT && lc_begins_again(&c->lc))
+		cluster_begin_again(c, g->batch);
 	if (c->lc.phase != LC_DELETED)
 		cluster_set_spec(c, doc);
 	e.desired = desired;

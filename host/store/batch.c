@@ -270,9 +270,14 @@ void store_put_cluster(struct store_batch *b, const struct store_cluster_row *r)
 	    spec, r->spec, recovery, r->recovery);
 }
 
+void store_remove_machines(struct store_batch *b, const char *cluster)
+{
+	add(b, "DELETE FROM machines WHERE cluster = ?", "s", cluster);
+}
+
 void store_remove_cluster(struct store_batch *b, const char *uid)
 {
-	add(b, "DELETE FROM machines WHERE cluster = ?", "s", uid);
+	store_remove_machines(b, uid);
 	add(b, "DELETE FROM clusters WHERE uid = ?", "s", uid);
 }
 
@@ -285,11 +290,6 @@ void store_put_machine(struct store_batch *b, const struct store_machine_row *r)
 	    " checkpoint = excluded.checkpoint",
 	    "sssssssjj", r->uid, r->cluster, r->name, r->pool, r->role, r->state, r->op,
 	    r->observed, r->checkpoint);
-}
-
-void store_remove_machine(struct store_batch *b, const char *uid)
-{
-	add(b, "DELETE FROM machines WHERE uid = ?", "s", uid);
 }
 
 void store_add_history(struct store_batch *b, const char *cluster, const char *name, int64_t at_ms,

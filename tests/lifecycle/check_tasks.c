@@ -11,6 +11,7 @@
 #include "tests/core/unit.h"
 
 #include <check.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ static struct secret *key;
 static struct store *store;
 static struct lifecycle *l;
 static struct http_client *http;
+static struct policy *policy; /* without scripts */
 
 /* ---- the provider: the last call, and how many there were */
 
@@ -126,7 +128,8 @@ static void unseen(void *arg, const json_t *cluster)
 
 static void open_lifecycle(void)
 {
-	struct lifecycle_spec spec = { .loop = &loop, .store = store, .gateway_uid = "gw", .bundle_dir = "",
+	struct lifecycle_spec spec = { .loop = &loop, .store = store, .gateway_uid = "gw", .bundle_dir = TEST_SRCDIR "/bundles/sim",
+				       .policy = policy,
 				       .http = http, .reports_ready = nothing, .watched = unwatched, .changed = unseen };
 
 	l = lifecycle_new(&spec);
@@ -145,6 +148,7 @@ static void setup(void)
 	ck_assert_msg(!store_open(&loop, path, key, &store, &err), "%s", err.text);
 	memset(&call, 0, sizeof(call));
 	http = http_client_new(&loop, NULL);
+	ck_assert_int_eq(policy_new(&loop, &(struct policy_spec){ .exe = "", .dir = "/no/policies" }, &policy, &err), 0);
 	open_lifecycle();
 }
 
@@ -152,6 +156,7 @@ static void teardown(void)
 {
 	lifecycle_close(l);
 	http_client_close(http, NULL, NULL);
+	policy_close(policy, NULL, NULL);
 	store_close(store, NULL, NULL);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	lifecycle_free(l);
@@ -607,6 +612,74 @@ START_TEST(a_change_that_does_not_fit_a_newer_request_is_told_and_the_request_ke
 }
 END_TEST
 
+/* ---- a request that changes before anything is made */
+
+static bool waits_for_plane(void)
+{
+	const struct cluster *c = cluster_find(l, UID);
+
+	if (call.cb && !strcmp(call.op, "cluster_ensure") && c->lc.task == LC_TASK_CHECK)
+		answer(PCG_STEP_DONE, "{}", NULL);
+	return c->lc.task == LC_TASK_RECOVERY;
+}
+
+static size_t machine_rows(const char *database)
+{
+	sqlite3 *db;
+	sqlite3_stmt *st;
+	size_t n;
+
+	ck_assert_int_eq(sqlite3_open_v2(database, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT count(*) FROM machines", -1, &st, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
+	n = (size_t)sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	return n;
+}
+
+static void load_account(void)
+{
+	AUTO_JSON json_t *account = json_pack("{s:s,s:s,s:i,s:{}}", "uid", "a1", "provider", "sim", "generation", 1, "spec");
+
+	lifecycle_load_account(l, account);
+}
+
+START_TEST(what_was_prepared_from_a_request_goes_with_it)
+{
+	AUTO_FREE char *ca = NULL, *name = NULL;
+	json_t *second = spec_document("present");
+	AUTO_JSON json_t *recovery = NULL;
+	const struct cluster *c;
+
+	load_account();
+	lifecycle_begin(l);
+	take(4, spec_document("present"));
+	UNTIL(waits_for_plane());
+	c = cluster_find(l, UID);
+	ca = strdup(json_str_or(c->recovery, "keys.ca.crt", ""));
+	name = strdup(task_first_machine(c)->name);
+	ck_assert_uint_eq(json_array_size(json_at(c->recovery, "render.certificates")), 0);
+	/* The plane is away. Its user gives a certificate, and renames the pool. */
+	json_put_str(json_at(second, "pools.0"), "name", "control");
+	json_object_set_new(second, "certificates", json_pack("[{s:s,s:s}]", "name", "corp", "pem", ca));
+	take(5, second);
+	UNTIL(waits_for_plane());
+	ck_assert_str_eq(json_str_or(c->recovery, "render.certificates.0.name", ""), "corp");
+	ck_assert_str_ne(json_str_or(c->recovery, "keys.ca.crt", ""), ca);
+	ck_assert_str_eq(task_first_machine(c)->pool, "control");
+	ck_assert_str_ne(task_first_machine(c)->name, name);
+	recovery = cluster_recovery_document(c);
+	ck_assert_uint_eq(json_array_size(json_object_get(recovery, "machines")), 1);
+	ck_assert_uint_eq(times_told("request_changed"), 1); /* and what came before that question is written */
+	ck_assert_uint_eq(machine_rows(path), 1);
+	/* Once something was made it stays: the node was given it. */
+	cluster_find(l, UID)->lc.touched = true;
+	take(6, spec_document("present"));
+	ck_assert_str_eq(json_str_or(c->recovery, "render.certificates.0.name", ""), "corp");
+}
+END_TEST
+
 START_TEST(what_may_have_been_handed_over_stays_so_over_a_restart_and_for_the_next_installation)
 {
 	struct cluster *c = load("Preparing", "in_charge", "present", false, 2), *again;
@@ -748,7 +821,6 @@ START_TEST(another_bundle_counts_for_an_install_that_is_under_way)
 	struct cluster *c = load("Installing", "install", "present", false, 1);
 
 	silent_proxy_begin();
-	lifecycle_set_bundle(l, TEST_SRCDIR "/bundles/sim", "");
 	lifecycle_begin(l);
 	UNTIL(connections == 1);
 	lifecycle_set_bundle(l, "/no/bundle/is/here", "");
@@ -780,6 +852,7 @@ int main(void)
 	tcase_add_test(t, what_policy_changed_is_known_to_another_installation);
 	tcase_add_test(t, policy_is_asked_about_the_request_itself_as_long_as_nothing_was_made);
 	tcase_add_test(t, a_change_that_does_not_fit_a_newer_request_is_told_and_the_request_kept);
+	tcase_add_test(t, what_was_prepared_from_a_request_goes_with_it);
 	tcase_add_test(t, what_may_have_been_handed_over_stays_so_over_a_restart_and_for_the_next_installation);
 	tcase_add_test(t, what_a_forced_delete_did_not_ask_the_cluster_for_is_told);
 	tcase_add_loop_test(t, what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one, 0,
