@@ -61,6 +61,7 @@ void kube_free(struct kube *k)
 	http_tls_unref(k->tls);
 	http_client_sweep_soon(k->http);
 	proxy_set_unref(k->proxy);
+	json_decref(k->applied);
 	free(k->server);
 	free(k->ca_pem);
 	free(k->field_manager);

@@ -62,7 +62,8 @@ void kube_path_of(struct kube *k, const char *api_version, const char *kind, con
 
 /* Server-side apply of objects in order of kinds (Namespace, CRD, ... as kubectl and clusterctl do), force, field manager; objects
  * of one group in parallel (at most 8); retries 409, 429, 5xx, connection errors, webhooks not ready and kinds not yet served until
- * timeout_ms. cb once; err names the first object that could not be applied. progress may be NULL. */
+ * timeout_ms. cb once; err names the first object that could not be applied. progress may be NULL; it is not told of
+ * an object that is as this client's apply before the last one left it. */
 struct kube_apply_spec {
 	const json_t *objects;         /* array; List kinds are taken apart */
 	const char *default_namespace; /* NULL: "default" */

@@ -50,6 +50,7 @@ struct kube {
 	struct http_tls_ctx *tls;
 	int64_t minted_at_ms, renew_at_ms; /* by the wall clock, which can be set */
 	bool refused;                      /* by a 401, since which one certificate was minted or will be */
+	json_t *applied; /* path -> what an object was at that it was there already when it was applied; NULL: none yet */
 	TAILQ_HEAD(, kube_op) ops; /* oldest first */
 	LIST_HEAD(, kube_group) groups;
 };
@@ -75,6 +76,7 @@ struct kube_request_spec {
 	const char *text; /* a body that is JSON already, instead of body; copied */
 	size_t text_len;
 	bool raw; /* the answer is no JSON, or nobody reads it */
+	bool read_old; /* of raw: what was there already is read all the same (200, where a new one is 201) */
 	bool metadata; /* nothing else of the objects that come back is wanted */
 };
 struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spec *spec, kube_cb cb,

@@ -223,6 +223,7 @@ void cluster_free(struct cluster *c)
 	json_wipe(c->recovery);
 	json_decref(c->state);
 	json_decref(c->checks);
+	json_decref(c->stages);
 	free(c->warning);
 	free(c->uid);
 	free(c->name);

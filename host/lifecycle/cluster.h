@@ -55,6 +55,7 @@ struct cluster {
 	int64_t plan_generation; /* of the request that it was made from */
 	char *warning; /* of its API, the last one */
 	json_t *checks; /* records of the last preflight */
+	json_t *stages; /* of the install, those that were told */
 	bool keys_made; /* by this process */
 	struct secret *kubeconfig; /* while the cluster is made: the plane and the cluster get the same */
 	struct secret *user_data; /* of its first machine, while that is asked for again and again */
@@ -158,6 +159,8 @@ void cluster_nudge(struct cluster *c);
 void cluster_show(struct cluster *c, json_t *note);
 /* A line of history that belongs to no change of phase (an object was created). fields is stolen. */
 void cluster_note(struct cluster *c, const char *event, json_t *fields);
+/* The same to whoever watches alone. */
+void cluster_tell(struct cluster *c, const char *event, json_t *fields);
 void lifecycle_flush_notes(struct lifecycle *l);
 void cluster_save(struct cluster *c, store_cb cb, void *arg); /* rows as they are now */
 void cluster_save_into(struct cluster *c, struct store_batch *b);

@@ -46,6 +46,7 @@ void cluster_let_go(struct cluster *c)
 		kube_free(TAKE(c->kube));
 	json_wipe(TAKE(c->plan));
 	json_decref(TAKE(c->checks));
+	json_decref(TAKE(c->stages));
 	secret_unref(TAKE(c->kubeconfig));
 	secret_unref(TAKE(c->user_data));
 	c->empty = 0;
@@ -194,6 +195,12 @@ static void show_note(struct cluster *c, const char *event, const json_t *fields
 	view = json_pack("{s:s,s:s,s:s,s:o}", "uid", c->uid, "name", c->name, "phase",
 			 lc_phase_name(c->lc.phase), "note", note);
 	spec->changed(spec->arg, view);
+}
+
+void cluster_tell(struct cluster *c, const char *event, json_t *fields)
+{
+	show_note(c, event, fields);
+	json_decref(fields);
 }
 
 void cluster_note(struct cluster *c, const char *event, json_t *fields)
@@ -355,7 +362,7 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 	if (a->what & LC_ACT_GONE) {
 		json_object_del(c->state, "seen");
 		json_object_del(c->state, "attached");
-		addresses_forget(c);
+		cluster_forget_machines(c, b);
 		end_report(c, b);
 		keep_tombstone(c);
 	}

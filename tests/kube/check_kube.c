@@ -408,6 +408,39 @@ START_TEST(objects_are_applied_in_the_order_of_kinds)
 }
 END_TEST
 
+/* What the server answers to one apply after the other, and whether it is told. */
+static const struct {
+	const char *body;
+	bool told;
+} again[] = {
+	{"{\"metadata\":{\"generation\":1,\"resourceVersion\":\"10\"}}", true},
+	{"{\"metadata\":{\"generation\":1,\"resourceVersion\":\"11\"}}", false}, /* its status was written */
+	{"{\"metadata\":{\"generation\":2,\"resourceVersion\":\"12\"}}", true},
+	{"{\"metadata\":{\"generation\":2,\"resourceVersion\":\"12\"}}", false},
+	{"{\"metadata\":{\"resourceVersion\":\"12\"}}", true}, /* of a kind that has no generation */
+	{"{\"metadata\":{\"resourceVersion\":\"12\"}}", false},
+	{"{\"metadata\":{\"resourceVersion\":\"13\"}}", true},
+};
+
+START_TEST(an_apply_that_changes_nothing_is_not_told)
+{
+	json_t *list = json_pack("[o]", object("v1", "ConfigMap", "c"));
+	struct applied a;
+
+	apply(list, 10000, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_int_eq(a.created, 1);
+	for (size_t i = 0; i < ARRAY_LEN(again); i++) {
+		api_script("PATCH", "/configmaps/c", 200, again[i].body, 1);
+		apply(list, 10000, &a);
+		RIG_UNTIL(a.done);
+		ck_assert_int_eq(a.created, 0);
+		ck_assert_msg(a.updated == again[i].told, "apply %zu", i);
+	}
+	json_decref(list);
+}
+END_TEST
+
 static const struct {
 	const char *method, *part;
 	int status;
@@ -908,6 +941,7 @@ int main(void)
 	tcase_add_test(t, discovery_is_asked_once_and_again_for_an_unknown_kind);
 	tcase_add_test(t, kinds_that_every_server_has_are_not_asked_for);
 	tcase_add_test(t, objects_are_applied_in_the_order_of_kinds);
+	tcase_add_test(t, an_apply_that_changes_nothing_is_not_told);
 	LOOP(what_passes_by_itself_is_tried_again, passing);
 	tcase_add_test(t, a_kind_that_is_not_served_yet_is_waited_for);
 	tcase_add_test(t, a_refused_object_is_named_and_ends_the_apply);

@@ -203,6 +203,45 @@ static struct cluster *load(const char *phase, const char *task, const char *des
 	return cluster_find(l, UID);
 }
 
+/* ---- what is written */
+
+static json_t *history;
+
+static void on_history(void *arg, json_t *result)
+{
+	history = json_incref(result);
+}
+
+static size_t times_told(const char *event)
+{
+	json_t *line;
+	size_t i, n = 0;
+
+	history = NULL;
+	lifecycle_flush_notes(l);
+	store_history(store, UID, 1000, on_history, NULL);
+	UNTIL(history);
+	json_array_foreach(json_object_get(history, "items"), i, line)
+		n += !strcmp(json_str_or(line, "event", ""), event);
+	json_decref(history);
+	return n;
+}
+
+static size_t machine_rows(const char *database)
+{
+	sqlite3 *db;
+	sqlite3_stmt *st;
+	size_t n;
+
+	ck_assert_int_eq(sqlite3_open_v2(database, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT count(*) FROM machines", -1, &st, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
+	n = (size_t)sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	return n;
+}
+
 /* ---- tests */
 
 static const char empty[] = "{\"items\":[]}",
@@ -359,6 +398,24 @@ START_TEST(an_answer_without_a_checkpoint_leaves_the_last)
 		ck_assert(json_is_true(json_at(call.doc, "checkpoint.begun")));
 		answer(PCG_STEP_PENDING, NULL, NULL);
 	}
+}
+END_TEST
+
+START_TEST(the_machines_of_a_deleted_cluster_leave_no_row)
+{
+	struct cluster *c = load("Deleting", "inventory", "absent", false, 2);
+	struct machine *m = machine_find(c, MACHINE_UID);
+
+	m->state = MACHINE_GONE;
+	m->dirty = true;
+	cluster_save(c, NULL, NULL);
+	times_told("nothing"); /* what came before that question is written */
+	ck_assert_uint_eq(machine_rows(path), 1);
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	answer(PCG_STEP_DONE, empty, NULL);
+	UNTIL(!cluster_find(l, UID));
+	ck_assert_uint_eq(machine_rows(path), 0);
 }
 END_TEST
 
@@ -520,28 +577,6 @@ START_TEST(a_cluster_that_is_under_way_is_asked_through_the_proxy_of_now)
 }
 END_TEST
 
-static json_t *history;
-
-static void on_history(void *arg, json_t *result)
-{
-	history = json_incref(result);
-}
-
-static size_t times_told(const char *event)
-{
-	json_t *line;
-	size_t i, n = 0;
-
-	history = NULL;
-	lifecycle_flush_notes(l);
-	store_history(store, UID, 1000, on_history, NULL);
-	UNTIL(history);
-	json_array_foreach(json_object_get(history, "items"), i, line)
-		n += !strcmp(json_str_or(line, "event", ""), event);
-	json_decref(history);
-	return n;
-}
-
 static const char *pods_of(const struct cluster *c)
 {
 	return json_str_or(c->spec, "podCIDR", "");
@@ -621,21 +656,6 @@ static bool waits_for_plane(void)
 	if (call.cb && !strcmp(call.op, "cluster_ensure") && c->lc.task == LC_TASK_CHECK)
 		answer(PCG_STEP_DONE, "{}", NULL);
 	return c->lc.task == LC_TASK_RECOVERY;
-}
-
-static size_t machine_rows(const char *database)
-{
-	sqlite3 *db;
-	sqlite3_stmt *st;
-	size_t n;
-
-	ck_assert_int_eq(sqlite3_open_v2(database, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT count(*) FROM machines", -1, &st, NULL), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
-	n = (size_t)sqlite3_column_int64(st, 0);
-	sqlite3_finalize(st);
-	sqlite3_close(db);
-	return n;
 }
 
 static void load_account(void)
@@ -842,6 +862,7 @@ int main(void)
 	tcase_add_test(t, other_deletes_look_once);
 	tcase_add_test(t, a_strangers_copy_does_not_hold_up_a_delete_and_is_told);
 	tcase_add_test(t, a_machine_is_removed_although_a_copy_of_it_is_seen);
+	tcase_add_test(t, the_machines_of_a_deleted_cluster_leave_no_row);
 	tcase_add_test(t, an_abandoned_delete_ends_although_a_machine_never_goes);
 	tcase_add_test(t, a_report_that_was_not_sent_stands_for_those_that_follow);
 	tcase_add_test(t, a_machine_that_is_asked_for_again_gets_the_same_user_data_until_the_request_changes);
