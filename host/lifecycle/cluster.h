@@ -134,6 +134,10 @@ json_t *tombstone_view(struct lifecycle *l, const struct tombstone *t);
 void tombstone_views(struct lifecycle *l, json_t *items);
 void tombstone_free_all(struct lifecycle *l);
 
+/* accounts.c: an item of instructions; those that the plane has removed, and no cluster uses any more */
+void lifecycle_take_account(struct lifecycle *l, const json_t *item, struct store_batch *b);
+void lifecycle_drop_accounts(struct lifecycle *l, struct store_batch *b);
+
 /* audit.c */
 void audit_end_all(struct lifecycle *l); /* without an answer */
 

@@ -365,6 +365,7 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 		cluster_forget_machines(c, b);
 		end_report(c, b);
 		keep_tombstone(c);
+		lifecycle_drop_accounts(c->l, b);
 	}
 	if (a->what & LC_ACT_REPORT)
 		report_cluster_status(c, b);

@@ -37,6 +37,8 @@ struct lifecycle_spec {
 	 * while somebody watches. */
 	bool (*watched)(void *arg);
 	void (*changed)(void *arg, const json_t *cluster);
+	/* What its plugin has kept is out of the store: nothing of it is kept any more. */
+	void (*account_dropped)(void *arg, const char *uid);
 };
 
 struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec);

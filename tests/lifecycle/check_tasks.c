@@ -60,8 +60,11 @@ void provider_account_set(struct provider_pool *p, const json_t *account)
 {
 }
 
+static unsigned accounts_removed;
+
 void provider_account_remove(struct provider_pool *p, const char *uid)
 {
+	accounts_removed++;
 }
 
 void provider_ack(void *ack, int result)
@@ -117,6 +120,12 @@ static void nothing(void *arg, bool urgent)
 {
 }
 
+static void account_dropped(void *arg, const char *uid)
+{
+	ck_assert_str_eq(uid, "a1");
+	ck_assert_uint_eq(accounts_removed, 1);
+}
+
 static bool unwatched(void *arg)
 {
 	return false;
@@ -130,7 +139,8 @@ static void open_lifecycle(void)
 {
 	struct lifecycle_spec spec = { .loop = &loop, .store = store, .gateway_uid = "gw", .bundle_dir = TEST_SRCDIR "/bundles/sim",
 				       .policy = policy,
-				       .http = http, .reports_ready = nothing, .watched = unwatched, .changed = unseen };
+				       .http = http, .reports_ready = nothing, .watched = unwatched, .changed = unseen,
+				       .account_dropped = account_dropped };
 
 	l = lifecycle_new(&spec);
 }
@@ -227,14 +237,18 @@ static size_t times_told(const char *event)
 	return n;
 }
 
-static size_t machine_rows(const char *database)
+static size_t rows(const char *table)
 {
+	AUTO_FREE char *sql = NULL;
 	sqlite3 *db;
 	sqlite3_stmt *st;
 	size_t n;
 
-	ck_assert_int_eq(sqlite3_open_v2(database, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT count(*) FROM machines", -1, &st, NULL), SQLITE_OK);
+	times_told("nothing"); /* what came before that question is written */
+	if (asprintf(&sql, "SELECT count(*) FROM %s", table) < 0)
+		abort();
+	ck_assert_int_eq(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
 	ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
 	n = (size_t)sqlite3_column_int64(st, 0);
 	sqlite3_finalize(st);
@@ -409,13 +423,12 @@ START_TEST(the_machines_of_a_deleted_cluster_leave_no_row)
 	m->state = MACHINE_GONE;
 	m->dirty = true;
 	cluster_save(c, NULL, NULL);
-	times_told("nothing"); /* what came before that question is written */
-	ck_assert_uint_eq(machine_rows(path), 1);
+	ck_assert_uint_eq(rows("machines"), 1);
 	lifecycle_begin(l);
 	UNTIL(call.cb);
 	answer(PCG_STEP_DONE, empty, NULL);
 	UNTIL(!cluster_find(l, UID));
-	ck_assert_uint_eq(machine_rows(path), 0);
+	ck_assert_uint_eq(rows("machines"), 0);
 }
 END_TEST
 
@@ -691,12 +704,77 @@ START_TEST(what_was_prepared_from_a_request_goes_with_it)
 	ck_assert_str_ne(task_first_machine(c)->name, name);
 	recovery = cluster_recovery_document(c);
 	ck_assert_uint_eq(json_array_size(json_object_get(recovery, "machines")), 1);
-	ck_assert_uint_eq(times_told("request_changed"), 1); /* and what came before that question is written */
-	ck_assert_uint_eq(machine_rows(path), 1);
+	ck_assert_uint_eq(times_told("request_changed"), 1);
+	ck_assert_uint_eq(rows("machines"), 1);
 	/* Once something was made it stays: the node was given it. */
 	cluster_find(l, UID)->lc.touched = true;
 	take(6, spec_document("present"));
 	ck_assert_str_eq(json_str_or(c->recovery, "render.certificates.0.name", ""), "corp");
+}
+END_TEST
+
+/* ---- an account that the plane has removed */
+
+static void take_account(int64_t cursor, json_t *document)
+{
+	AUTO_JSON json_t *batch = json_pack("{s:I,s:s,s:[{s:s,s:s,s:I,s:o}]}", "cursor", (json_int_t)cursor, "planeId",
+					    "p", "items", "kind", "account", "uid", "a1", "generation",
+					    (json_int_t)cursor, "document", document);
+	int64_t stored = 0;
+
+	lifecycle_take(l, batch, on_stored, &stored);
+	UNTIL(stored == cursor);
+}
+
+/* _i: the cluster is deleted; else it moves to another gateway. */
+START_TEST(a_removed_account_goes_with_the_last_cluster_that_uses_it)
+{
+	accounts_removed = 0;
+	load("Running", "", "present", false, 2);
+	take_account(4, json_pack("{s:s,s:s,s:i,s:{}}", "uid", "a1", "provider", "sim", "generation", 4, "spec"));
+	take_account(5, json_null());
+	ck_assert(lifecycle_has_account(l, "a1")); /* a delete would need it */
+	ck_assert_uint_eq(rows("accounts"), 1);
+	take(6, _i ? spec_document("force-absent") : json_null());
+	if (_i) {
+		lifecycle_begin(l);
+		for (int looks = 0; cluster_find(l, UID);) {
+			UNTIL(call.cb || !cluster_find(l, UID));
+			ck_assert(lifecycle_has_account(l, "a1") || !call.cb);
+			if (call.cb && strcmp(call.op, "inventory"))
+				answer(PCG_STEP_DONE, "{}", NULL);
+			else if (call.cb)
+				answer(PCG_STEP_DONE, empty, NULL);
+			ck_assert_int_lt(looks++, 20);
+			lifecycle_nudge_all(l);
+		}
+	}
+	ck_assert(!lifecycle_has_account(l, "a1"));
+	ck_assert_uint_eq(rows("accounts"), 0);
+	ck_assert_uint_eq(accounts_removed, 1);
+}
+END_TEST
+
+START_TEST(a_removed_account_is_known_as_such_to_the_next_start_unless_it_came_back)
+{
+	AUTO_JSON json_t *kept = NULL;
+
+	accounts_removed = 0;
+	load("Running", "", "present", false, 2);
+	load_account();
+	take_account(5, json_null());
+	kept = json_deep_copy(json_object_get(l->accounts, "a1"));
+	lifecycle_close(l);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	lifecycle_free(l);
+	open_lifecycle();
+	lifecycle_load_account(l, kept);
+	load("Running", "", "present", false, 2);
+	if (_i)
+		take_account(6, json_pack("{s:s,s:s,s:i,s:{}}", "uid", "a1", "provider", "sim", "generation", 6, "spec"));
+	take(7, json_null());
+	ck_assert(lifecycle_has_account(l, "a1") == (_i == 1));
+	ck_assert_uint_eq(accounts_removed, _i ? 0 : 1);
 }
 END_TEST
 
@@ -874,6 +952,8 @@ int main(void)
 	tcase_add_test(t, policy_is_asked_about_the_request_itself_as_long_as_nothing_was_made);
 	tcase_add_test(t, a_change_that_does_not_fit_a_newer_request_is_told_and_the_request_kept);
 	tcase_add_test(t, what_was_prepared_from_a_request_goes_with_it);
+	tcase_add_loop_test(t, a_removed_account_goes_with_the_last_cluster_that_uses_it, 0, 2);
+	tcase_add_loop_test(t, a_removed_account_is_known_as_such_to_the_next_start_unless_it_came_back, 0, 2);
 	tcase_add_test(t, what_may_have_been_handed_over_stays_so_over_a_restart_and_for_the_next_installation);
 	tcase_add_test(t, what_a_forced_delete_did_not_ask_the_cluster_for_is_told);
 	tcase_add_loop_test(t, what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one, 0,
