@@ -188,6 +188,7 @@ static void open_lifecycle(struct gateway *g)
 		.reports_ready = on_reports_ready,
 		.watched = on_watched,
 		.changed = on_changed,
+		.account_dropped = gateway_account_dropped,
 	};
 
 	g->lifecycle = lifecycle_new(&spec);

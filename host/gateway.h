@@ -82,6 +82,7 @@ void gateway_begin(struct gateway *g);
 /* hooks.c */
 void gateway_link_hooks(struct gateway *g, struct link_hooks *h);
 void gateway_provider_hooks(struct gateway *g, struct provider_hooks *h);
+void gateway_account_dropped(void *arg, const char *account);
 /* The providers are closing: they answer no query any more. */
 void gateway_drop_queries(struct gateway *g);
 

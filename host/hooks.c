@@ -111,13 +111,30 @@ static const char *keeper(const char *account)
 	return strncmp(account, QUERY_ACCOUNT, sizeof(QUERY_ACCOUNT) - 1) ? account : QUERIES_KEEPER;
 }
 
+void gateway_account_dropped(void *arg, const char *account)
+{
+	struct gateway *g = arg;
+	json_t *of = json_incref(json_object_get(g->secrets, account));
+
+	json_object_del(g->secrets, account);
+	json_wipe(of);
+}
+
+/* The worker of an account that was dropped may still be at its end. */
+static bool is_kept(const struct gateway *g, const char *account, const char *name)
+{
+	if (account != keeper(account))
+		return strstr(name, ".validation.");
+	return !g->lifecycle || lifecycle_has_account(g->lifecycle, account);
+}
+
 static void on_secret_put(void *arg, const char *account, const char *name, struct secret *value,
 			  void *ack)
 {
 	struct gateway *g = arg;
 	struct store_batch *b;
 
-	if (account != keeper(account) && !strstr(name, ".validation.")) {
+	if (!is_kept(g, account, name)) {
 		provider_ack(ack, 0);
 		return;
 	}

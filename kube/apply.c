@@ -19,6 +19,7 @@ struct lane {
 	const json_t *object; /* NULL: idle */
 	struct kube_op *step;
 	struct kube_timer *timer;
+	char *path;
 	uint32_t wait_ms;
 	struct pcg_error last;
 };
@@ -44,6 +45,7 @@ static void destroy(struct kube_op *op)
 	for (size_t i = 0; i < PARALLEL; i++) {
 		kube_op_cancel(a->lanes[i].step);
 		kube_timer_stop(&a->lanes[i].timer);
+		free(a->lanes[i].path);
 	}
 	kube_timer_stop(&a->begin);
 	json_decref(a->objects);
@@ -101,6 +103,27 @@ static void again(struct lane *l, const struct pcg_error *err)
 
 static void fill(struct apply *a);
 
+/* An apply that changes nothing leaves the generation as it is, and of what has none the version; controllers that write
+ * the status do not count. */
+static bool is_as_before(struct lane *l, const struct kube_reply *reply)
+{
+	const json_t *meta = json_object_get(reply->body, "metadata");
+	json_t *now = json_object_get(meta, "generation"), *before;
+	struct kube *k = l->a->op.k;
+
+	if (!now)
+		now = json_object_get(meta, "resourceVersion");
+	if (reply->status == 201 || !now)
+		return false;
+	if (!k->applied)
+		k->applied = json_object();
+	before = json_object_get(k->applied, l->path);
+	if (before && json_equal(before, now))
+		return true;
+	json_object_set(k->applied, l->path, now);
+	return false;
+}
+
 static void on_applied(void *arg, const struct kube_reply *reply)
 {
 	struct lane *l = arg;
@@ -112,7 +135,7 @@ static void on_applied(void *arg, const struct kube_reply *reply)
 		again(l, &reply->err);
 		return;
 	}
-	if (a->spec.progress) {
+	if (a->spec.progress && !is_as_before(l, reply)) {
 		a->gone = &gone;
 		a->spec.progress(a->spec.arg, l->object, reply->status == 201);
 		if (gone)
@@ -146,12 +169,13 @@ static void on_path(void *arg, char *path, const struct pcg_error *err)
 	}
 	buf_init(&b, 1 << 16);
 	buf_adds(&b, path);
-	free(path);
+	free(l->path);
+	l->path = path;
 	kube_query_add(&b, "fieldManager", k->field_manager);
 	kube_query_add(&b, "force", "true");
 	if (spec->text)
 		text = spec->text(spec->arg, l->object, &text_len);
-	/* The object that comes back is not read. */
+	/* Of an object that was made nothing is read. */
 	l->step = kube_request_start(k,
 				     &(struct kube_request_spec){
 					     .method = "PATCH",
@@ -162,6 +186,7 @@ static void on_path(void *arg, char *path, const struct pcg_error *err)
 					     .text_len = text_len,
 					     .timeout_ms = time_left(l->a),
 					     .raw = true,
+					     .read_old = true,
 					     .metadata = true,
 				     },
 				     on_applied, l);

@@ -61,11 +61,20 @@ void kube_free(struct kube *k)
 	http_tls_unref(k->tls);
 	http_client_sweep_soon(k->http);
 	proxy_set_unref(k->proxy);
+	json_decref(k->applied);
 	free(k->server);
 	free(k->ca_pem);
 	free(k->field_manager);
 	k->magic = 0;
 	free(k);
+}
+
+void kube_set_proxy(struct kube *k, const struct proxy_set *proxy)
+{
+	struct proxy_set *old = k->proxy;
+
+	k->proxy = proxy ? proxy_set_ref(proxy) : NULL;
+	proxy_set_unref(old);
 }
 
 uv_loop_t *kube_loop(const struct kube *k)
@@ -162,15 +171,31 @@ static int mint(struct kube *k, struct pcg_error *err)
 	http_tls_unref(k->tls);
 	k->tls = fresh;
 	not_after = http_tls_not_after_ms(fresh);
+	k->minted_at_ms = now;
 	k->renew_at_ms = not_after - (not_after - now) / 3;
 	return 0;
+}
+
+/* A clock that was ahead when it was minted made one that is not valid yet. */
+static bool tls_usable(const struct kube *k)
+{
+	int64_t now = clock_wall_ms();
+
+	return k->tls && now >= k->minted_at_ms && now < k->renew_at_ms;
+}
+
+void kube_refused(struct kube *k)
+{
+	if (!k->refused)
+		k->renew_at_ms = 0;
+	k->refused = true;
 }
 
 int kube_tls(struct kube *k, struct http_tls_ctx **tls, struct pcg_error *err)
 {
 	int r;
 
-	if (!k->tls || clock_wall_ms() >= k->renew_at_ms) {
+	if (!tls_usable(k)) {
 		r = mint(k, err);
 		if (r)
 			return r;

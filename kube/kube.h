@@ -17,7 +17,7 @@ struct kube_spec {
 	const char *server;            /* "https://host:port" */
 	const char *ca_pem;
 	/* Client certificate that is asked for before each use when the last one has less than a third of its life left: minted
-	 * from the cluster's CA for an hour. */
+	 * from the cluster's CA for an hour. Also when the clock was set back since, and once when it was refused. */
 	int (*mint)(void *arg, char **cert_pem, struct secret **key_pem, struct pcg_error *err);
 	void *mint_arg;
 	const struct proxy_set *proxy;
@@ -29,6 +29,8 @@ struct kube_spec {
 
 int kube_new(const struct kube_spec *spec, struct kube **out, struct pcg_error *err);
 void kube_free(struct kube *k); /* cancels what runs, no callbacks */
+/* For what is sent from now on. NULL: direct. */
+void kube_set_proxy(struct kube *k, const struct proxy_set *proxy);
 /* The loop it runs in (of its HTTP client), and the CA that every connection was verified against. */
 uv_loop_t *kube_loop(const struct kube *k);
 const char *kube_ca_pem(const struct kube *k);
@@ -60,7 +62,8 @@ void kube_path_of(struct kube *k, const char *api_version, const char *kind, con
 
 /* Server-side apply of objects in order of kinds (Namespace, CRD, ... as kubectl and clusterctl do), force, field manager; objects
  * of one group in parallel (at most 8); retries 409, 429, 5xx, connection errors, webhooks not ready and kinds not yet served until
- * timeout_ms. cb once; err names the first object that could not be applied. progress may be NULL. */
+ * timeout_ms. cb once; err names the first object that could not be applied. progress may be NULL; it is not told of
+ * an object that is as this client's apply before the last one left it. */
 struct kube_apply_spec {
 	const json_t *objects;         /* array; List kinds are taken apart */
 	const char *default_namespace; /* NULL: "default" */

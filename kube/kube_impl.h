@@ -48,7 +48,9 @@ struct kube {
 	void (*warned)(void *arg, const char *what, const char *text);
 	void *warned_arg;
 	struct http_tls_ctx *tls;
-	int64_t renew_at_ms;
+	int64_t minted_at_ms, renew_at_ms; /* by the wall clock, which can be set */
+	bool refused;                      /* by a 401, since which one certificate was minted or will be */
+	json_t *applied; /* path -> what an object was at that it was there already when it was applied; NULL: none yet */
 	TAILQ_HEAD(, kube_op) ops; /* oldest first */
 	LIST_HEAD(, kube_group) groups;
 };
@@ -63,6 +65,8 @@ void kube_timer_stop(struct kube_timer **t);
 
 /* The connection class with a certificate that still lives long enough; the caller unrefs. */
 int kube_tls(struct kube *k, struct http_tls_ctx **tls, struct pcg_error *err);
+/* The server answered 401: the next request has a new certificate, once until one is let in. */
+void kube_refused(struct kube *k);
 char *kube_url(const struct kube *k, const char *path);
 
 struct kube_request_spec {
@@ -72,6 +76,7 @@ struct kube_request_spec {
 	const char *text; /* a body that is JSON already, instead of body; copied */
 	size_t text_len;
 	bool raw; /* the answer is no JSON, or nobody reads it */
+	bool read_old; /* of raw: what was there already is read all the same (200, where a new one is 201) */
 	bool metadata; /* nothing else of the objects that come back is wanted */
 };
 struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spec *spec, kube_cb cb,

@@ -27,7 +27,7 @@ struct request {
 	struct kube_timer *timer; /* of a request that could not be sent */
 	struct pcg_error err;
 	char *what;
-	bool raw;
+	bool raw, read_old;
 	kube_cb cb;
 	void *arg;
 };
@@ -227,11 +227,15 @@ static void on_done(void *arg, const struct http_response *resp)
 	tell_warnings(r, resp);
 	if (resp->status == 0)
 		reply.err = resp->err;
-	else if (!r->raw || resp->status >= 400)
+	else if (!r->raw || resp->status >= 400 || (r->read_old && resp->status == 200))
 		parse_body(r, resp, &reply);
 	if (reply.status >= 400)
 		kube_status_error(reply.status, reply.body, r->what, &reply.err);
 	explain_refusal(&reply);
+	if (reply.status == 401)
+		kube_refused(r->op.k);
+	else if (reply.status)
+		r->op.k->refused = false;
 	finish(r, &reply);
 }
 
@@ -328,6 +332,7 @@ struct kube_op *kube_request_start(struct kube *k, const struct kube_request_spe
 	r->cb = cb;
 	r->arg = arg;
 	r->raw = spec->raw;
+	r->read_old = spec->read_old;
 	if (asprintf(&r->what, "%s %s%.*s", spec->method, k->server, (int)strcspn(spec->path, "?"),
 		     spec->path) < 0)
 		abort();

@@ -154,6 +154,55 @@ void attached_read(struct capi_op *op, struct attached *a,
 	op_list(op, "/api/v1/services", NULL, on_listed, a);
 }
 
+/* ---- what of it is left ---- */
+
+static json_t *left_item(const char *id, const char *name, const char *why)
+{
+	return json_pack("{s:s,s:s,s:s}", "id", id, "name", name, "why", why);
+}
+
+static json_t *left_balancer(const json_t *service, const char *why)
+{
+	AUTO_FREE char *name = NULL;
+
+	if (asprintf(&name, "load balancer of Service %s/%s", json_str(service, "namespace"),
+		     json_str(service, "name")) < 0)
+		abort();
+	return left_item(json_str_or(service, "addresses.0", json_str(service, "uid")), name,
+			 why ? why : "its cloud provider did not remove it in time");
+}
+
+static json_t *left_volume(const json_t *v, bool kept, const char *why)
+{
+	const char *handle = json_str_or(v, "handle", ""), *message = json_str_or(v, "message", "");
+	AUTO_FREE char *name = NULL;
+	AUTO_FREE char *text = NULL;
+
+	if (kept)
+		why = strcmp(json_str_or(v, "reclaimPolicy", ""), "Delete") == 0
+			      ? "kept by policy"
+			      : "kept: its reclaim policy is not Delete";
+	else if (!why)
+		why = "its driver did not remove it in time";
+	if (asprintf(&name, "volume %s of claim %s/%s", json_str_or(v, "name", ""),
+		     json_str_or(v, "claim.namespace", "-"), json_str_or(v, "claim.name", "-")) < 0 ||
+	    asprintf(&text, "%s%s%s", why, *message && !kept ? ": " : "", kept ? "" : message) < 0)
+		abort();
+	return left_item(*handle ? handle : json_str_or(v, "name", ""), name, text);
+}
+
+json_t *capi_attached_left(const json_t *attached, const json_t *keep, const char *why)
+{
+	json_t *out = json_array(), *o;
+	size_t i;
+
+	json_array_foreach (json_object_get(attached, "loadBalancers"), i, o)
+		json_array_append_new(out, left_balancer(o, why));
+	json_array_foreach (json_object_get(attached, "volumes"), i, o)
+		json_array_append_new(out, left_volume(o, !attached_is_removed(o, keep), why));
+	return out;
+}
+
 /* ---- as an operation of its own ---- */
 
 static void free_state(void *state)

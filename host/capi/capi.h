@@ -93,6 +93,9 @@ struct capi_op *capi_take_back(struct kube *k, const json_t *input,
  * "reclaimPolicy","driver","handle","capacity","phase","message","claim":{"namespace","name",
  * "uid"}|null}]}; volumes that live in one machine are left out. */
 struct capi_op *capi_attached(struct kube *k, const struct capi_callbacks *cb);
+/* What of that result is left, [{"id","name","why"}]. keep: volumes by name that policy keeps. why: of what the
+ * cluster would have removed; NULL: it was asked to, and did not in time. */
+json_t *capi_attached_left(const json_t *attached, const json_t *keep, const char *why);
 /* Has the cluster's own controllers remove its load balancers and the volumes with reclaim policy
  * Delete, with what uses these; for a cluster whose authority was taken back. input
  * {"keepVolumes":[name], "timeoutMs" (300 s)}. What is still there then, and what is kept, is in

@@ -282,50 +282,12 @@ static void end_pods(struct capi_op *op, void *arg)
 
 /* ---- a round ---- */
 
-static json_t *left_item(const char *id, const char *name, const char *why)
+static json_t *left(const struct release *r)
 {
-	return json_pack("{s:s,s:s,s:s}", "id", id, "name", name, "why", why);
-}
+	AUTO_JSON json_t *seen = json_pack("{s:O,s:O}", "loadBalancers", r->attached.load_balancers,
+					   "volumes", r->attached.volumes);
 
-static json_t *left_volume(const json_t *v, bool kept)
-{
-	const char *handle = json_str_or(v, "handle", ""), *message = json_str_or(v, "message", "");
-	AUTO_FREE char *name = NULL;
-	AUTO_FREE char *why = NULL;
-
-	if (asprintf(&name, "volume %s of claim %s/%s", json_str_or(v, "name", ""),
-		     json_str_or(v, "claim.namespace", "-"), json_str_or(v, "claim.name", "-")) < 0)
-		abort();
-	if (asprintf(&why, "%s%s%s",
-		     !kept ? "its driver did not remove it in time"
-			   : (strcmp(json_str_or(v, "reclaimPolicy", ""), "Delete") == 0
-				      ? "kept by policy"
-				      : "kept: its reclaim policy is not Delete"),
-		     *message && !kept ? ": " : "", kept ? "" : message) < 0)
-		abort();
-	return left_item(*handle ? handle : json_str_or(v, "name", ""), name, why);
-}
-
-static json_t *left(struct release *r)
-{
-	json_t *out = json_array(), *o;
-	size_t i;
-
-	json_array_foreach (r->attached.load_balancers, i, o) {
-		AUTO_FREE char *name = NULL;
-
-		if (asprintf(&name, "load balancer of Service %s/%s", json_str(o, "namespace"),
-			     json_str(o, "name")) < 0)
-			abort();
-		json_array_append_new(
-			out, left_item(json_str_or(o, "addresses.0", json_str(o, "uid")), name,
-				       "its cloud provider did not remove it in time"));
-	}
-	json_array_foreach (r->attached.volumes, i, o)
-		json_array_append_new(
-			out, left_volume(o, !attached_is_removed(
-						    o, json_object_get(r->input, "keepVolumes"))));
-	return out;
+	return capi_attached_left(seen, json_object_get(r->input, "keepVolumes"), NULL);
 }
 
 static size_t count_going(const struct release *r)

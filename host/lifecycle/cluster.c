@@ -65,6 +65,7 @@ struct cluster *cluster_from_row(struct lifecycle *l, const struct store_cluster
 	s->phase_since_ms = json_int_or(c->state, "phaseSince", s->phase_since_ms);
 	s->task_since_ms = json_int_or(c->state, "taskSince", s->task_since_ms);
 	s->touched = json_bool_or(c->state, "touched", true);
+	s->handed = json_bool_or(c->state, "handed", false);
 	s->forced = json_bool_or(c->state, "forced", false);
 	load_condition(s, json_object_get(c->state, "condition"));
 	return c;
@@ -75,6 +76,46 @@ static void replace(char **field, const char *value)
 	free(*field);
 	*field = strdup(value ? value : "");
 	assert(*field);
+}
+
+/* Of the recovery document, so that another installation knows it. */
+#define CHANGE "policyChange"
+
+void cluster_keep_change(struct cluster *c, const json_t *change)
+{
+	if (!json_object_size(change) && !json_object_get(c->recovery, CHANGE))
+		return;
+	if (!c->recovery)
+		c->recovery = json_object();
+	if (json_object_size(change))
+		json_object_set_new(c->recovery, CHANGE, json_deep_copy(change));
+	else
+		json_object_del(c->recovery, CHANGE);
+	c->recovery_dirty = true;
+}
+
+const json_t *cluster_change(const struct cluster *c)
+{
+	return json_object_get(c->recovery, CHANGE);
+}
+
+void cluster_change_again(struct cluster *c)
+{
+	json_t *spec;
+	struct pcg_error err;
+
+	if (!cluster_change(c))
+		return;
+	spec = json_deep_copy(c->spec);
+	if (policy_changes_apply(spec, cluster_change(c), &err)) {
+		log_err("policy_change_lost", &err, LS("cluster", c->name));
+		cluster_note(c, "policy_change_lost", json_pack("{s:s,s:s}", "cause", err.text, "remedy", err.remedy));
+		json_wipe(spec);
+		return;
+	}
+	json_wipe(c->spec);
+	c->spec = spec;
+	c->spec_dirty = true;
 }
 
 void cluster_set_spec(struct cluster *c, const json_t *spec)
@@ -89,6 +130,8 @@ void cluster_set_spec(struct cluster *c, const json_t *spec)
 	replace(&c->tenant, json_str(spec, "tenant"));
 	replace(&c->project, json_str(spec, "project"));
 	replace(&c->account, json_str(spec, "account.uid"));
+	if (!lc_begins_again(&c->lc))
+		cluster_change_again(c);
 }
 
 struct cluster *cluster_new(struct lifecycle *l, const char *uid, const json_t *spec)
@@ -132,6 +175,35 @@ static void machine_free(struct machine *m)
 	free(m);
 }
 
+static void machines_free(struct cluster *c)
+{
+	while (c->machines) {
+		struct machine *next = c->machines->next;
+
+		machine_free(c->machines);
+		c->machines = next;
+	}
+}
+
+void cluster_forget_machines(struct cluster *c, struct store_batch *b)
+{
+	assert(!c->removals);
+	machines_free(c);
+	addresses_forget(c);
+	store_remove_machines(b, c->uid);
+}
+
+void cluster_begin_again(struct cluster *c, struct store_batch *b)
+{
+	cluster_cancel(c);
+	cluster_let_go(c);
+	cluster_forget_machines(c, b);
+	json_wipe(c->recovery);
+	c->recovery = json_object();
+	c->recovery_dirty = true;
+	c->keys_made = false;
+}
+
 static void timer_closed(uv_handle_t *h)
 {
 	free(h);
@@ -139,14 +211,10 @@ static void timer_closed(uv_handle_t *h)
 
 void cluster_free(struct cluster *c)
 {
+	plans_end_cluster(c);
 	cluster_cancel(c);
 	cluster_let_go(c);
-	while (c->machines) {
-		struct machine *next = c->machines->next;
-
-		machine_free(c->machines);
-		c->machines = next;
-	}
+	machines_free(c);
 	if (c->timer) {
 		uv_timer_stop(c->timer);
 		uv_close((uv_handle_t *)c->timer, timer_closed);
@@ -155,6 +223,7 @@ void cluster_free(struct cluster *c)
 	json_wipe(c->recovery);
 	json_decref(c->state);
 	json_decref(c->checks);
+	json_decref(c->stages);
 	free(c->warning);
 	free(c->uid);
 	free(c->name);

@@ -55,6 +55,7 @@ struct cluster {
 	int64_t plan_generation; /* of the request that it was made from */
 	char *warning; /* of its API, the last one */
 	json_t *checks; /* records of the last preflight */
+	json_t *stages; /* of the install, those that were told */
 	bool keys_made; /* by this process */
 	struct secret *kubeconfig; /* while the cluster is made: the plane and the cluster get the same */
 	struct secret *user_data; /* of its first machine, while that is asked for again and again */
@@ -103,7 +104,17 @@ struct cluster *cluster_from_row(struct lifecycle *l, const struct store_cluster
 void cluster_link(struct cluster *c);
 void cluster_unlink(struct cluster *c);
 void cluster_free(struct cluster *c);
+/* Once policy has looked at the request, with what policy changed in it. */
 void cluster_set_spec(struct cluster *c, const json_t *spec);
+/* What policy changed in the request, {"path":value}: it stands as long as the cluster. NULL or {}: nothing. */
+void cluster_keep_change(struct cluster *c, const json_t *change);
+const json_t *cluster_change(const struct cluster *c);
+void cluster_change_again(struct cluster *c); /* in c->spec */
+/* What was prepared from a request that another one takes the place of (lc_begins_again): keys, what nodes would have
+ * been given, the first machine's name. */
+void cluster_begin_again(struct cluster *c, struct store_batch *b);
+/* Their rows and addresses. */
+void cluster_forget_machines(struct cluster *c, struct store_batch *b);
 struct machine *machine_find(struct cluster *c, const char *uid);
 struct machine *machine_new(struct cluster *c, const char *uid, const char *name, const char *pool,
 			    const char *role);
@@ -122,6 +133,10 @@ struct cluster *tombstone_take(struct lifecycle *l, struct tombstone *t); /* lin
 json_t *tombstone_view(struct lifecycle *l, const struct tombstone *t);
 void tombstone_views(struct lifecycle *l, json_t *items);
 void tombstone_free_all(struct lifecycle *l);
+
+/* accounts.c: an item of instructions; those that the plane has removed, and no cluster uses any more */
+void lifecycle_take_account(struct lifecycle *l, const json_t *item, struct store_batch *b);
+void lifecycle_drop_accounts(struct lifecycle *l, struct store_batch *b);
 
 /* audit.c */
 void audit_end_all(struct lifecycle *l); /* without an answer */
@@ -148,6 +163,8 @@ void cluster_nudge(struct cluster *c);
 void cluster_show(struct cluster *c, json_t *note);
 /* A line of history that belongs to no change of phase (an object was created). fields is stolen. */
 void cluster_note(struct cluster *c, const char *event, json_t *fields);
+/* The same to whoever watches alone. */
+void cluster_tell(struct cluster *c, const char *event, json_t *fields);
 void lifecycle_flush_notes(struct lifecycle *l);
 void cluster_save(struct cluster *c, store_cb cb, void *arg); /* rows as they are now */
 void cluster_save_into(struct cluster *c, struct store_batch *b);
@@ -155,6 +172,9 @@ void cluster_cancel(struct cluster *c);
 void cluster_let_go(struct cluster *c);
 /* What a delete leaves in the infrastructure, [{"id","name","why"}]: added to what is known. */
 void cluster_left(struct cluster *c, const json_t *items);
+
+/* The same of its load balancers and volumes, which the cluster was not, or not to the end, asked to remove. */
+void cluster_left_unasked(struct cluster *c, const char *why);
 
 /* abandon.c: all that is known to be left, with addresses; places: the cluster's own place too. err NULL: the
  * infrastructure answers, and has no end. */
@@ -226,9 +246,11 @@ json_t *peer_condition(const struct cluster *c); /* NULL: as it was; new referen
 
 /* plan.c */
 void plans_end_all(struct lifecycle *l); /* without an answer */
+void plans_set_proxy(struct lifecycle *l); /* l->proxy is another one */
+void plans_end_cluster(struct cluster *c); /* they fail: it goes */
 
 #define TASK_STARTS(X)                                                                             \
-	X(ADMIT, task_admit) X(CHECK, task_check) X(IDENTITY, task_identity)                       \
+	X(ADMIT, task_admit) X(IN_CHARGE, task_authority) X(CHECK, task_check) X(IDENTITY, task_identity)                       \
 	X(RECOVERY, task_recovery) X(INFRA, task_infra) X(MACHINE, task_machine)                   \
 	X(API, task_api) X(REDACT, task_redact) X(AUTHORITY, task_authority)                       \
 	X(INSTALL, task_install) X(PREFLIGHT, task_preflight) X(WRITE, task_write)                 \

@@ -46,6 +46,7 @@ void cluster_let_go(struct cluster *c)
 		kube_free(TAKE(c->kube));
 	json_wipe(TAKE(c->plan));
 	json_decref(TAKE(c->checks));
+	json_decref(TAKE(c->stages));
 	secret_unref(TAKE(c->kubeconfig));
 	secret_unref(TAKE(c->user_data));
 	c->empty = 0;
@@ -59,6 +60,7 @@ static json_t *state_document(struct cluster *c)
 	json_object_set_new(o, "phaseSince", json_integer(s->phase_since_ms));
 	json_object_set_new(o, "taskSince", json_integer(s->task_since_ms));
 	json_object_set_new(o, "touched", json_boolean(s->touched));
+	json_object_set_new(o, "handed", json_boolean(s->handed));
 	json_object_set_new(o, "forced", json_boolean(s->forced));
 	if (s->condition.set)
 		json_object_set_new(o, "condition",
@@ -193,6 +195,12 @@ static void show_note(struct cluster *c, const char *event, const json_t *fields
 	view = json_pack("{s:s,s:s,s:s,s:o}", "uid", c->uid, "name", c->name, "phase",
 			 lc_phase_name(c->lc.phase), "note", note);
 	spec->changed(spec->arg, view);
+}
+
+void cluster_tell(struct cluster *c, const char *event, json_t *fields)
+{
+	show_note(c, event, fields);
+	json_decref(fields);
 }
 
 void cluster_note(struct cluster *c, const char *event, json_t *fields)
@@ -353,9 +361,11 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 	}
 	if (a->what & LC_ACT_GONE) {
 		json_object_del(c->state, "seen");
-		addresses_forget(c);
+		json_object_del(c->state, "attached");
+		cluster_forget_machines(c, b);
 		end_report(c, b);
 		keep_tombstone(c);
+		lifecycle_drop_accounts(c->l, b);
 	}
 	if (a->what & LC_ACT_REPORT)
 		report_cluster_status(c, b);
@@ -376,12 +386,26 @@ static struct saved *save(struct cluster *c, const struct lc_actions *a, enum lc
 	return s;
 }
 
+/* Why the cluster itself is not asked, or asked no further, to remove what it has in the infrastructure beside its
+ * machines; NULL: it is, or it has. */
+static const char *passed_by(enum lc_task before, const struct lc_state *now, const struct lc_event *e)
+{
+	if (before != LC_TASK_FORCED_OFF && now->task == LC_TASK_FORCED_OFF)
+		return e->type == LC_EV_FAILED ? "the cluster did not answer, so it was not asked to remove them" :
+						 "the delete was forced, so the cluster was not asked to remove them";
+	if (before == LC_TASK_RELEASE && now->task == LC_TASK_MACHINES_GONE && e->type != LC_EV_DONE)
+		return e->type == LC_EV_FAILED ? "the cluster did not answer any more while it removed them" :
+						 "the delete was forced while the cluster removed them";
+	return NULL;
+}
+
 void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group *g)
 {
 	enum lc_phase before = c->lc.phase;
 	enum lc_task task = c->lc.task;
 	struct lc_event now = *e;
 	struct saved *saved = NULL;
+	const char *unasked;
 	int64_t since_ms;
 	struct lc_actions a;
 
@@ -395,6 +419,9 @@ void cluster_feed(struct cluster *c, const struct lc_event *e, struct feed_group
 			 LS("from", lc_phase_name(before)), LS("to", lc_phase_name(c->lc.phase)),
 			 LI("ms", e->now_ms - since_ms));
 	}
+	unasked = passed_by(task, &c->lc, e);
+	if (unasked)
+		cluster_left_unasked(c, unasked);
 	if ((a.what & LC_ACT_GONE) && c->lc.abandoned)
 		cluster_left_behind(c, task != LC_TASK_INVENTORY, e->err);
 	if (a.what & (LC_ACT_PERSIST | LC_ACT_GONE))

@@ -88,28 +88,47 @@ void lifecycle_set_gateway_uid(struct lifecycle *l, const char *uid)
 
 void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy)
 {
-	proxy_set_unref(l->proxy);
+	struct proxy_set *old = l->proxy;
+
 	l->proxy = proxy ? proxy_set_ref(proxy) : NULL;
+	proxy_set_unref(old);
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next)
+			if (c->kube)
+				kube_set_proxy(c->kube, proxy);
+	plans_set_proxy(l);
+}
+
+/* Those that run the task with settings of before begin it anew: each finds what it did already. */
+static void restart(struct lifecycle *l, enum lc_task task)
+{
+	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
+		for (struct cluster *c = l->buckets[i]; c; c = c->next)
+			if (c->lc.task == task && c->op)
+				task_start(c);
 }
 
 void lifecycle_set_limits(struct lifecycle *l, int64_t take_back_ms, int64_t release_ms)
 {
+	bool other = release_ms != l->settings.release_ms;
+
 	l->settings.take_back_ms = take_back_ms;
 	l->settings.release_ms = release_ms;
+	if (other)
+		restart(l, LC_TASK_RELEASE);
 }
 
 void lifecycle_set_bundle(struct lifecycle *l, const char *dir, const char *image_repository)
 {
+	bool other = l->bundle_dir && (strcmp(l->bundle_dir, dir ? dir : "") ||
+				       strcmp(l->image_repository, image_repository ? image_repository : ""));
+
 	free(l->bundle_dir);
 	free(l->image_repository);
 	l->bundle_dir = strdup(dir ? dir : "");
 	l->image_repository = strdup(image_repository ? image_repository : "");
-}
-
-void lifecycle_load_account(struct lifecycle *l, json_t *document)
-{
-	json_object_set(l->accounts, json_str_or(document, "uid", ""), document);
-	provider_account_set(l->spec.providers, document);
+	if (other)
+		restart(l, LC_TASK_INSTALL);
 }
 
 void lifecycle_load_cluster(struct lifecycle *l, const struct store_cluster_row *row)
@@ -181,39 +200,6 @@ void lifecycle_nudge_all(struct lifecycle *l)
 	for_account(l, NULL);
 }
 
-static bool account_in_use(const struct lifecycle *l, const char *account)
-{
-	for (size_t i = 0; i < ARRAY_LEN(l->buckets); i++)
-		for (const struct cluster *c = l->buckets[i]; c; c = c->next)
-			if (c->lc.phase != LC_DELETED && !strcmp(c->account, account))
-				return true;
-	return false;
-}
-
-/* An account that a cluster still needs stays known after its removal in the plane: a delete must
- * not be blocked by it. */
-static void take_account(struct lifecycle *l, const json_t *item, struct store_batch *b)
-{
-	const char *uid = json_str_or(item, "uid", "");
-	json_t *doc = json_object_get(item, "document");
-	int64_t known = json_int_or(json_object_get(l->accounts, uid), "generation", -1);
-
-	if (json_is_null(doc) && !account_in_use(l, uid)) {
-		store_remove_account(b, uid);
-		json_object_del(l->accounts, uid);
-		provider_account_remove(l->spec.providers, uid);
-		return;
-	}
-	if (!json_is_object(doc) || json_int_or(item, "generation", 0) < known)
-		return;
-	if (!json_str(doc, "uid") || !json_str(doc, "provider")) {
-		log_error("instruction_unreadable", LS("kind", "account"), LS("uid", uid));
-		return;
-	}
-	store_put_account(b, uid, json_int_or(item, "generation", 0), doc);
-	json_object_set(l->accounts, uid, doc);
-}
-
 static void adopt_recovery(struct cluster *c, const json_t *recovery)
 {
 	size_t i;
@@ -221,6 +207,7 @@ static void adopt_recovery(struct cluster *c, const json_t *recovery)
 
 	c->recovery = json_deep_copy(recovery);
 	c->recovery_dirty = true;
+	cluster_change_again(c);
 	if (json_object_get(recovery, "endpoint"))
 		json_object_set(c->state, "endpoint", json_object_get(recovery, "endpoint"));
 	json_array_foreach(json_object_get(recovery, "machines"), i, m) {
@@ -257,6 +244,7 @@ static void take_new(struct lifecycle *l, const char *uid, const json_t *doc, in
 			e.epoch = 1;
 		if (!lc_phase_parse(json_str_or(recovery, "phase", ""), &e.phase))
 			e.phase = LC_PREPARING;
+		e.endpoint = json_str(c->state, "endpoint.host") != NULL;
 		cluster_feed(c, &e, g);
 	} else if (desired == LC_PRESENT) {
 		cluster_begin_saved(c, g);
@@ -306,6 +294,8 @@ static void take_cluster(struct lifecycle *l, const json_t *item, struct feed_gr
 	}
 	if (generation <= c->lc.generation)
 		return;
+	if (desired == LC_PRESENT && lc_begins_again(&c->lc))
+		cluster_begin_again(c, g->batch);
 	if (c->lc.phase != LC_DELETED)
 		cluster_set_spec(c, doc);
 	e.desired = desired;
@@ -356,7 +346,7 @@ void lifecycle_take(struct lifecycle *l, const json_t *batch,
 		const char *kind = json_str_or(item, "kind", "");
 
 		if (!strcmp(kind, "account")) {
-			take_account(l, item, t->group.batch);
+			lifecycle_take_account(l, item, t->group.batch);
 			json_array_append(changed, item);
 		} else if (!strcmp(kind, "cluster")) {
 			take_cluster(l, item, &t->group);
@@ -365,6 +355,7 @@ void lifecycle_take(struct lifecycle *l, const json_t *batch,
 			log_warn("instruction_kind_unknown", LS("kind", kind));
 		}
 	}
+	lifecycle_drop_accounts(l, t->group.batch);
 	snprintf(cursor, sizeof(cursor), "%lld", (long long)t->cursor);
 	store_put_meta(t->group.batch, "cursor", cursor);
 	store_put_meta(t->group.batch, "plane_id", json_str_or(batch, "planeId", ""));
@@ -472,21 +463,4 @@ json_t *lifecycle_counts(struct lifecycle *l)
 	return json_pack("{s:I,s:I,s:o,s:I}", "clusters", (json_int_t)all, "inFlight",
 			 (json_int_t)in_flight, "phases", phases, "reportsWaiting",
 			 (json_int_t)json_array_size(l->reports));
-}
-
-bool lifecycle_has_account(const struct lifecycle *l, const char *uid)
-{
-	return json_object_get(l->accounts, uid) != NULL;
-}
-
-json_t *lifecycle_insecure_accounts(struct lifecycle *l)
-{
-	json_t *list = json_array(), *doc;
-	const char *uid;
-
-	json_object_foreach(l->accounts, uid, doc)
-		if (json_bool_or(doc, "spec.insecure", false) &&
-		    !*json_str_or(doc, "spec.thumbprint", ""))
-			json_array_append_new(list, json_string(json_str_or(doc, "name", uid)));
-	return list;
 }

@@ -37,6 +37,8 @@ struct lifecycle_spec {
 	 * while somebody watches. */
 	bool (*watched)(void *arg);
 	void (*changed)(void *arg, const json_t *cluster);
+	/* What its plugin has kept is out of the store: nothing of it is kept any more. */
+	void (*account_dropped)(void *arg, const char *uid);
 };
 
 struct lifecycle *lifecycle_new(const struct lifecycle_spec *spec);
@@ -82,6 +84,7 @@ void lifecycle_peer(struct lifecycle *l, const char *account, const char *sha1, 
 void lifecycle_nudge_all(struct lifecycle *l);
 /* After enrolment: clusters are marked with it. */
 void lifecycle_set_gateway_uid(struct lifecycle *l, const char *uid);
+/* What is under way goes on with these. */
 void lifecycle_set_proxy(struct lifecycle *l, struct proxy_set *proxy);
 void lifecycle_set_bundle(struct lifecycle *l, const char *dir, const char *image_repository);
 void lifecycle_set_limits(struct lifecycle *l, int64_t take_back_ms, int64_t release_ms);

@@ -16,11 +16,12 @@
 	  LC_EDGE(PREPARING) | LC_EDGE(RUNNING) | LC_EDGE(PIVOTING_BACK) | LC_EDGE(DELETING) |     \
 		  LC_EDGE(DELETED))                                                                \
 	X(PREPARING, "Preparing", "keys are made and kept by the plane; the infrastructure is checked", \
-	  LC_EDGE(PENDING) | LC_EDGE(BOOTSTRAPPING) | LC_EDGE(DELETING) | LC_EDGE(DELETED))        \
+	  LC_EDGE(PENDING) | LC_EDGE(BOOTSTRAPPING) | LC_EDGE(RUNNING) | LC_EDGE(PIVOTING_BACK) |  \
+		  LC_EDGE(DELETING) | LC_EDGE(DELETED))                                            \
 	X(BOOTSTRAPPING, "Bootstrapping", "the first control-plane machine is made",               \
-	  LC_EDGE(INSTALLING) | LC_EDGE(DELETING))                                                 \
+	  LC_EDGE(INSTALLING) | LC_EDGE(PIVOTING_BACK) | LC_EDGE(DELETING))                        \
 	X(INSTALLING, "Installing", "layers and controllers go into the cluster",                  \
-	  LC_EDGE(PIVOTING) | LC_EDGE(RUNNING) | LC_EDGE(DELETING))                                \
+	  LC_EDGE(PIVOTING) | LC_EDGE(RUNNING) | LC_EDGE(PIVOTING_BACK) | LC_EDGE(DELETING))       \
 	X(PIVOTING, "Pivoting", "the cluster's state is written into it and handed over",          \
 	  LC_EDGE(RUNNING) | LC_EDGE(PIVOTING_BACK) | LC_EDGE(DELETING))                           \
 	X(RUNNING, "Running", "the cluster owns itself", LC_EDGE(PIVOTING_BACK))                   \
@@ -44,6 +45,8 @@ enum lc_phase {
 #define LC_TASKS(X)                                                                                \
 	X(NONE, "", RUNNING, DURABLE, "nothing", NONE)                                             \
 	X(ADMIT, "admit", PENDING, AT_ONCE, "policy and a complete request", CHECK)                \
+	X(IN_CHARGE, "in_charge", PREPARING, AT_ONCE, "who is in charge, by the cluster itself",   \
+	  CHECK)                                                                                   \
 	X(CHECK, "check", PREPARING, AT_ONCE, "the infrastructure to have what the request names", \
 	  IDENTITY)                                                                                \
 	X(IDENTITY, "identity", PREPARING, AT_ONCE, "keys and the first machine's name", RECOVERY) \

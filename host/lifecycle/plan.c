@@ -22,7 +22,7 @@
 struct planning {
 	struct planning *next;
 	struct lifecycle *l;
-	struct cluster *c; /* lives as long as the lifecycle */
+	struct cluster *c; /* outlives this: plans_end_cluster */
 	struct provider_call *call;
 	struct capi_op *op;
 	struct kube *kube;
@@ -66,6 +66,28 @@ static void fail(struct planning *p, const struct pcg_error *cause)
 	pcg_fail_prefix(&err, "the plan of cluster %s", p->c->name);
 	p->done(p->arg, NULL, &err);
 	plan_free(p);
+}
+
+void plans_end_cluster(struct cluster *c)
+{
+	struct planning *p, *next;
+	struct pcg_error err;
+
+	for (p = c->l->plans; p; p = next) {
+		next = p->next;
+		if (p->c != c)
+			continue;
+		pcg_fail(&err, PCG_CLASS_NOT_FOUND, "pcgctl cluster history tells where it went",
+			 "the cluster went away meanwhile");
+		fail(p, &err);
+	}
+}
+
+void plans_set_proxy(struct lifecycle *l)
+{
+	for (struct planning *p = l->plans; p; p = p->next)
+		if (p->kube)
+			kube_set_proxy(p->kube, l->proxy);
 }
 
 /* checks NULL: there are none. */

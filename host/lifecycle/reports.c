@@ -91,9 +91,10 @@ static json_t *machines_document(const struct cluster *c)
 json_t *cluster_recovery_document(const struct cluster *c)
 {
 	json_t *doc = json_copy(c->recovery), *endpoint = json_object_get(c->state, "endpoint");
+	enum lc_phase phase = c->lc.handed ? LC_PIVOTING : c->lc.phase; /* whoever is next has to ask it, too */
 
 	json_object_set_new(doc, "epoch", json_integer(c->lc.epoch));
-	json_object_set_new(doc, "phase", json_string(lc_phase_name(c->lc.phase)));
+	json_object_set_new(doc, "phase", json_string(lc_phase_name(phase)));
 	json_object_set_new(doc, "machines", machines_document(c));
 	if (endpoint)
 		json_object_set(doc, "endpoint", endpoint);

@@ -121,6 +121,11 @@ static void begin_delete(struct lc_state *s, int64_t now_ms, struct lc_actions *
 {
 	s->forced = s->desired >= LC_FORCE_ABSENT;
 	note(a, s->forced ? "delete_forced" : "delete_requested");
+	if (s->handed) {
+		s->handed = false;
+		enter(s, s->forced ? LC_TASK_FORCED_OFF : LC_TASK_GUARD, now_ms, a);
+		return;
+	}
 	switch (s->phase) {
 	case LC_PENDING:
 	case LC_PREPARING:
@@ -169,6 +174,11 @@ static void on_absent(struct lc_state *s, int64_t now_ms, struct lc_actions *a)
 	}
 }
 
+bool lc_begins_again(const struct lc_state *s)
+{
+	return s->phase == LC_PENDING || (s->phase == LC_PREPARING && !s->touched);
+}
+
 static void on_instruction(struct lc_state *s, const struct lc_event *e, struct lc_actions *a)
 {
 	if (e->generation <= s->generation)
@@ -190,8 +200,7 @@ static void on_instruction(struct lc_state *s, const struct lc_event *e, struct 
 		on_absent(s, e->now_ms, a);
 		return;
 	}
-	/* A changed request counts from the beginning as long as nothing was made from the old one. */
-	if (s->phase == LC_PENDING || (s->phase == LC_PREPARING && !s->touched)) {
+	if (lc_begins_again(s)) {
 		note(a, "request_changed");
 		enter(s, LC_TASK_ADMIT, e->now_ms, a);
 		return;
@@ -207,10 +216,13 @@ static void on_recovered(struct lc_state *s, const struct lc_event *e, struct lc
 	assert(s->phase == LC_PENDING);
 	s->touched = true;
 	s->epoch = e->epoch;
+	s->handed = s->desired == LC_PRESENT && (e->phase == LC_PIVOTING || e->phase == LC_PIVOTING_BACK);
 	note(a, "recovered");
 	if (s->desired == LC_PRESENT) {
 		if (e->phase == LC_RUNNING)
 			enter(s, LC_TASK_NONE, e->now_ms, a);
+		else if (s->handed && e->endpoint)
+			enter(s, LC_TASK_IN_CHARGE, e->now_ms, a);
 		else
 			enter(s, LC_TASK_CHECK, e->now_ms, a);
 		return;
@@ -238,13 +250,16 @@ static void after_rollback(struct lc_state *s, const struct lc_event *e, struct 
 
 static void on_done(struct lc_state *s, const struct lc_event *e, struct lc_actions *a)
 {
+	bool asked = s->task == LC_TASK_AUTHORITY || s->task == LC_TASK_IN_CHARGE;
 	enum lc_task next = lc_task_next(s->task);
 
 	s->busy = false;
-	if (s->task == LC_TASK_AUTHORITY && e->skip)
+	if (asked)
+		s->handed = false;
+	if (asked && e->skip)
 		next = LC_TASK_NONE;
 	if (s->task == LC_TASK_COMMIT || s->task == LC_TASK_TAKE_BACK ||
-	    s->task == LC_TASK_ROLLBACK || (s->task == LC_TASK_AUTHORITY && e->skip))
+	    s->task == LC_TASK_ROLLBACK || (asked && e->skip))
 		s->epoch = e->epoch;
 	if (s->task == LC_TASK_COMMIT)
 		note(a, "handed_over");
@@ -294,12 +309,23 @@ static void on_pending(struct lc_state *s, const struct lc_event *e, const struc
 	}
 }
 
+/* Its API is there: what it refuses is not taken from it by cutting its power. */
+static bool refused(const struct lc_state *s, const struct pcg_error *err)
+{
+	return s->task == LC_TASK_TAKE_BACK &&
+	       (err->class == PCG_CLASS_AUTH || err->class == PCG_CLASS_CONFLICT);
+}
+
 /* The ways out of a task that does not succeed; false: it is tried again. */
 static bool way_out(struct lc_state *s, const struct lc_event *e, const struct lc_settings *set,
 		    struct lc_actions *a)
 {
 	bool passes = e->err->class == PCG_CLASS_RETRY || e->err->class == PCG_CLASS_CANCELLED;
 
+	if (refused(s, e->err)) {
+		s->task_mono_ms = e->mono_ms; /* of an API that does not answer the time is still to come */
+		return false;
+	}
 	if (s->task == LC_TASK_TAKE_BACK && e->mono_ms - s->task_mono_ms >= set->take_back_ms) {
 		s->forced = true;
 		note(a, "take_back_given_up");
@@ -342,6 +368,16 @@ static void offer_abandon(struct pcg_error *err)
 		 len ? "; " : "");
 }
 
+static void offer_force(struct pcg_error *err)
+{
+	size_t len = strlen(err->remedy);
+
+	snprintf(err->remedy + len, sizeof(err->remedy) - len,
+		 "%sit is asked again by itself; to delete the cluster without asking it: "
+		 "pcg-planectl cluster delete NAME --force",
+		 len ? "; " : "");
+}
+
 static void on_failed(struct lc_state *s, const struct lc_event *e, const struct lc_settings *set,
 		      struct lc_actions *a)
 {
@@ -357,6 +393,8 @@ static void on_failed(struct lc_state *s, const struct lc_event *e, const struct
 			set_condition(s, &err, e->now_ms);
 		return;
 	}
+	if (refused(s, &err))
+		offer_force(&err);
 	if (s->task == LC_TASK_TAKE_BACK && !*err.remedy)
 		snprintf(err.remedy, sizeof(err.remedy),
 			 "bring its API back; after %" PRId64 " s of asking the delete goes on "

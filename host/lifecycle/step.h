@@ -37,6 +37,7 @@ struct lc_state {
 	uint32_t attempts;   /* of this task, in a row, that failed */
 	uint32_t rollbacks;  /* of this pivot, in a row */
 	bool touched;        /* something of it may exist in the infrastructure */
+	bool handed;         /* it may have been handed over by another installation; nobody has asked it yet */
 	bool forced;         /* the cluster's own API is not part of the delete any more */
 	bool abandoned;      /* the delete ended without the infrastructure; not durable */
 	bool busy;           /* a task runs; not durable */
@@ -45,9 +46,9 @@ struct lc_state {
 
 enum lc_event_type {
 	LC_EV_INSTRUCTION,     /* generation, desired */
-	LC_EV_RECOVERED,       /* first sight of a cluster that another store once knew: phase, epoch */
+	LC_EV_RECOVERED,       /* first sight of a cluster that another store once knew: phase, epoch, endpoint */
 	LC_EV_STARTED,         /* the host has started and this state was loaded */
-	LC_EV_DONE,            /* the task is done; skip: AUTHORITY found the cluster in charge */
+	LC_EV_DONE,            /* the task is done; skip: AUTHORITY or IN_CHARGE found the cluster in charge */
 	LC_EV_PENDING,         /* ask again in after_ms */
 	LC_EV_FAILED,          /* err */
 	LC_EV_TIMER,           /* next_try_ms has come */
@@ -63,6 +64,7 @@ struct lc_event {
 	enum lc_phase phase;
 	int64_t epoch;
 	bool skip;
+	bool endpoint; /* its API's is known */
 	uint32_t after_ms;
 	const struct pcg_error *err;
 };
@@ -83,10 +85,12 @@ struct lc_actions {
 
 struct lc_settings {
 	int64_t take_back_ms; /* how long one process asks an unreachable cluster API before the
-			       * forced way */
+			       * forced way; one that answers and refuses is asked for ever */
 	int64_t release_ms;   /* how long one process waits for load balancers and volumes */
 };
 
+/* Whether a changed request counts from the beginning: nothing was made from the old one. */
+bool lc_begins_again(const struct lc_state *s);
 void lc_state_init(struct lc_state *s, int64_t generation, enum lc_desired desired, int64_t now_ms);
 void lc_step(struct lc_state *s, const struct lc_event *e, const struct lc_settings *settings,
 	     struct lc_actions *out);

@@ -14,10 +14,31 @@
 
 #include <string.h>
 
+/* Each attempt to install passes by the same stages: they are told once, what is made in them each time. */
+static bool told_before(struct cluster *c, const char *step, const char *object)
+{
+	AUTO_FREE char *line = NULL;
+
+	if (strcmp(step, "installing") && strcmp(step, "available"))
+		return false;
+	if (asprintf(&line, "%s %s", step, object) < 0)
+		abort();
+	if (!c->stages)
+		c->stages = json_object();
+	if (json_object_get(c->stages, line))
+		return true;
+	json_object_set_new(c->stages, line, json_true());
+	return false;
+}
+
 static void on_progress(void *arg, const char *step, const char *object)
 {
-	cluster_note(arg, "object",
-		     json_pack("{s:s,s:s}", "step", step, "object", object ? object : ""));
+	json_t *line = json_pack("{s:s,s:s}", "step", step, "object", object ? object : "");
+
+	if (told_before(arg, step, object ? object : ""))
+		cluster_tell(arg, "object", line);
+	else
+		cluster_note(arg, "object", line);
 }
 
 struct capi_callbacks task_callbacks(struct cluster *c,

@@ -59,8 +59,10 @@ static bool apply_change(struct cluster *c, const json_t *change)
 	struct pcg_error err;
 	bool failed;
 
-	if (!json_object_size(change))
+	if (!json_object_size(change)) {
+		cluster_keep_change(c, NULL);
 		return true;
+	}
 	spec = json_deep_copy(c->spec);
 	failed = policy_changes_apply(spec, change, &err) != 0;
 	if (!failed) {
@@ -79,6 +81,7 @@ static bool apply_change(struct cluster *c, const json_t *change)
 		c->spec = TAKE(spec);
 		c->spec_dirty = true;
 	}
+	cluster_keep_change(c, change);
 	return true;
 }
 
@@ -235,8 +238,11 @@ static void on_keys(uv_work_t *work, int status)
 	if (id->result) {
 		cluster_failed(c, &id->err);
 	} else {
+		AUTO_JSON json_t *change = json_incref((json_t *)(uintptr_t)cluster_change(c));
+
 		json_wipe(c->recovery);
 		c->recovery = json_object();
+		cluster_keep_change(c, change);
 		json_object_set_new(c->recovery, "keys", TAKE(id->keys));
 		c->keys_made = true;
 		json_object_set_new(c->recovery, "render", TAKE(id->render));

@@ -92,6 +92,8 @@ static void on_attached(void *arg, json_t *result, const struct pcg_error *err)
 		cluster_note(c, "not_looked_at",
 			     json_pack("{s:s,s:s}", "what", "load balancers and volumes", "cause",
 				       err->text));
+	else
+		json_object_set(c->state, "attached", result);
 	decide(c, err ? NULL : result);
 }
 
@@ -121,7 +123,28 @@ static void on_released(void *arg, json_t *result, const struct pcg_error *err)
 		return;
 	}
 	cluster_left(c, json_object_get(result, "left"));
+	json_object_del(c->state, "attached");
 	cluster_done(c);
+}
+
+void cluster_left_unasked(struct cluster *c, const char *why)
+{
+	json_t *seen = json_object_get(c->state, "attached");
+	AUTO_FREE char *id = NULL, *name = NULL, *text = NULL;
+	AUTO_JSON json_t *left = NULL;
+
+	if (seen) {
+		left = capi_attached_left(seen, json_object_get(c->state, "keepVolumes"), why);
+		cluster_left(c, left);
+		json_object_del(c->state, "attached");
+		return;
+	}
+	if (asprintf(&id, "attached/%s", c->uid) < 0 ||
+	    asprintf(&name, "load balancers and volumes of cluster %s", c->name) < 0 ||
+	    asprintf(&text, "which of them there were is not known: %s", why) < 0)
+		abort();
+	left = json_pack("[{s:s,s:s,s:s}]", "id", id, "name", name, "why", text);
+	cluster_left(c, left);
 }
 
 void task_release(struct cluster *c)

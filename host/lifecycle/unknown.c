@@ -30,7 +30,7 @@ static void report_found(struct cluster *c, struct store_batch *b)
 			     lc_phase_name(c->lc.phase), "generation", (json_int_t)c->lc.generation,
 			     "epoch", (json_int_t)c->lc.epoch, "document",
 			     json_deep_copy(c->spec), "recovery",
-			     c->recovery ? cluster_recovery_document(c) : NULL));
+			     json_object_get(c->recovery, "keys") ? cluster_recovery_document(c) : NULL));
 }
 
 void cluster_unknown_begin(struct cluster *c, const char *text)

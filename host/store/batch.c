@@ -12,6 +12,13 @@
 
 #define VALUES_MAX 13
 
+/* Lines of one cluster. */
+#define HISTORY_FIRST 1000
+#define HISTORY_LAST 4000
+#define SHORTEN_EVERY 61 /* lines of all clusters: a prime, so that none that writes by turns is never looked at */
+#define STRING(x) STRING_OF(x)
+#define STRING_OF(x) #x
+
 struct value {
 	char type; /* s, i, b; 0: NULL */
 	int64_t num;
@@ -193,10 +200,38 @@ static int statement_run(const struct statement *s, struct db *db, struct pcg_er
 	return 0;
 }
 
+static const char add_history[] = "INSERT INTO history (cluster, name, at, event, fields) VALUES (?, ?, ?, ?, ?)";
+
+/* A cluster that is stuck for months fills no disk: the beginning of its story stays, and the end. Where lines are missing
+ * one says so. */
+#define LINE(order, n) "(SELECT id FROM history WHERE cluster = ?1 ORDER BY id " order " LIMIT 1 OFFSET " STRING(n) ")"
+#define LAST_LEFT_OUT LINE("DESC", HISTORY_LAST)
+
+static const char *const shorten[] = {
+	"UPDATE history SET event = 'lines_left_out', fields = NULL WHERE id = " LAST_LEFT_OUT
+	" AND id > " LINE("ASC", HISTORY_FIRST),
+	"DELETE FROM history WHERE cluster = ?1 AND id >= " LINE("ASC", HISTORY_FIRST) " AND id < " LAST_LEFT_OUT,
+};
+
+static int shorten_history(struct db *db, const struct value *cluster, struct pcg_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < ARRAY_LEN(shorten); i++) {
+		struct statement s = { .sql = shorten[i], .n = 1, .v = { *cluster } };
+
+		r = statement_run(&s, db, err);
+	}
+	return r;
+}
+
 int batch_run(const struct store_batch *b, struct db *db, struct pcg_error *err)
 {
 	for (const struct statement *s = b->head; s; s = s->next) {
 		int r = statement_run(s, db, err);
+
+		if (!r && s->sql == add_history && sqlite3_last_insert_rowid(db_handle(db)) % SHORTEN_EVERY == 0)
+			r = shorten_history(db, &s->v[0], err);
 
 		if (r)
 			return r;
@@ -270,9 +305,14 @@ void store_put_cluster(struct store_batch *b, const struct store_cluster_row *r)
 	    spec, r->spec, recovery, r->recovery);
 }
 
+void store_remove_machines(struct store_batch *b, const char *cluster)
+{
+	add(b, "DELETE FROM machines WHERE cluster = ?", "s", cluster);
+}
+
 void store_remove_cluster(struct store_batch *b, const char *uid)
 {
-	add(b, "DELETE FROM machines WHERE cluster = ?", "s", uid);
+	store_remove_machines(b, uid);
 	add(b, "DELETE FROM clusters WHERE uid = ?", "s", uid);
 }
 
@@ -287,16 +327,10 @@ void store_put_machine(struct store_batch *b, const struct store_machine_row *r)
 	    r->observed, r->checkpoint);
 }
 
-void store_remove_machine(struct store_batch *b, const char *uid)
-{
-	add(b, "DELETE FROM machines WHERE uid = ?", "s", uid);
-}
-
 void store_add_history(struct store_batch *b, const char *cluster, const char *name, int64_t at_ms,
 		       const char *event, const json_t *fields)
 {
-	add(b, "INSERT INTO history (cluster, name, at, event, fields) VALUES (?, ?, ?, ?, ?)",
-	    "ssisj", cluster, name, at_ms, event, fields);
+	add(b, add_history, "ssisj", cluster, name, at_ms, event, fields);
 }
 
 void store_put_report(struct store_batch *b, int64_t seq, const char *kind, const char *key,

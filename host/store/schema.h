@@ -10,7 +10,7 @@
  * secrets    what plugins and the link keep: session cookies, the client key; sealed
  * clusters   intent and state of each cluster: the one truth (promise 2)
  * machines   intent, durable with name before the first side effect (promise 2)
- * history    append-only, explains every side effect (promise 6)
+ * history    append-only, explains every side effect (promise 6); the middle of a very long one is left out
  * reports    the queue to the plane (promise 1) */
 #define STORE_SCHEMA                                                                               \
 	"CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"             \

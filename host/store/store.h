@@ -74,7 +74,8 @@ void store_put_secret(struct store_batch *b, const char *account, const char *na
 void store_put_cluster(struct store_batch *b, const struct store_cluster_row *row);
 void store_remove_cluster(struct store_batch *b, const char *uid); /* row and machines; history stays */
 void store_put_machine(struct store_batch *b, const struct store_machine_row *row);
-void store_remove_machine(struct store_batch *b, const char *uid);
+void store_remove_machines(struct store_batch *b, const char *cluster); /* all of it */
+/* Of one that has grown long the first 1000 and the newest 4000 lines stay, with one "lines_left_out" between. */
 void store_add_history(struct store_batch *b, const char *cluster, const char *name, int64_t at_ms,
 		       const char *event, const json_t *fields);
 /* A report not yet sent under the same key is replaced. seq comes from the caller and only grows. */

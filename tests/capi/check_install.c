@@ -155,15 +155,31 @@ START_TEST(images_come_from_the_sites_own_repository)
 }
 END_TEST
 
+static size_t count_progress(const char *prefix)
+{
+	json_t *v;
+	size_t i, n = 0;
+
+	json_array_foreach (rig.progress, i, v)
+		n += !strncmp(json_string_value(v), prefix, strlen(prefix));
+	return n;
+}
+
 START_TEST(installing_again_arrives_at_the_same)
 {
 	AUTO_JSON json_t *in = input();
-	size_t n;
+	size_t n, told;
 
 	ck_assert(install(in));
 	n = fake_api_count(rig.api);
 	ck_assert(install(in));
 	ck_assert_uint_eq(fake_api_count(rig.api), n);
+	told = count_progress("applied ");
+	/* It is told of no object, as none is changed any more. */
+	ck_assert(install(in));
+	ck_assert_uint_eq(fake_api_count(rig.api), n);
+	ck_assert_uint_gt(told, 0);
+	ck_assert_uint_eq(count_progress("applied "), told);
 }
 END_TEST
 

@@ -1,130 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
-#include "tests/kube/stand_in.h"
+#include "tests/kube/client.h"
 
 #include "core/utf8.h"
-#include "kube/kube_impl.h"
-
-static struct http_client *http;
-static struct kube *kube;
-static int minted;
-static int64_t mint_life_ms;
-
-static int mint(void *arg, char **cert, struct secret **key, struct pcg_error *err)
-{
-	json_t *keys = json_pack("{s:{s:s, s:s}}", "ca", "crt", api.ca.cert, "key",
-				 secret_data(api.ca.key));
-	int r;
-
-	(void)arg;
-	minted++;
-	r = bootstrap_mint_admin(keys, "pcg", mint_life_ms, cert, key, err);
-	json_decref(keys);
-	return r;
-}
-
-static void client_start(uint16_t port)
-{
-	char url[64];
-	struct kube_spec spec = {
-		.server = url, .ca_pem = api.ca.cert, .mint = mint, .field_manager = "pcg"};
-	struct pcg_error err;
-
-	snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
-	http = http_client_new(rig_loop, NULL);
-	spec.http = http;
-	minted = 0;
-	mint_life_ms = 3600000;
-	ck_assert_int_eq(kube_new(&spec, &kube, &err), 0);
-}
-
-static void setup(void)
-{
-	api_start();
-	client_start(http_server_port(api.server));
-}
-
-static void teardown(void)
-{
-	kube_free(kube);
-	kube = NULL;
-	rig_client_end(http);
-	api_end();
-}
-
-struct answer {
-	int done, status;
-	json_t *body;
-	struct pcg_error err;
-};
-
-static void on_reply(void *arg, const struct kube_reply *r)
-{
-	struct answer *a = arg;
-
-	a->done++;
-	a->status = r->status;
-	json_decref(a->body);
-	a->body = json_incref(r->body);
-	a->err = r->err;
-}
-
-static void on_path(void *arg, char *path, const struct pcg_error *err)
-{
-	struct answer *a = arg;
-
-	a->done++;
-	json_decref(a->body);
-	a->body = path ? json_string(path) : NULL;
-	if (err)
-		a->err = *err;
-	free(path);
-}
-
-struct applied {
-	int done, created, updated;
-	bool failed;
-	struct pcg_error err;
-};
-
-static void on_progress(void *arg, const json_t *object, bool created)
-{
-	struct applied *a = arg;
-
-	ck_assert_ptr_nonnull(object);
-	if (created)
-		a->created++;
-	else
-		a->updated++;
-}
-
-static void on_applied(void *arg, const struct pcg_error *err)
-{
-	struct applied *a = arg;
-
-	a->done++;
-	a->failed = err != NULL;
-	if (err)
-		a->err = *err;
-}
-
-static struct kube_op *apply(const json_t *objects, uint32_t timeout_ms, struct applied *a)
-{
-	struct kube_apply_spec spec = {.objects = objects,
-				       .timeout_ms = timeout_ms,
-				       .progress = on_progress,
-				       .done = on_applied,
-				       .arg = a};
-
-	*a = (struct applied){0};
-	return kube_apply(kube, &spec);
-}
-
-static json_t *object(const char *version, const char *kind, const char *name)
-{
-	return json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", version, "kind", kind, "metadata",
-			 "name", name);
-}
 
 START_TEST(a_request_carries_a_certificate_minted_on_need)
 {
@@ -141,6 +19,40 @@ START_TEST(a_request_carries_a_certificate_minted_on_need)
 	RIG_UNTIL(a.done == 3);
 	clock_turn_ms(-3600000 * 7 / 10);
 	ck_assert_int_eq(minted, 2);
+}
+END_TEST
+
+START_TEST(a_clock_that_is_set_back_makes_a_certificate_that_is_valid_now)
+{
+	struct answer a = {0};
+
+	clock_turn_ms(2 * 3600000);
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 1);
+	clock_turn_ms(-2 * 3600000);
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 2);
+	ck_assert_int_eq(minted, 2);
+	ck_assert_int_lt(http_tls_not_after_ms(kube->tls), clock_wall_ms() + mint_life_ms + 1000);
+	kube_ready(kube, on_reply, &a);
+	RIG_UNTIL(a.done == 3);
+	ck_assert_int_eq(minted, 2);
+}
+END_TEST
+
+START_TEST(a_refused_certificate_is_minted_anew_once_until_one_is_let_in)
+{
+	static const int statuses[] = {401, 401, 401, 200, 401, 200},
+			 certificates[] = {1, 2, 2, 2, 2, 3};
+	struct answer a = {0};
+
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+		api_script("GET", "/version", statuses[i], "{}", 1);
+		kube_request(kube, "GET", "/version", NULL, NULL, 0, on_reply, &a);
+		RIG_UNTIL(a.done == (int)i + 1);
+		ck_assert_int_eq(a.status, statuses[i]);
+		ck_assert_int_eq(minted, certificates[i]);
+	}
 }
 END_TEST
 
@@ -329,198 +241,6 @@ START_TEST(kinds_that_every_server_has_are_not_asked_for)
 	RIG_UNTIL(a.done == 4);
 	ck_assert_int_eq(a.err.class, PCG_CLASS_NOT_FOUND);
 	json_decref(a.body);
-}
-END_TEST
-
-START_TEST(objects_are_applied_in_the_order_of_kinds)
-{
-	struct applied a;
-	json_t *list = json_pack("[o, o, {s:s, s:s, s:[o]}, o]", object("v1", "Pod", "p"),
-				 object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "w"),
-				 "apiVersion", "v1", "kind", "List", "items",
-				 object("v1", "ConfigMap", "c"), object("v1", "Namespace", "n"));
-	static const char *const order[] = {"/api/v1/namespaces/n?",
-					    "/customresourcedefinitions/w?", "/configmaps/c?",
-					    "/pods/p?"};
-	size_t at = 0, i;
-	json_t *v;
-
-	apply(list, 10000, &a);
-	RIG_UNTIL(a.done);
-	ck_assert_msg(!a.failed, "%s", a.err.text);
-	ck_assert_int_eq(a.created, 4);
-	json_array_foreach (api.log, i, v) {
-		const char *line = json_string_value(v);
-
-		if (strncmp(line, "PATCH", 5) != 0)
-			continue;
-		ck_assert_msg(strstr(line, order[at]) != NULL, "%s", line);
-		ck_assert_ptr_nonnull(strstr(line, "fieldManager=pcg"));
-		ck_assert_ptr_nonnull(strstr(line, "force=true"));
-		at++;
-	}
-	ck_assert_uint_eq(at, 4);
-	ck_assert_str_eq(json_string_value(json_array_get(api.types, 0)),
-			 "application/apply-patch+yaml");
-	/* What was sent need not come back. */
-	ck_assert_str_eq(json_string_value(json_array_get(api.accepts, 0)),
-			 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, "
-			 "application/json");
-	apply(list, 10000, &a);
-	RIG_UNTIL(a.done);
-	ck_assert_int_eq(a.created, 0);
-	ck_assert_int_eq(a.updated, 4);
-	json_decref(list);
-}
-END_TEST
-
-static const struct {
-	const char *method, *part;
-	int status;
-	const char *body;
-} passing[] = {
-	{"PATCH", "/configmaps/", 409, "{\"reason\":\"Conflict\"}"},
-	{"PATCH", "/configmaps/", 429, "{}"},
-	{"PATCH", "/configmaps/", 500,
-	 "{\"message\":\"failed calling webhook \\\"x\\\": no endpoints\"}"},
-	{"PATCH", "/configmaps/", 503, "busy"},
-	{"PATCH", "/configmaps/", 404, "{\"message\":\"namespaces \\\"default\\\" not found\"}"},
-	{"GET", "/apis/example.com/v1", 200, "{\"cut"},
-	{"GET", "/apis/example.com/v1", 503, "{}"},
-};
-
-START_TEST(what_passes_by_itself_is_tried_again)
-{
-	json_t *list = json_pack("[o, o]", object("v1", "ConfigMap", "c"),
-				 object("example.com/v1", "Widget", "w"));
-	struct applied a;
-
-	api.served = "Widget";
-	api_script(passing[_i].method, passing[_i].part, passing[_i].status, passing[_i].body, 2);
-	apply(list, 10000, &a);
-	RIG_UNTIL(a.done);
-	ck_assert_msg(!a.failed, "%s", a.err.text);
-	ck_assert_int_eq(api.scripts[0].times, 0);
-	ck_assert_ptr_nonnull(
-		json_object_get(api.objects, "/api/v1/namespaces/default/configmaps/c"));
-	ck_assert_ptr_nonnull(json_object_get(
-		api.objects, "/apis/example.com/v1/namespaces/default/widgets/w"));
-	json_decref(list);
-}
-END_TEST
-
-START_TEST(a_kind_that_is_not_served_yet_is_waited_for)
-{
-	json_t *list = json_pack("[o]", object("example.com/v1", "Widget", "w"));
-	struct applied a;
-
-	api.served = "Widget";
-	api.served_after = 3;
-	apply(list, 10000, &a);
-	RIG_UNTIL(a.done);
-	ck_assert_msg(!a.failed, "%s", a.err.text);
-	ck_assert_int_eq(api_count("GET /apis/example.com/v1"), 4);
-	json_decref(list);
-}
-END_TEST
-
-START_TEST(a_refused_object_is_named_and_ends_the_apply)
-{
-	json_t *list =
-		json_pack("[o, o]", object("v1", "ConfigMap", "c"), object("v1", "Pod", "p"));
-	struct applied a;
-
-	api_script("PATCH", "/configmaps/", 422,
-		   "{\"reason\":\"Invalid\",\"message\":\"data: wrong\"}", 1);
-	apply(list, 10000, &a);
-	RIG_UNTIL(a.done);
-	ck_assert(a.failed);
-	ck_assert_int_eq(a.err.class, PCG_CLASS_PERMANENT);
-	ck_assert_ptr_nonnull(strstr(a.err.text, "ConfigMap c"));
-	ck_assert_ptr_nonnull(strstr(a.err.text, "data: wrong"));
-	ck_assert_int_eq(api_count("PATCH /api/v1/namespaces/default/pods"), 0);
-	json_decref(list);
-}
-END_TEST
-
-START_TEST(an_apply_ends_at_its_time_with_what_the_server_said_last)
-{
-	json_t *list = json_pack("[o]", object("v1", "ConfigMap", "c"));
-	struct applied a;
-
-	api_script("PATCH", "/configmaps/", 503, "{\"message\":\"etcd is away\"}", 1000);
-	apply(list, 600, &a);
-	RIG_UNTIL(a.done);
-	ck_assert(a.failed);
-	ck_assert_int_eq(a.err.class, PCG_CLASS_RETRY);
-	ck_assert_ptr_nonnull(strstr(a.err.text, "etcd is away"));
-	json_decref(list);
-}
-END_TEST
-
-START_TEST(an_object_without_a_name_is_refused_before_any_is_sent)
-{
-	json_t *list = json_pack("[o, {s:s, s:s}]", object("v1", "ConfigMap", "c"), "apiVersion",
-				 "v1", "kind", "Pod");
-	struct applied a;
-
-	apply(list, 1000, &a);
-	RIG_UNTIL(a.done);
-	ck_assert_int_eq(a.err.class, PCG_CLASS_PERMANENT);
-	ck_assert_int_eq(api_count("PATCH"), 0);
-	json_decref(list);
-}
-END_TEST
-
-START_TEST(nothing_to_apply_is_done)
-{
-	json_t *list = json_array();
-	struct applied a;
-
-	apply(list, 1000, &a);
-	ck_assert_int_eq(a.done, 0);
-	RIG_UNTIL(a.done);
-	ck_assert(!a.failed);
-	json_decref(list);
-}
-END_TEST
-
-START_TEST(three_hundred_objects_go_over_few_connections)
-{
-	json_t *list = json_array();
-	struct applied a;
-
-	for (int i = 0; i < 300; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "c%d", i);
-		json_array_append_new(list, object("v1", "ConfigMap", name));
-	}
-	apply(list, 10000, &a);
-	RIG_UNTIL(a.done);
-	ck_assert_int_eq(a.created, 300);
-	json_decref(list);
-}
-END_TEST
-
-START_TEST(an_apply_that_is_cancelled_or_freed_says_nothing_more)
-{
-	json_t *list =
-		json_pack("[o, o]", object("v1", "ConfigMap", "c"), object("v1", "Pod", "p"));
-	struct applied a, b;
-	struct answer ready = {0};
-
-	kube_op_cancel(apply(list, 10000, &a));
-	apply(list, 10000, &b);
-	uv_run(rig_loop, UV_RUN_NOWAIT);
-	kube_free(kube);
-	kube = NULL;
-	rig_client_end(http);
-	client_start(http_server_port(api.server));
-	kube_ready(kube, on_reply, &ready);
-	RIG_UNTIL(ready.done);
-	ck_assert_int_eq(a.done + b.done, 0);
-	json_decref(list);
 }
 END_TEST
 
@@ -863,6 +583,8 @@ int main(void)
 	tcase_set_timeout(t, 30);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_request_carries_a_certificate_minted_on_need);
+	tcase_add_test(t, a_clock_that_is_set_back_makes_a_certificate_that_is_valid_now);
+	tcase_add_test(t, a_refused_certificate_is_minted_anew_once_until_one_is_let_in);
 	tcase_add_test(t, a_certificate_that_cannot_be_made_is_told_by_the_callback);
 	tcase_add_test(t, a_server_of_another_authority_is_refused);
 	LOOP(a_refusal_becomes_an_error_with_the_servers_words, statuses);
@@ -871,15 +593,6 @@ int main(void)
 	LOOP(an_objects_path_comes_from_discovery, paths);
 	tcase_add_test(t, discovery_is_asked_once_and_again_for_an_unknown_kind);
 	tcase_add_test(t, kinds_that_every_server_has_are_not_asked_for);
-	tcase_add_test(t, objects_are_applied_in_the_order_of_kinds);
-	LOOP(what_passes_by_itself_is_tried_again, passing);
-	tcase_add_test(t, a_kind_that_is_not_served_yet_is_waited_for);
-	tcase_add_test(t, a_refused_object_is_named_and_ends_the_apply);
-	tcase_add_test(t, an_apply_ends_at_its_time_with_what_the_server_said_last);
-	tcase_add_test(t, an_object_without_a_name_is_refused_before_any_is_sent);
-	tcase_add_test(t, nothing_to_apply_is_done);
-	tcase_add_test(t, three_hundred_objects_go_over_few_connections);
-	tcase_add_test(t, an_apply_that_is_cancelled_or_freed_says_nothing_more);
 	LOOP(a_list_has_every_page_once, lists);
 	tcase_add_loop_test(t, a_list_that_is_none_is_an_error, 0, ARRAY_LEN(no_lists));
 	tcase_add_test(t, a_list_that_does_not_end_is_given_up);

@@ -55,9 +55,20 @@ static void instruct(int64_t generation, enum lc_desired desired)
 	lc_step(&s, &e, &settings, &a);
 }
 
+static void recover(enum lc_phase phase, enum lc_desired desired, bool endpoint)
+{
+	struct lc_event e = { .type = LC_EV_RECOVERED, .now_ms = 1, .phase = phase, .epoch = 4, .endpoint = endpoint };
+
+	lc_state_init(&s, 7, desired, 1);
+	lc_step(&s, &e, &settings, &a);
+}
+
 static void go_to(enum lc_task task)
 {
-	begin(LC_PRESENT);
+	if (task == LC_TASK_IN_CHARGE)
+		recover(LC_PIVOTING, LC_PRESENT, true);
+	else
+		begin(LC_PRESENT);
 	for (int i = 0; i < LC_TASK_COUNT && s.task != task; i++)
 		done();
 	ck_assert_int_eq(s.task, task);
@@ -96,7 +107,7 @@ START_TEST(a_delete_ends_from_every_task)
 
 	go_to((enum lc_task)_i);
 	touched = s.touched;
-	instruct(2, LC_ABSENT);
+	instruct(s.generation + 1, LC_ABSENT);
 	if (!touched)
 		ck_assert_int_eq(s.phase, LC_DELETED);
 	for (int i = 0; s.phase != LC_DELETED; i++) {
@@ -209,6 +220,30 @@ START_TEST(an_api_that_does_not_answer_is_given_up_after_the_set_time)
 	go_wrong(PCG_CLASS_RETRY, "no route to host");
 	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
 	ck_assert(s.forced);
+}
+END_TEST
+
+static const enum pcg_class refusals[] = { PCG_CLASS_AUTH, PCG_CLASS_CONFLICT };
+
+START_TEST(an_api_that_answers_keeps_its_cluster_however_long_it_refuses)
+{
+	go_to(LC_TASK_NONE);
+	instruct(2, LC_ABSENT);
+	done();
+	for (int i = 0; i < 3; i++) {
+		mono += settings.take_back_ms;
+		go_wrong(refusals[_i], "a newer authority");
+		ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+		ck_assert_msg(strstr(s.condition.remedy, "cluster delete NAME --force"), "%s", s.condition.remedy);
+		event(LC_EV_TIMER);
+	}
+	/* The time of one that does not answer begins when it does not. */
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_TAKE_BACK);
+	mono += settings.take_back_ms;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_FORCED_OFF);
 }
 END_TEST
 
@@ -427,7 +462,8 @@ START_TEST(a_recovered_cluster_goes_on_where_it_is_safe)
 	} rows[] = {
 		{ LC_PREPARING, LC_PRESENT, LC_TASK_CHECK },
 		{ LC_BOOTSTRAPPING, LC_PRESENT, LC_TASK_CHECK },
-		{ LC_PIVOTING, LC_PRESENT, LC_TASK_CHECK },
+		{ LC_PIVOTING, LC_PRESENT, LC_TASK_IN_CHARGE },
+		{ LC_PIVOTING_BACK, LC_PRESENT, LC_TASK_IN_CHARGE },
 		{ LC_RUNNING, LC_PRESENT, LC_TASK_NONE },
 		{ LC_PREPARING, LC_ABSENT, LC_TASK_MACHINES_GONE },
 		{ LC_PIVOTING, LC_ABSENT, LC_TASK_GUARD },
@@ -437,14 +473,49 @@ START_TEST(a_recovered_cluster_goes_on_where_it_is_safe)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct lc_event e = { .type = LC_EV_RECOVERED, .now_ms = 1, .phase = rows[i].was,
-				      .epoch = 4 };
-
-		lc_state_init(&s, 7, rows[i].desired, 1);
-		lc_step(&s, &e, &settings, &a);
+		recover(rows[i].was, rows[i].desired, true);
 		ck_assert_int_eq(s.task, rows[i].task);
 		ck_assert_int_eq(s.epoch, 4);
 		ck_assert(s.touched);
+	}
+}
+END_TEST
+
+START_TEST(a_recovered_cluster_that_may_be_in_charge_is_asked_before_anything_is_made)
+{
+	struct lc_event e = { .type = LC_EV_DONE, .skip = true, .epoch = 5 };
+
+	recover(LC_PIVOTING, LC_PRESENT, true);
+	ck_assert_int_eq(s.phase, LC_PREPARING);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_IN_CHARGE);
+	event(LC_EV_TIMER);
+	e.now_ms = ++now;
+	e.mono_ms = ++mono;
+	lc_step(&s, &e, &settings, &a);
+	ck_assert_int_eq(s.phase, LC_RUNNING);
+	ck_assert_int_eq(s.epoch, 5);
+	/* It is not: everything is asked again, as of others. */
+	recover(LC_PIVOTING, LC_PRESENT, true);
+	done();
+	ck_assert_int_eq(s.task, LC_TASK_CHECK);
+	ck_assert(!s.handed);
+	instruct(8, LC_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+}
+END_TEST
+
+/* _i: by force. endpoint: whether it can be asked first. */
+START_TEST(a_recovered_cluster_that_may_be_in_charge_gives_authority_back_before_it_is_deleted)
+{
+	static const enum lc_task until[] = { LC_TASK_IN_CHARGE, LC_TASK_CHECK, LC_TASK_INFRA, LC_TASK_MACHINE, LC_TASK_AUTHORITY };
+
+	for (size_t i = 0; i < ARRAY_LEN(until); i++) {
+		recover(LC_PIVOTING, LC_PRESENT, until[i] == LC_TASK_IN_CHARGE);
+		while (s.task != until[i])
+			done();
+		instruct(8, _i ? LC_FORCE_ABSENT : LC_ABSENT);
+		ck_assert_int_eq(s.task, _i ? LC_TASK_FORCED_OFF : LC_TASK_GUARD);
 	}
 }
 END_TEST
@@ -654,6 +725,7 @@ int main(void)
 	tcase_add_test(t, a_clock_that_jumps_forward_does_not_lead_to_the_forced_way);
 	tcase_add_test(t, a_gateway_that_was_away_asks_the_cluster_for_the_set_time_again);
 	tcase_add_test(t, an_api_that_does_not_answer_is_given_up_after_the_set_time);
+	tcase_add_loop_test(t, an_api_that_answers_keeps_its_cluster_however_long_it_refuses, 0, ARRAY_LEN(refusals));
 	tcase_add_test(t, a_cluster_that_does_not_answer_says_when_the_delete_goes_on_without_it);
 	tcase_add_test(t, force_delete_passes_by_the_cluster_at_once);
 	tcase_add_test(t, policy_that_cannot_be_asked_does_not_hold_a_delete_up);
@@ -671,6 +743,8 @@ int main(void)
 	tcase_add_test(t, a_commit_of_what_somebody_removed_is_written_anew);
 	tcase_add_test(t, a_pivot_that_is_refused_again_and_again_waits_longer_each_time);
 	tcase_add_test(t, a_recovered_cluster_goes_on_where_it_is_safe);
+	tcase_add_test(t, a_recovered_cluster_that_may_be_in_charge_is_asked_before_anything_is_made);
+	tcase_add_loop_test(t, a_recovered_cluster_that_may_be_in_charge_gives_authority_back_before_it_is_deleted, 0, 2);
 	tcase_add_loop_test(t, a_forced_delete_waits_for_its_infrastructure_and_says_how_to_let_go, 0,
 			    ARRAY_LEN(infra_tasks));
 	tcase_add_loop_test(t, an_abandoned_delete_tries_twice_more_and_ends, 0,

@@ -1,201 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tasks and what they make durable, with a store and a provider whose answers the test gives. */
+/* Tasks and what they make durable. */
 #include "config.h"
-#include "host/lifecycle/cluster.h"
-
-#include "core/clock.h"
-#include "core/log.h"
-#include "host/bootstrap/bootstrap.h"
-#include "host/provider/provider_pool.h"
-#include "pcg/provider.h"
-#include "tests/core/unit.h"
-
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define UID "66f0c0ffee0000000000c1a5"
-#define MACHINE_UID "11111111-2222-4333-8444-555555555555"
-
-static uv_loop_t loop;
-static char dir[256], path[512];
-static struct secret *key;
-static struct store *store;
-static struct lifecycle *l;
-
-/* ---- the provider: the last call, and how many there were */
-
-static struct {
-	unsigned count;
-	char op[32], subject[64];
-	json_t *doc;
-	provider_cb cb;
-	void *arg;
-} call;
-
-struct provider_call *provider_call(struct provider_pool *p, const char *account, const char *op,
-				    const char *subject, json_t *doc, uint32_t timeout_ms,
-				    provider_cb cb, void *arg)
-{
-	call.count++;
-	snprintf(call.op, sizeof(call.op), "%s", op);
-	snprintf(call.subject, sizeof(call.subject), "%s", subject);
-	json_decref(call.doc);
-	call.doc = json_deep_copy(doc);
-	call.cb = cb;
-	call.arg = arg;
-	return (struct provider_call *)&call;
-}
-
-void provider_call_cancel(struct provider_call *c)
-{
-	call.cb = NULL;
-}
-
-void provider_account_set(struct provider_pool *p, const json_t *account)
-{
-}
-
-void provider_account_remove(struct provider_pool *p, const char *uid)
-{
-}
-
-void provider_ack(void *ack, int result)
-{
-	*(int *)ack = result;
-}
-
-int provider_known(struct provider_pool *p, const char *cloud_type, struct pcg_error *err)
-{
-	return 0;
-}
-
-static void answer(uint32_t status, const char *doc, const char *checkpoint)
-{
-	struct provider_reply r = { .status = status, .after_ms = 10 };
-	provider_cb cb = call.cb;
-
-	ck_assert_ptr_nonnull(cb);
-	r.doc = doc ? json_loads(doc, 0, NULL) : NULL;
-	r.checkpoint = checkpoint ? json_loads(checkpoint, 0, NULL) : NULL;
-	call.cb = NULL;
-	cb(call.arg, &r);
-	json_decref(r.doc);
-	json_decref(r.checkpoint);
-}
-
-/* ---- the store */
-
-static void on_deadline(uv_timer_t *t)
-{
-	ck_abort_msg("not within the deadline");
-}
-
-static void on_tick(uv_timer_t *t)
-{
-}
-
-#define UNTIL(cond)                                                                                \
-	do {                                                                                       \
-		uv_timer_t limit_, tick_;                                                          \
-		uv_timer_init(&loop, &limit_);                                                     \
-		uv_timer_init(&loop, &tick_);                                                      \
-		uv_timer_start(&limit_, on_deadline, 10000, 0);                                    \
-		uv_timer_start(&tick_, on_tick, 5, 5);                                             \
-		while (!(cond))                                                                    \
-			uv_run(&loop, UV_RUN_ONCE);                                                \
-		uv_close((uv_handle_t *)&limit_, NULL);                                            \
-		uv_close((uv_handle_t *)&tick_, NULL);                                             \
-		uv_run(&loop, UV_RUN_NOWAIT);                                                      \
-	} while (0)
-
-static void nothing(void *arg, bool urgent)
-{
-}
-
-static bool unwatched(void *arg)
-{
-	return false;
-}
-
-static void unseen(void *arg, const json_t *cluster)
-{
-}
-
-static void open_lifecycle(void)
-{
-	struct lifecycle_spec spec = { .loop = &loop, .store = store, .gateway_uid = "gw", .bundle_dir = "",
-				       .reports_ready = nothing, .watched = unwatched, .changed = unseen };
-
-	l = lifecycle_new(&spec);
-}
-
-static void setup(void)
-{
-	static const uint8_t bytes[32] = { 7 };
-	struct pcg_error err;
-
-	log_init("check_tasks", LOG_L_ERROR);
-	unit_dir_make(dir);
-	snprintf(path, sizeof(path), "%s/pcgd.db", dir);
-	uv_loop_init(&loop);
-	key = secret_new(bytes, sizeof(bytes));
-	ck_assert_msg(!store_open(&loop, path, key, &store, &err), "%s", err.text);
-	memset(&call, 0, sizeof(call));
-	open_lifecycle();
-}
-
-static void teardown(void)
-{
-	lifecycle_close(l);
-	store_close(store, NULL, NULL);
-	uv_run(&loop, UV_RUN_DEFAULT);
-	lifecycle_free(l);
-	json_decref(call.doc);
-	secret_unref(key);
-	ck_assert_int_eq(uv_loop_close(&loop), 0);
-	unit_dir_remove(dir);
-}
-
-static json_t *spec_document(const char *desired)
-{
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:{s:s,s:s},s:[{s:s,s:i,s:b}]}", "uid", UID, "name", "prod",
-			 "tenant", "t1", "project", "p1", "desired", desired, "cloudType", "sim",
-			 "kubernetesVersion", "v1.36.3", "account", "uid", "a1", "name", "lab", "pools", "name",
-			 "cp", "size", 1, "controlPlane", 1);
-}
-
-static json_t *keys_new(const json_t *spec)
-{
-	struct pcg_error err;
-	json_t *keys = NULL;
-
-	ck_assert_int_eq(bootstrap_keys_new(spec, clock_wall_ms(), &keys, &err), 0);
-	return keys;
-}
-
-/* As a start of the gateway reads it from the store. */
-static struct cluster *load(const char *phase, const char *task, const char *desired, bool forced, int64_t epoch)
-{
-	AUTO_JSON json_t *spec = spec_document(desired), *state = NULL, *recovery = NULL;
-	struct store_cluster_row row = { .uid = UID, .name = "prod", .tenant = "t1", .project = "p1",
-					 .account = "a1", .phase = phase, .task = task, .desired = desired,
-					 .generation = 3, .epoch = epoch };
-	struct store_machine_row machine = { .uid = MACHINE_UID, .cluster = UID, .name = "prod-cp-x", .pool = "cp",
-					     .role = "control-plane", .state = MACHINE_INTENT, .op = "ensure" };
-
-	row.spec = spec;
-	row.state = state = json_pack("{s:I,s:I,s:b,s:b,s:{s:s,s:i}}", "phaseSince", (json_int_t)1, "taskSince",
-				      (json_int_t)1, "touched", 1, "forced", forced, "endpoint", "host",
-				      "192.0.2.7", "port", 6443);
-	row.recovery = recovery = json_pack("{s:o}", "keys", keys_new(spec));
-	lifecycle_load_cluster(l, &row);
-	lifecycle_load_machine(l, &machine);
-	return cluster_find(l, UID);
-}
-
-/* ---- tests */
+#include "tests/lifecycle/rig.h"
 
 static const char empty[] = "{\"items\":[]}",
 		  one[] = "{\"items\":[{\"id\":\"vm-9\",\"name\":\"prod-w-y\",\"kind\":\"machine\",\"machine\":\"\"}]}";
@@ -354,6 +160,23 @@ START_TEST(an_answer_without_a_checkpoint_leaves_the_last)
 }
 END_TEST
 
+START_TEST(the_machines_of_a_deleted_cluster_leave_no_row)
+{
+	struct cluster *c = load("Deleting", "inventory", "absent", false, 2);
+	struct machine *m = machine_find(c, MACHINE_UID);
+
+	m->state = MACHINE_GONE;
+	m->dirty = true;
+	cluster_save(c, NULL, NULL);
+	ck_assert_uint_eq(rows("machines"), 1);
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	answer(PCG_STEP_DONE, empty, NULL);
+	UNTIL(!cluster_find(l, UID));
+	ck_assert_uint_eq(rows("machines"), 0);
+}
+END_TEST
+
 static bool is_deleted(void)
 {
 	AUTO_JSON json_t *view = lifecycle_show(l, UID);
@@ -383,84 +206,75 @@ START_TEST(an_abandoned_delete_ends_although_a_machine_never_goes)
 }
 END_TEST
 
-static void on_stored(void *arg, int64_t cursor)
+static const char *left_of(const struct cluster *c, size_t i, const char *member)
 {
-	*(int64_t *)arg = cursor;
+	return json_str_or(json_array_get(json_object_get(c->state, "left"), i), member, "");
 }
 
-static const struct {
-	const char *phase;
-	const char *desired, *op;
-	int epoch;
-} adopted[] = {
-	{ "Bootstrapping", "absent", "machine_delete", 1 },
-	{ "Deleting", "absent", "inventory", 4 },
-	{ "Running", "force-absent", "inventory", 4 },
-};
-
-/* What another installation had begun is known by the recovery document alone. */
-START_TEST(a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document)
+static void fail_with(struct cluster *c, enum pcg_class class)
 {
-	json_t *document = spec_document(adopted[_i].desired);
-	AUTO_JSON json_t *batch = NULL;
-	int64_t cursor = 0;
-	struct cluster *c;
-	struct machine *m;
+	struct pcg_error err;
 
-	json_object_set_new(document, "recovery",
-			    json_pack("{s:s,s:i,s:{s:s,s:i},s:[{s:s,s:s,s:s,s:s,s:{s:s}},{s:s,s:s,s:s,s:s}],s:o}", "phase",
-				      adopted[_i].phase, "epoch", adopted[_i].epoch, "endpoint", "host", "192.0.2.9",
-				      "port", 6443, "machines", "uid", MACHINE_UID, "name", "prod-cp-x", "pool", "cp",
-				      "role", "control-plane", "observed", "id", "vm-1", "uid", "u2", "name",
-				      "prod-cp-y", "pool", "cp", "role", "control-plane", "keys", keys_new(document)));
-	batch = json_pack("{s:I,s:s,s:[{s:s,s:s,s:I,s:o}]}", "cursor", (json_int_t)9, "planeId", "p", "items",
-			  "kind", "cluster", "uid", UID, "generation", (json_int_t)5, "document", document);
-	lifecycle_begin(l);
-	lifecycle_take(l, batch, on_stored, &cursor);
-	UNTIL(cursor == 9 && call.cb);
-	c = cluster_find(l, UID);
-	ck_assert_ptr_nonnull(c);
-	ck_assert_int_eq(c->lc.epoch, adopted[_i].epoch);
-	ck_assert(c->lc.touched);
-	ck_assert_str_eq(json_str_or(c->state, "endpoint.host", ""), "192.0.2.9");
-	ck_assert_ptr_nonnull(json_at(c->recovery, "keys.ca.crt"));
-	m = machine_find(c, MACHINE_UID);
-	ck_assert_ptr_nonnull(m);
-	ck_assert_str_eq(m->state, MACHINE_PRESENT);
-	ck_assert_str_eq(json_str_or(m->observed, "id", ""), "vm-1");
-	/* Not null: something may have been begun for it. */
-	ck_assert(json_is_object(m->checkpoint));
-	m = machine_find(c, "u2");
-	ck_assert_ptr_nonnull(m);
-	ck_assert_str_eq(m->state, MACHINE_INTENT);
-	ck_assert(json_is_object(m->checkpoint));
-	ck_assert_str_eq(call.op, adopted[_i].op);
+	pcg_fail(&err, class, "", "no route to host");
+	cluster_failed(c, &err);
+}
+
+START_TEST(what_a_forced_delete_did_not_ask_the_cluster_for_is_told)
+{
+	struct cluster *c = load("Running", "", "present", false, 2);
+
+	take(4, spec_document("force-absent"));
+	ck_assert_int_eq(c->lc.task, LC_TASK_FORCED_OFF);
+	ck_assert_uint_eq(json_array_size(json_object_get(c->state, "left")), 1);
+	ck_assert_str_eq(left_of(c, 0, "name"), "load balancers and volumes of cluster prod");
+	ck_assert_ptr_nonnull(strstr(left_of(c, 0, "why"), "the delete was forced"));
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("tasks");
-	TCase *t = tcase_create("tasks");
-	SRunner *r;
-	int failed;
+static const char attached[] =
+	"{\"loadBalancers\":[{\"namespace\":\"default\",\"name\":\"web\",\"uid\":\"s1\",\"addresses\":[\"192.0.2.9\"]}],"
+	"\"volumes\":[{\"name\":\"pv1\",\"reclaimPolicy\":\"Delete\",\"handle\":\"disk-1\",\"claim\":null},"
+	"{\"name\":\"pv2\",\"reclaimPolicy\":\"Retain\",\"handle\":\"disk-2\",\"claim\":null}]}";
 
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 30);
+static const struct {
+	const char *task, *why;
+} passed_by[] = {
+	{ "take_back", "the cluster did not answer, so it was not asked" },
+	{ "release", "the cluster did not answer any more" },
+};
+
+START_TEST(what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one)
+{
+	struct cluster *c = load("PivotingBack", passed_by[_i].task, "absent", false, 3);
+
+	json_object_set_new(c->state, "attached", json_loads(attached, 0, NULL));
+	lifecycle_set_limits(l, 0, 0);
+	fail_with(c, PCG_CLASS_RETRY);
+	ck_assert_uint_eq(json_array_size(json_object_get(c->state, "left")), 3);
+	ck_assert_str_eq(left_of(c, 0, "id"), "192.0.2.9");
+	ck_assert_str_eq(left_of(c, 1, "id"), "disk-1");
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_msg(strstr(left_of(c, i, "why"), passed_by[_i].why), "%s", left_of(c, i, "why"));
+	ck_assert_str_eq(left_of(c, 2, "id"), "disk-2");
+	ck_assert_str_eq(left_of(c, 2, "why"), "kept: its reclaim policy is not Delete");
+	ck_assert_ptr_null(json_object_get(c->state, "attached"));
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
 	tcase_add_test(t, a_forced_delete_ends_when_two_inventories_in_a_row_were_empty);
 	tcase_add_test(t, other_deletes_look_once);
 	tcase_add_test(t, a_strangers_copy_does_not_hold_up_a_delete_and_is_told);
 	tcase_add_test(t, a_machine_is_removed_although_a_copy_of_it_is_seen);
+	tcase_add_test(t, the_machines_of_a_deleted_cluster_leave_no_row);
 	tcase_add_test(t, an_abandoned_delete_ends_although_a_machine_never_goes);
 	tcase_add_test(t, a_report_that_was_not_sent_stands_for_those_that_follow);
 	tcase_add_test(t, a_machine_that_is_asked_for_again_gets_the_same_user_data_until_the_request_changes);
 	tcase_add_test(t, an_answer_without_a_checkpoint_leaves_the_last);
-	tcase_add_loop_test(t, a_cluster_of_a_lost_store_is_gone_on_with_from_its_recovery_document, 0,
-			    ARRAY_LEN(adopted));
-	suite_add_tcase(s, t);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? 1 : 0;
+	tcase_add_test(t, what_a_forced_delete_did_not_ask_the_cluster_for_is_told);
+	tcase_add_loop_test(t, what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one, 0,
+			    ARRAY_LEN(passed_by));
 }
+
+RIG_MAIN("tasks", add_tests)

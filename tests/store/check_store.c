@@ -530,6 +530,42 @@ START_TEST(history_is_found_by_uid_and_name_oldest_first_and_cut_at_the_old_end)
 }
 END_TEST
 
+/* Two clusters that are stuck write by turns, and one that is not. */
+START_TEST(a_long_history_keeps_its_beginning_and_its_end)
+{
+	struct store *s = open_store();
+	struct store_batch *b = store_batch_new(s);
+	const int lines = 7000;
+	size_t n;
+
+	histories = 0;
+	store_add_history(b, "c3", "short", 0, "instructed", NULL);
+	for (int i = 0; i < lines; i++) {
+		AUTO_JSON json_t *fields = json_pack("{s:i}", "n", i);
+
+		store_add_history(b, "c1", "stuck", i, "object", fields);
+		store_add_history(b, "c2", "stuck too", i, "object", fields);
+	}
+	commit_wait(b);
+	for (int i = 0; i < 2; i++) {
+		ask_history(s, i ? "c2" : "c1", 100000);
+		n = json_array_size(history);
+		ck_assert_uint_ge(n, 5001);
+		ck_assert_uint_lt(n, 5001 + 2 * 61);
+		ck_assert_int_eq(json_int_or(json_array_get(history, 0), "n", -1), 0);
+		ck_assert_int_eq(json_int_or(json_array_get(history, 999), "n", -1), 999);
+		ck_assert_str_eq(json_str(json_array_get(history, 1000), "event"), "lines_left_out");
+		ck_assert_int_ge(json_int_or(json_array_get(history, 1001), "n", -1), lines - 4000 - 61);
+		ck_assert_int_eq(json_int_or(json_array_get(history, n - 1), "n", -1), lines - 1);
+	}
+	ask_history(s, "c3", 100);
+	ck_assert_uint_eq(json_array_size(history), 1);
+	json_decref(history);
+	history = NULL;
+	close_store(s);
+}
+END_TEST
+
 static void allow_bytes(rlim_t n)
 {
 	struct rlimit r;
@@ -825,6 +861,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, another_key_is_refused_with_table_and_row);
 	tcase_add_loop_test(tc, ciphertext_that_was_moved_or_cut_is_refused, 0, ARRAY_LEN(moves));
 	tcase_add_test(tc, history_is_found_by_uid_and_name_oldest_first_and_cut_at_the_old_end);
+	tcase_add_test(tc, a_long_history_keeps_its_beginning_and_its_end);
 	tcase_add_test(tc, a_full_disk_is_waited_for_while_history_can_be_read);
 	tcase_add_test(tc, a_gateway_can_end_while_the_disk_is_full);
 	tcase_add_test(tc, no_acknowledged_batch_is_lost_under_kill_9);
