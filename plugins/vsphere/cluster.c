@@ -252,13 +252,15 @@ static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const cha
 	track_copy_free(&t);
 }
 
+/* Not Destroy_Task, which destroys machines that somebody moves into the folder after it was read, with their files. This takes them out
+ * of the inventory at most, and only with VirtualMachine.Inventory.Unregister (Folder, vSphere Web Services API; the same in 7 and 8). */
 static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder)
 {
 	struct vs_ref task;
 	struct vs_err err;
 	struct soap s;
 
-	soap_begin(&s, "Destroy_Task", folder);
+	soap_begin(&s, "UnregisterAndDestroy_Task", folder);
 	v->svc->fault_point(v->host, "vsphere.before_destroy_folder");
 	if (vs_task(&v->session, call, &s, &task, &err)) {
 		/* Gone, which the next look tells. */

@@ -134,6 +134,7 @@ func run() error {
 	}
 	defer model.Remove()
 	o.model.makeTemplates(model)
+	folders := removeFolders(model)
 
 	where, err := describe(model, o.template, o.model)
 	if err != nil {
@@ -169,7 +170,7 @@ func run() error {
 		placement:        *where,
 	}
 	if o.admin != "" {
-		report.Admin, err = serveAdmin(o.admin, model, front, watch)
+		report.Admin, err = serveAdmin(o.admin, model, front, watch, folders)
 		if err != nil {
 			return err
 		}
@@ -192,7 +193,7 @@ func delayTasks(ms int) {
 	}
 	delays := map[string]int{"LockHandoff": 0}
 	for _, name := range []string{
-		"CloneVm", "PowerOn", "PowerOff", "ReconfigVm", "Destroy", "RelocateVm", "MoveIntoFolder",
+		"CloneVm", "PowerOn", "PowerOff", "ReconfigVm", "Destroy", "UnregisterAndDestroy", "RelocateVm", "MoveIntoFolder",
 	} {
 		delays[name] = ms
 	}

@@ -290,7 +290,8 @@ static void fault(const char *method, const char *mode)
 
 static const char *const methods[] = { "RetrieveServiceContent", "CreateFolder", "FindByInventoryPath", "FindByUuid", "CloneVM_Task",
 				       "CreateListView", "CreateFilter", "WaitForUpdatesEx", "ReconfigVM_Task", "PowerOffVM_Task",
-				       "Destroy_Task", "RetrievePropertiesEx", "CreateContainerView" };
+				       "Destroy_Task", "UnregisterAndDestroy_Task", "RetrievePropertiesEx",
+				       "CreateContainerView" };
 static const char *const modes[] = { "drop-after", "drop-before", "NotAuthenticated" };
 
 START_TEST(makes_exactly_one_machine_whatever_reply_is_lost)
