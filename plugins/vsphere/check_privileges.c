@@ -26,6 +26,7 @@ static const struct privilege {
 	{ "VirtualMachine.Inventory.CreateFromExisting", CHECK_FOLDER, 0, false, false, "clone machines" },
 	{ "VirtualMachine.Inventory.Delete", CHECK_FOLDER, 0, false, false, "remove machines" },
 	{ "VirtualMachine.Config.AddNewDisk", CHECK_FOLDER, 0, false, false, "make disks" },
+	{ "VirtualMachine.Config.RemoveDisk", CHECK_FOLDER, 0, false, false, "detach volumes from machines that are removed" },
 	{ "VirtualMachine.Config.AddRemoveDevice", CHECK_FOLDER, 0, false, false, "give machines their network devices" },
 	{ "VirtualMachine.Config.EditDevice", CHECK_FOLDER, 0, false, false, "connect network devices" },
 	{ "VirtualMachine.Config.AdvancedConfig", CHECK_FOLDER, 0, false, false, "hand over user data (guestinfo)" },

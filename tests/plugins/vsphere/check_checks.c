@@ -26,7 +26,7 @@ static const struct vs_ref root = { "Folder", "group-d1" }, folder = { "Folder",
 /* The privileges that 6.7 has, of those that are asked about, and what only newer ones have. */
 static const char *const known_privileges[] = {
 	"Folder.Create", "Folder.Delete", "VirtualMachine.Inventory.CreateFromExisting", "VirtualMachine.Inventory.Delete",
-	"VirtualMachine.Config.AddNewDisk", "VirtualMachine.Config.AddRemoveDevice", "VirtualMachine.Config.EditDevice",
+	"VirtualMachine.Config.AddNewDisk", "VirtualMachine.Config.RemoveDisk", "VirtualMachine.Config.AddRemoveDevice", "VirtualMachine.Config.EditDevice",
 	"VirtualMachine.Config.AdvancedConfig", "VirtualMachine.Config.CPUCount", "VirtualMachine.Config.Memory",
 	"VirtualMachine.Config.DiskExtend", "VirtualMachine.Config.Resource", "VirtualMachine.Config.Settings",
 	"VirtualMachine.Config.Annotation", "VirtualMachine.Config.UpgradeVirtualHardware", "VirtualMachine.Interact.PowerOn",
@@ -441,6 +441,7 @@ static const struct { const char *denied; unsigned uses; bool old; size_t proble
 	{ NULL, ~0u, true, 0, 0, NULL },
 	{ "Folder.Create group-v3", 0, false, 1, 0, "lacks the privilege Folder.Create on /DC/vm, to make the cluster's folder" },
 	{ "Folder.Create group-d1", 0, false, 0, 0, NULL }, /* not needed there */
+	{ "VirtualMachine.Config.RemoveDisk group-v3", 0, false, 1, 0, "to detach volumes" },
 	{ "Network.Assign dvportgroup-7", 0, false, 1, 0, "Network.Assign on /DC/network/n" },
 	{ "Datastore.AllocateSpace datastore-10 Resource.AssignVMToPool resgroup-8", 0, false, 2, 0, "Resource.AssignVMToPool" },
 	{ "VirtualMachine.Provisioning.DeployTemplate vm-1", 0, false, 1, 0, "to deploy the template" },
@@ -487,7 +488,7 @@ START_TEST(names_all_at_once)
 	memcpy(all, place, sizeof(all));
 	all[2].plain_machine = true;
 	ck_assert_int_eq(check_privileges(&ss, NULL, all, ARRAY_LEN(all), 0, problems, warnings, &err), 0);
-	told(problems, 20, "Folder.Create");
+	told(problems, 21, "Folder.Create");
 	told(warnings, 1, "Sessions.TerminateSession");
 	free(denied_all);
 }
