@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/devices.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,6 +234,7 @@ static void write_removed(struct soap *s, const struct xn *d)
 static void write_network(struct soap *s, const struct spot_nic *nic)
 {
 	if (strcmp(nic->network.type, "DistributedVirtualPortgroup") == 0) {
+		assert(*nic->switch_uuid); /* else the placement was a problem */
 		soap_open_type(s, "backing", "VirtualEthernetCardDistributedVirtualPortBackingInfo");
 		soap_open(s, "port");
 		soap_text(s, "switchUuid", nic->switch_uuid);

@@ -207,6 +207,7 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher, dir
 		"POST /destroy-vm":      a.destroyVM,
 		"POST /power-off":       a.powerOff,
 		"POST /power-on":        a.powerOn,
+		"POST /hide-switches":   a.hideSwitches,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			reply, err := handle(r)

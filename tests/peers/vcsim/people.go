@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
@@ -193,4 +194,20 @@ func (a *admin) disk(r *http.Request) (any, error) {
 	}
 	_, err = object.NewVirtualDiskManager(client).QueryVirtualDiskUuid(ctx, r.URL.Query().Get("path"), dc)
 	return map[string]bool{"there": err == nil}, nil
+}
+
+// hideSwitches leaves out of port groups what a user without System.Read on the switch does not see.
+func (a *admin) hideSwitches(r *http.Request) (any, error) {
+	ctx := adminContext(a.model)
+	for _, entity := range a.model.Map().All("DistributedVirtualPortgroup") {
+		group := entity.(*simulator.DistributedVirtualPortgroup)
+		ctx.WithLock(group, func() {
+			group.Config.DistributedVirtualSwitch = nil
+			if name := r.URL.Query().Get("name"); name != "" {
+				group.Config.DistributedVirtualSwitch =
+					&types.ManagedObjectReference{Type: "VmwareDistributedVirtualSwitch", Value: name}
+			}
+		})
+	}
+	return struct{}{}, nil
 }

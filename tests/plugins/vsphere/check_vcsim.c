@@ -443,6 +443,30 @@ START_TEST(names_each_missing_object_and_what_is_there)
 }
 END_TEST
 
+/* Nor is a machine made there with a device of no switch. */
+START_TEST(tells_of_a_port_group_whose_switch_may_not_be_read)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *machine = rig_machine(cluster, machine_uid, "c1-cp-bcdfg");
+	AUTO_JSON json_t *infra = NULL;
+	struct run *run;
+	json_t *problems;
+
+	json_decref(rig_admin(&rig, "POST", _i ? "/hide-switches?name=dvs-404" : "/hide-switches", ""));
+	problems = check_problems(cluster);
+	ck_assert_uint_eq(json_array_size(problems), 1);
+	ck_assert_str_eq(json_str(json_array_get(problems, 0), "field"), "pool.cloudConfig.placements.network.networkName");
+	ck_assert_ptr_nonnull(strstr(json_str(json_array_get(problems, 0), "text"), "switch of port group /DC0/network/DC0_DVPG0"));
+	ck_assert_ptr_nonnull(strstr(json_str(json_array_get(problems, 0), "remedy"), "System.Read"));
+	infra = json_deep_copy(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed"));
+	run = rig_do(&rig, "a1", "machine_ensure", machine_uid, rig_doc(cluster, machine, infra));
+	ck_assert(!run->ok);
+	ck_assert_ptr_nonnull(strstr(run->err.remedy, "System.Read"));
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 0);
+	set_path(cluster, "spec.pools.0.cloudConfig.placements.0.network.networkName", "VM Network");
+	ck_assert_uint_eq(json_array_size(check_problems(cluster)), 0);
+}
+END_TEST
+
 START_TEST(takes_inventory_paths_as_well_as_names)
 {
 	json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
@@ -828,6 +852,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, believes_nothing_of_a_machine_with_another_uuid);
 	tcase_add_test(tc, leaves_machines_of_others_alone);
 	tcase_add_test(tc, deletes_what_an_inventory_has_just_read_without_another_look);
+	tcase_add_loop_test(tc, tells_of_a_port_group_whose_switch_may_not_be_read, 0, 2);
 	tcase_add_loop_test(tc, deletes_by_its_own_uuid_whatever_an_inventory_says, 0, 2);
 	tcase_add_test(tc, knows_a_copy_of_a_machine_from_the_machine);
 	tcase_add_test(tc, looks_for_an_earlier_machine_only_when_there_may_be_one);
