@@ -38,6 +38,7 @@ type options struct {
 	watchURL, watchCA, watchTokenFile            string
 	addressRange                                 string
 	release                                      string
+	api                                          bool
 }
 
 type ready struct {
@@ -71,6 +72,7 @@ func parseFlags() (*options, error) {
 	flag.StringVar(&o.watchTokenFile, "watch-token-file", "", "`FILE` with a bearer token for that URL")
 	flag.StringVar(&o.addressRange, "address-range", "10.77.0.0/24", "`CIDR` that machines get their addresses from")
 	flag.StringVar(&o.release, "release", "8.0.3", "`VERSION` that it says it is; govmomi's own would be 6.5.0")
+	flag.BoolVar(&o.api, "api", false, "have /api for tags and libraries too, as 7.0 U2 and newer")
 	flag.Parse()
 
 	for name, value := range map[string]string{
@@ -141,6 +143,9 @@ func run() error {
 		return err
 	}
 	delayTasks(o.taskDelayMs)
+	if o.api {
+		serveAPI(model)
+	}
 
 	front, err := serveFront(model, o.listen, url.UserPassword(o.user, password),
 		&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
