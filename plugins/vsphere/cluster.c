@@ -33,12 +33,12 @@ static int check_labels(struct vsphere *v, struct pcg_call *call, const json_t *
 			json_t *problems, struct vs_err *err)
 {
 	json_t *ids = json_array(), *told = json_array();
-	char policy[POLICY_ID], region[256], zone[256];
+	char region[256], zone[256];
 	struct vs_options o;
 	int r;
 
 	options_read(v, cluster, pool, &o, told);
-	r = storage_policy(v, call, &o, spot, policy, problems, err);
+	r = storage_check(v, call, &o, spot, problems, err);
 	if (!r && placement_zones(pool) > 1 && spot->cluster.value[0] && json_is_true(json_object_get(pool, "controlPlane")))
 		r = zone_tags(v, call, spot, region, zone, problems, err);
 	if (!r && o.tags)

@@ -274,6 +274,7 @@ static int find_template(struct vsphere *v, struct pcg_call *call, const struct 
 		return r;
 	out->template = t->ref;
 	out->devices = t->devices;
+	out->committed = t->committed;
 	set(out->template_path, sizeof(out->template_path), t->path);
 	set(out->hardware, sizeof(out->hardware), t->hardware);
 	if (o->linked)

@@ -23,7 +23,7 @@ type admin struct {
 	front *front
 	watch *watcher
 
-	folders *folders
+	vcenter *vcenter
 }
 
 type callCounts struct {
@@ -176,7 +176,7 @@ func (a *admin) kubeAPIs(_ *http.Request) (any, error) {
 	return map[string]any{"items": items}, nil
 }
 
-func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher, dirs *folders) (string, error) {
+func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher, v *vcenter) (string, error) {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return "", err
@@ -185,7 +185,7 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher, dir
 		_ = listener.Close()
 		return "", fmt.Errorf("--admin %s: must be a loopback address, it asks for no password", listen)
 	}
-	a := &admin{model: model, front: f, watch: w, folders: dirs}
+	a := &admin{model: model, front: f, watch: w, vcenter: v}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]func(*http.Request) (any, error){
 		"GET /calls":            a.calls,
@@ -208,6 +208,8 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher, dir
 		"POST /power-off":       a.powerOff,
 		"POST /power-on":        a.powerOn,
 		"POST /hide-switches":   a.hideSwitches,
+		"POST /recommend":       a.recommend,
+		"POST /free-space":      a.freeSpace,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			reply, err := handle(r)

@@ -21,12 +21,6 @@ type folders struct {
 	before func() error
 }
 
-func removeFolders(model *simulator.Model) *folders {
-	f := &folders{}
-	model.Map().Handler = f.handle
-	return f
-}
-
 // beforeNext is done when the next folder is to be removed, before it is vCenter's turn.
 func (f *folders) beforeNext(do func() error) {
 	f.mu.Lock()
@@ -51,7 +45,6 @@ func (f *folders) handle(ctx *simulator.Context, method *simulator.Method) (mo.R
 			return nil, &types.SystemError{Reason: err.Error()}
 		}
 	}
-	method.This.Type = "machineFolder" // else the session's view of the folder takes this one's place
 	return &machineFolder{folder}, nil
 }
 

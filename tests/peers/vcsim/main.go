@@ -136,7 +136,7 @@ func run() error {
 	}
 	defer model.Remove()
 	o.model.makeTemplates(model)
-	folders := removeFolders(model)
+	vcenter := asVCenter(model)
 
 	where, err := describe(model, o.template, o.model)
 	if err != nil {
@@ -175,7 +175,7 @@ func run() error {
 		placement:        *where,
 	}
 	if o.admin != "" {
-		report.Admin, err = serveAdmin(o.admin, model, front, watch, folders)
+		report.Admin, err = serveAdmin(o.admin, model, front, watch, vcenter)
 		if err != nil {
 			return err
 		}

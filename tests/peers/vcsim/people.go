@@ -54,7 +54,7 @@ func (a *admin) moveVM(r *http.Request) (any, error) {
 		return task.Wait(ctx)
 	}
 	if r.URL.Query().Get("late") == "true" {
-		a.folders.beforeNext(move)
+		a.vcenter.folders.beforeNext(move)
 		return struct{}{}, nil
 	}
 	return struct{}{}, move()
