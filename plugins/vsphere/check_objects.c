@@ -187,10 +187,25 @@ static bool listed(const struct xn *list, const struct vs_ref *ref)
 	return false;
 }
 
+/* VirtualMachineRelocateSpec.host of the API's documentation (8.0): a clone into the pool of a cluster, with no host named, goes to a random compatible
+ * one. That of older versions, and reports of them, have InvalidArgument where DRS is off; vSphere Standard has none. */
+static void judge_drs(const struct reading *r, const char *name, const char *field)
+{
+	const struct xn *config = xn_child(xn_prop(r->cluster, "configurationEx"), "drsConfig");
+
+	if (strcmp(xn_get(config, "enabled"), "false") != 0)
+		return;
+	if (r->uses & CHECK_RULES)
+		vs_problem(r->problems, field, "Turn DRS on (partially automated is enough), or leave antiAffinity out.",
+			   "compute cluster %s has no DRS, which obeys the rule that keeps control planes apart", name);
+	else
+		check_warn(r->warnings, "compute cluster %s has no DRS: vCenter puts each machine on a random host that can run it, and moves it "
+			   "nowhere else; should it ask for a host, DRS has to be turned on", name);
+}
+
 /* Whether the hosts of the compute cluster reach what machines need. */
 static void judge_cluster(const struct reading *r)
 {
-	const struct xn *drs = r->cluster ? xn_prop(r->cluster, "configurationEx") : NULL;
 	const struct xn *hosts = r->cluster ? xn_prop(r->cluster, "host") : NULL;
 	const char *name = r->cluster ? xn_text(xn_prop(r->cluster, "name")) : "", *field = "pool.cloudConfig.placements.cluster";
 
@@ -198,10 +213,7 @@ static void judge_cluster(const struct reading *r)
 		return;
 	if (hosts && !hosts->child)
 		vs_problem(r->problems, field, "Add hosts to it, or name another compute cluster.", "compute cluster %s has no host", name);
-	/* Without DRS vCenter wants a host in each clone, and answers InvalidArgument (VirtualMachineRelocateSpec.host). */
-	if (drs && xn_child(drs, "drsConfig") && strcmp(xn_get(xn_child(drs, "drsConfig"), "enabled"), "false") == 0)
-		vs_problem(r->problems, field, "Turn DRS on (partially automated is enough), or name another compute cluster.",
-			   "compute cluster %s has no DRS, so vCenter chooses no host for a machine", name);
+	judge_drs(r, name, field);
 	for (size_t i = 0; i < r->n; i++) {
 		const struct check_entity *e = &r->e[i];
 		const char *what = e->kind == CHECK_DATASTORE ? "datastore" : e->kind == CHECK_NETWORK ? "network" : NULL;
