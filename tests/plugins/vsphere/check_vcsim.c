@@ -443,6 +443,27 @@ START_TEST(names_each_missing_object_and_what_is_there)
 }
 END_TEST
 
+/* The session holds each view until it ends. */
+START_TEST(a_read_that_fails_leaves_no_view_behind)
+{
+	struct run *run;
+
+	rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	for (int i = 0; i < 3; i++) {
+		fault("RetrievePropertiesEx", "garbage");
+		run = rig_do(&rig, "a1", "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+		ck_assert(!run->ok);
+		rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+	}
+	ck_assert_int_eq(rig_calls(&rig, "CreateContainerView"), 0);
+	/* One that went with its session is made anew. */
+	json_decref(rig_admin(&rig, "POST", "/expire-sessions", ""));
+	rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+	ck_assert_int_ge(rig_calls(&rig, "CreateContainerView"), 1);
+}
+END_TEST
+
 /* Nor is a machine made there with a device of no switch. */
 START_TEST(tells_of_a_port_group_whose_switch_may_not_be_read)
 {
@@ -852,6 +873,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, believes_nothing_of_a_machine_with_another_uuid);
 	tcase_add_test(tc, leaves_machines_of_others_alone);
 	tcase_add_test(tc, deletes_what_an_inventory_has_just_read_without_another_look);
+	tcase_add_test(tc, a_read_that_fails_leaves_no_view_behind);
 	tcase_add_loop_test(tc, tells_of_a_port_group_whose_switch_may_not_be_read, 0, 2);
 	tcase_add_loop_test(tc, deletes_by_its_own_uuid_whatever_an_inventory_says, 0, 2);
 	tcase_add_test(tc, knows_a_copy_of_a_machine_from_the_machine);
