@@ -171,6 +171,8 @@ static void on_object(void *arg, const struct xn *o)
 		keep_member(r, &ref, o);
 	if (!e)
 		return;
+	if (e->kind == CHECK_TEMPLATE && xn_prop(o, "config.keyId"))
+		r->uses |= CHECK_ENCRYPTED;
 	if (e->kind == CHECK_TEMPLATE)
 		judge_template(r, e, o);
 	else if (e->kind == CHECK_DATASTORE && strcmp(ref.type, "StoragePod") != 0)
@@ -295,7 +297,7 @@ static void judge_pods(const struct reading *r)
 }
 
 static const struct { const char *type; const char *props[8]; } wanted[] = {
-	{ "VirtualMachine", { "config.template", "config.version", "config.guestId", "snapshot.currentSnapshot" } },
+	{ "VirtualMachine", { "config.template", "config.version", "config.guestId", "config.keyId", "snapshot.currentSnapshot" } },
 	{ "Datastore", { "summary.accessible", "summary.maintenanceMode", "summary.freeSpace", "parent" } },
 	{ "Network", { "tag", "summary.accessible" } },
 	{ "ComputeResource", { "name", "host", "datastore", "network" } },
@@ -341,10 +343,10 @@ static bool anything(const struct check_entity *e, size_t n)
 	return false;
 }
 
-int check_objects(struct vs_session *ss, struct pcg_call *call, const struct check_entity *e, size_t n, unsigned uses,
+int check_objects(struct vs_session *ss, struct pcg_call *call, const struct check_entity *e, size_t n, unsigned *uses,
 		  const struct check_sizes *sizes, json_t *problems, json_t *warnings, struct vs_err *err)
 {
-	struct reading r = { .e = e, .n = n, .uses = uses, .sizes = sizes, .problems = problems, .warnings = warnings };
+	struct reading r = { .e = e, .n = n, .uses = *uses, .sizes = sizes, .problems = problems, .warnings = warnings };
 	struct soap s;
 	unsigned generation;
 	int result;
@@ -362,6 +364,7 @@ int check_objects(struct vs_session *ss, struct pcg_call *call, const struct che
 		judge_cluster(&r);
 		judge_pods(&r);
 	}
+	*uses = r.uses;
 	xn_free(r.cluster);
 	free(r.members);
 	free(r.seen);

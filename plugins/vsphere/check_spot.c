@@ -199,7 +199,7 @@ int check_spot(struct vsphere *v, struct pcg_call *call, const json_t *cluster, 
 	if (lately_good(v, key))
 		return 0;
 	warnings = json_array();
-	r = check_objects(&v->session, call, l.e, l.n, uses, &sizes, problems, warnings, err);
+	r = check_objects(&v->session, call, l.e, l.n, &uses, &sizes, problems, warnings, err);
 	if (!r)
 		r = check_privileges(&v->session, call, l.e, l.n, uses, problems, warnings, err);
 	log_warnings(v, cluster, warnings);
