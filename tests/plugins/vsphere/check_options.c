@@ -684,6 +684,7 @@ static const struct {
 	{ "{\"dataDisks\":[{\"name\":\"a\"}]}", "pool.cloudConfig.dataDisks", "name, sizeGiB" },
 	{ "{\"dataDisks\":[{\"name\":\"a\",\"sizeGiB\":1},{\"name\":\"a\",\"sizeGiB\":1}]}", "pool.cloudConfig.dataDisks", "names of their own" },
 	{ "{\"instanceType.numCoresPerSocket\":3}", "pool.cloudConfig.instanceType.numCoresPerSocket", "4 processors cannot be" },
+	{ "{\"instanceType.memoryMiB\":6145}", "pool.cloudConfig.instanceType.memoryMiB", "6145 MiB is no memory of a machine" },
 	{ "{\"instanceType.numCPUs\":\"x\"}", "pool.cloudConfig.instanceType.numCPUs", "a number from 1 to" },
 	{ "{\"resources.requests.memoryMiB\":9000}", "pool.cloudConfig.resources.requests.memoryMiB", "machines of 8192 MiB" },
 	{ "{\"resources.requests.cpuMHz\":900,\"resources.limits.cpuMHz\":800}", "pool.cloudConfig.resources", "above its limit" },
