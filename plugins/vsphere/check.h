@@ -19,6 +19,7 @@
 #define CHECK_UPGRADE 32u    /* a newer hardware version than the template's */
 #define CHECK_LINKED 64u     /* linked clones: disks take what is written alone */
 #define CHECK_SNAPSHOT 128u  /* the template needs one */
+#define CHECK_ENCRYPTED 256u /* the template is encrypted, or has a virtual TPM, which is found by check_objects() */
 
 enum check_kind { CHECK_ROOT, CHECK_FOLDER, CHECK_TEMPLATE, CHECK_POOL, CHECK_CLUSTER, CHECK_DATASTORE, CHECK_NETWORK };
 
@@ -45,8 +46,8 @@ struct check_sizes {
 	json_int_t disk_gib;  /* of all machines that go there together; 0: not known */
 	json_int_t machines;
 };
-/* The objects themselves, in one call. */
-int check_objects(struct vs_session *ss, struct pcg_call *call, const struct check_entity *e, size_t n, unsigned uses,
+/* The objects themselves, in one call. What they need is added to uses. */
+int check_objects(struct vs_session *ss, struct pcg_call *call, const struct check_entity *e, size_t n, unsigned *uses,
 		  const struct check_sizes *sizes, json_t *problems, json_t *warnings, struct vs_err *err);
 
 struct spot;

@@ -171,6 +171,8 @@ static void on_object(void *arg, const struct xn *o)
 		keep_member(r, &ref, o);
 	if (!e)
 		return;
+	if (e->kind == CHECK_TEMPLATE && xn_prop(o, "config.keyId"))
+		r->uses |= CHECK_ENCRYPTED;
 	if (e->kind == CHECK_TEMPLATE)
 		judge_template(r, e, o);
 	else if (e->kind == CHECK_DATASTORE && strcmp(ref.type, "StoragePod") != 0)
@@ -187,10 +189,25 @@ static bool listed(const struct xn *list, const struct vs_ref *ref)
 	return false;
 }
 
+/* VirtualMachineRelocateSpec.host of the API's documentation (8.0): a clone into the pool of a cluster, with no host named, goes to a random compatible
+ * one. That of older versions, and reports of them, have InvalidArgument where DRS is off; vSphere Standard has none. */
+static void judge_drs(const struct reading *r, const char *name, const char *field)
+{
+	const struct xn *config = xn_child(xn_prop(r->cluster, "configurationEx"), "drsConfig");
+
+	if (strcmp(xn_get(config, "enabled"), "false") != 0)
+		return;
+	if (r->uses & CHECK_RULES)
+		vs_problem(r->problems, field, "Turn DRS on (partially automated is enough), or leave antiAffinity out.",
+			   "compute cluster %s has no DRS, which obeys the rule that keeps control planes apart", name);
+	else
+		check_warn(r->warnings, "compute cluster %s has no DRS: vCenter puts each machine on a random host that can run it, and moves it "
+			   "nowhere else; should it ask for a host, DRS has to be turned on", name);
+}
+
 /* Whether the hosts of the compute cluster reach what machines need. */
 static void judge_cluster(const struct reading *r)
 {
-	const struct xn *drs = r->cluster ? xn_prop(r->cluster, "configurationEx") : NULL;
 	const struct xn *hosts = r->cluster ? xn_prop(r->cluster, "host") : NULL;
 	const char *name = r->cluster ? xn_text(xn_prop(r->cluster, "name")) : "", *field = "pool.cloudConfig.placements.cluster";
 
@@ -198,10 +215,7 @@ static void judge_cluster(const struct reading *r)
 		return;
 	if (hosts && !hosts->child)
 		vs_problem(r->problems, field, "Add hosts to it, or name another compute cluster.", "compute cluster %s has no host", name);
-	/* Without DRS vCenter wants a host in each clone, and answers InvalidArgument (VirtualMachineRelocateSpec.host). */
-	if (drs && xn_child(drs, "drsConfig") && strcmp(xn_get(xn_child(drs, "drsConfig"), "enabled"), "false") == 0)
-		vs_problem(r->problems, field, "Turn DRS on (partially automated is enough), or name another compute cluster.",
-			   "compute cluster %s has no DRS, so vCenter chooses no host for a machine", name);
+	judge_drs(r, name, field);
 	for (size_t i = 0; i < r->n; i++) {
 		const struct check_entity *e = &r->e[i];
 		const char *what = e->kind == CHECK_DATASTORE ? "datastore" : e->kind == CHECK_NETWORK ? "network" : NULL;
@@ -283,7 +297,7 @@ static void judge_pods(const struct reading *r)
 }
 
 static const struct { const char *type; const char *props[8]; } wanted[] = {
-	{ "VirtualMachine", { "config.template", "config.version", "config.guestId", "snapshot.currentSnapshot" } },
+	{ "VirtualMachine", { "config.template", "config.version", "config.guestId", "config.keyId", "snapshot.currentSnapshot" } },
 	{ "Datastore", { "summary.accessible", "summary.maintenanceMode", "summary.freeSpace", "parent" } },
 	{ "Network", { "tag", "summary.accessible" } },
 	{ "ComputeResource", { "name", "host", "datastore", "network" } },
@@ -329,10 +343,10 @@ static bool anything(const struct check_entity *e, size_t n)
 	return false;
 }
 
-int check_objects(struct vs_session *ss, struct pcg_call *call, const struct check_entity *e, size_t n, unsigned uses,
+int check_objects(struct vs_session *ss, struct pcg_call *call, const struct check_entity *e, size_t n, unsigned *uses,
 		  const struct check_sizes *sizes, json_t *problems, json_t *warnings, struct vs_err *err)
 {
-	struct reading r = { .e = e, .n = n, .uses = uses, .sizes = sizes, .problems = problems, .warnings = warnings };
+	struct reading r = { .e = e, .n = n, .uses = *uses, .sizes = sizes, .problems = problems, .warnings = warnings };
 	struct soap s;
 	unsigned generation;
 	int result;
@@ -350,6 +364,7 @@ int check_objects(struct vs_session *ss, struct pcg_call *call, const struct che
 		judge_cluster(&r);
 		judge_pods(&r);
 	}
+	*uses = r.uses;
 	xn_free(r.cluster);
 	free(r.members);
 	free(r.seen);

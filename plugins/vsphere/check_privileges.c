@@ -26,6 +26,7 @@ static const struct privilege {
 	{ "VirtualMachine.Inventory.CreateFromExisting", CHECK_FOLDER, 0, false, false, "clone machines" },
 	{ "VirtualMachine.Inventory.Delete", CHECK_FOLDER, 0, false, false, "remove machines" },
 	{ "VirtualMachine.Config.AddNewDisk", CHECK_FOLDER, 0, false, false, "make disks" },
+	{ "VirtualMachine.Config.RemoveDisk", CHECK_FOLDER, 0, false, false, "detach volumes from machines that are removed" },
 	{ "VirtualMachine.Config.AddRemoveDevice", CHECK_FOLDER, 0, false, false, "give machines their network devices" },
 	{ "VirtualMachine.Config.EditDevice", CHECK_FOLDER, 0, false, false, "connect network devices" },
 	{ "VirtualMachine.Config.AdvancedConfig", CHECK_FOLDER, 0, false, false, "hand over user data (guestinfo)" },
@@ -40,6 +41,9 @@ static const struct privilege {
 	{ "VirtualMachine.Interact.PowerOff", CHECK_FOLDER, 0, false, false, "power machines off" },
 	{ "VirtualMachine.Provisioning.DeployTemplate", CHECK_TEMPLATE, 0, true, false, "deploy the template" },
 	{ "VirtualMachine.Provisioning.Clone", CHECK_TEMPLATE, 0, false, false, "clone the machine" },
+	/* CloneVM_Task asks for it where the source is encrypted (since 6.5). */
+	{ "Cryptographer.Clone", CHECK_TEMPLATE, CHECK_ENCRYPTED, true, false, "clone an encrypted template" },
+	{ "Cryptographer.Clone", CHECK_TEMPLATE, CHECK_ENCRYPTED, false, false, "clone an encrypted machine" },
 	{ "Resource.AssignVMToPool", CHECK_POOL, 0, false, false, "put machines into the resource pool" },
 	{ "Datastore.AllocateSpace", CHECK_DATASTORE, 0, false, false, "put disks on the datastore" },
 	{ "Network.Assign", CHECK_NETWORK, 0, false, false, "connect machines to the network" },

@@ -166,6 +166,22 @@ static void note_good(struct vsphere *v, const unsigned char *key)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* A check answers with problems alone. */
+static void log_warnings(struct vsphere *v, const json_t *cluster, const json_t *warnings)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(warnings, i, one) {
+		json_t *fields = json_pack("{s:s, s:O}", "cluster", vs_str(cluster, "name"), "warning", one);
+		char *text = json_dumps(fields, JSON_COMPACT);
+
+		v->svc->log(v->host, PCG_LOG_WARN, "vsphere_check", text);
+		free(text);
+		json_decref(fields);
+	}
+}
+
 int check_spot(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, const struct spot *spot,
 	       json_t *problems, struct vs_err *err)
 {
@@ -174,6 +190,7 @@ int check_spot(struct vsphere *v, struct pcg_call *call, const json_t *cluster, 
 	unsigned uses = uses_of(v, cluster, pool, spot->where);
 	unsigned char key[EVP_MAX_MD_SIZE];
 	size_t told = json_array_size(problems);
+	json_t *warnings;
 	int r;
 
 	list_spot(&l, v, spot, uses);
@@ -181,9 +198,12 @@ int check_spot(struct vsphere *v, struct pcg_call *call, const json_t *cluster, 
 	key_of(&l, uses, &sizes, key);
 	if (lately_good(v, key))
 		return 0;
-	r = check_objects(&v->session, call, l.e, l.n, uses, &sizes, problems, NULL, err);
+	warnings = json_array();
+	r = check_objects(&v->session, call, l.e, l.n, &uses, &sizes, problems, warnings, err);
 	if (!r)
-		r = check_privileges(&v->session, call, l.e, l.n, uses, problems, NULL, err);
+		r = check_privileges(&v->session, call, l.e, l.n, uses, problems, warnings, err);
+	log_warnings(v, cluster, warnings);
+	json_decref(warnings);
 	if (!r && json_array_size(problems) == told)
 		note_good(v, key);
 	return r;

@@ -33,12 +33,12 @@ static int check_labels(struct vsphere *v, struct pcg_call *call, const json_t *
 			json_t *problems, struct vs_err *err)
 {
 	json_t *ids = json_array(), *told = json_array();
-	char policy[POLICY_ID], region[256], zone[256];
+	char region[256], zone[256];
 	struct vs_options o;
 	int r;
 
 	options_read(v, cluster, pool, &o, told);
-	r = storage_policy(v, call, &o, spot, policy, problems, err);
+	r = storage_check(v, call, &o, spot, problems, err);
 	if (!r && placement_zones(pool) > 1 && spot->cluster.value[0] && json_is_true(json_object_get(pool, "controlPlane")))
 		r = zone_tags(v, call, spot, region, zone, problems, err);
 	if (!r && o.tags)
@@ -252,13 +252,15 @@ static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const cha
 	track_copy_free(&t);
 }
 
+/* Not Destroy_Task, which destroys machines that somebody moves into the folder after it was read, with their files. This takes them out
+ * of the inventory at most, and only with VirtualMachine.Inventory.Unregister (Folder, vSphere Web Services API; the same in 7 and 8). */
 static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder)
 {
 	struct vs_ref task;
 	struct vs_err err;
 	struct soap s;
 
-	soap_begin(&s, "Destroy_Task", folder);
+	soap_begin(&s, "UnregisterAndDestroy_Task", folder);
 	v->svc->fault_point(v->host, "vsphere.before_destroy_folder");
 	if (vs_task(&v->session, call, &s, &task, &err)) {
 		/* Gone, which the next look tells. */

@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/devices.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,6 +196,44 @@ void disk_write(struct soap *s, const struct xn *devices, const struct vs_option
 	}
 }
 
+static bool thin(const struct xn *disk)
+{
+	return strcmp(xn_get(xn_child(disk, "backing"), "thinProvisioned"), "true") == 0;
+}
+
+/* Of the template's own disks. */
+static int64_t copied_kib(const struct xn *devices, const struct vs_options *o, int64_t committed)
+{
+	int64_t thick_kib = 0, thin_kib = 0, written_kib = committed / 1024;
+	size_t i = 0;
+
+	for (const struct xn *d = first_disk(devices); d; d = next_disk(d->next), i++) {
+		int64_t kib = wanted_gib(o, i) * KIB_OF_GIB > kib_of(d) ? wanted_gib(o, i) * KIB_OF_GIB : kib_of(d);
+
+		if (thin(d)) {
+			thin_kib += kib;
+		} else {
+			thick_kib += kib;
+			written_kib -= kib_of(d);
+		}
+	}
+	if (committed > 0 && written_kib < thin_kib)
+		thin_kib = written_kib > 0 ? written_kib : 0;
+	return thick_kib + thin_kib;
+}
+
+int64_t disk_bytes(const struct xn *devices, const struct vs_options *o, int64_t committed)
+{
+	int64_t kib = o->linked ? 0 : copied_kib(devices, o, committed);
+	json_t *disk;
+	size_t i;
+
+	json_array_foreach(o->data_disks, i, disk)
+		if (strcmp(vs_str(disk, "provisioningMode"), "Thin") != 0)
+			kib += json_integer_value(json_object_get(disk, "sizeGiB")) * KIB_OF_GIB;
+	return (kib + (o->memory_mib - o->memory.reservation) * 1024) * 1024;
+}
+
 void disk_locate(struct soap *s, const struct xn *devices, const struct vs_ref *datastore, const char *move_type,
 		 const char *profile)
 {
@@ -233,6 +272,7 @@ static void write_removed(struct soap *s, const struct xn *d)
 static void write_network(struct soap *s, const struct spot_nic *nic)
 {
 	if (strcmp(nic->network.type, "DistributedVirtualPortgroup") == 0) {
+		assert(*nic->switch_uuid); /* else the placement was a problem */
 		soap_open_type(s, "backing", "VirtualEthernetCardDistributedVirtualPortBackingInfo");
 		soap_open(s, "port");
 		soap_text(s, "switchUuid", nic->switch_uuid);

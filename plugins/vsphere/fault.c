@@ -74,6 +74,15 @@ static void tell(const struct xn *fault, const char *message, char *out, size_t 
 					       xn_get(fault, telling[i]));
 }
 
+/* Where DRS is off a vCenter may want to be told a host, which this provider leaves to it. */
+static bool about_host(const char *type, const struct xn *fault)
+{
+	const char *property = xn_get(fault, "invalidProperty");
+	size_t n = strlen(property);
+
+	return strcmp(type, "InvalidArgument") == 0 && n >= 4 && strcmp(property + n - 4, "host") == 0;
+}
+
 void vs_fault_of(struct vs_err *err, const char *what, const struct xn *fault, const char *message)
 {
 	char type[sizeof(err->fault)] = "", told[512];
@@ -86,4 +95,7 @@ void vs_fault_of(struct vs_err *err, const char *what, const struct xn *fault, c
 		type[len - 5] = 0;
 	tell(fault, message ? message : "", told, sizeof(told));
 	vs_fault(err, what, type, told);
+	if (about_host(type, fault))
+		snprintf(err->remedy, sizeof(err->remedy), "Turn DRS on for the compute cluster (partially automated is enough), or name "
+			 "one that has it: this vCenter chooses no host without it.");
 }

@@ -22,6 +22,8 @@ int attributes_set(struct vsphere *v, struct pcg_call *call, const struct vs_ref
 /* tags.c. Ids of tags, in order, added to ids; what is not there is added to problems. */
 int tags_resolve(struct vsphere *v, struct pcg_call *call, const json_t *tags, json_t *ids, json_t *problems,
 		 struct vs_err *err);
+/* Ids of all tags of a category that is named by its id. */
+int tags_of(struct vsphere *v, struct pcg_call *call, const char *category, json_t **ids, struct vs_err *err);
 /* Name of the tag of that category that an object carries; "" when it has none. */
 int tag_of(struct vsphere *v, struct pcg_call *call, const struct vs_ref *object, const char *category, char *name, size_t size,
 	   struct vs_err *err);

@@ -215,9 +215,10 @@ static int read_all(struct vsphere *v, struct pcg_call *call, bool joined, json_
 			return 0;
 		json_decref(*items);
 		*items = NULL;
-		v->inventory->view.value[0] = 0;
+		/* After anything else it is still there, and the session holds each one that is made. */
 		if (strcmp(err->fault, "NotAuthenticated") != 0 && strcmp(err->fault, "ManagedObjectNotFound") != 0)
 			break;
+		v->inventory->view.value[0] = 0;
 	}
 	return r;
 }

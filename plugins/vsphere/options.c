@@ -81,6 +81,10 @@ static void read_size(const struct reader *r, struct vs_options *o)
 		vs_problem(r->problems, FIELD "instanceType.numCoresPerSocket", CORES,
 			   "%" JSON_INTEGER_FORMAT " processors cannot be sockets of %" JSON_INTEGER_FORMAT " cores each", o->cpus,
 			   o->cores);
+	/* "Change the Memory Configuration" in vSphere Virtual Machine Administration, 7.0 and 8.0. */
+	if (o->memory_mib % 4)
+		vs_problem(r->problems, FIELD "instanceType.memoryMiB", "Give a multiple of 4.",
+			   "%" JSON_INTEGER_FORMAT " MiB is no memory of a machine: vCenter takes multiples of 4 MiB", o->memory_mib);
 }
 
 static void read_share(const struct reader *r, const char *key, const char *shares, json_int_t most, struct vs_share *s)

@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/picklist.h"
 
+#include "plugins/vsphere/finish.h"
 #include "plugins/vsphere/pbm.h"
 #include "plugins/vsphere/rest.h"
 
@@ -11,8 +12,8 @@
 
 /*
  * What is not in the inventory. The REST API lists ids alone, all at once, and is asked for each object's name: ids
- * are kept, names are read page by page. (vSphere Automation API: com.vmware.cis.tagging, com.vmware.content.library; the
- * same under /rest of 6.7 and /api of 7.0 U2 and newer, which rest.c tells apart.)
+ * are kept, names are read page by page. (vSphere Automation API: com.vmware.cis.tagging, com.vmware.content.library; /rest of
+ * 6.7 and /api of 7.0 U2 and newer, which rest.c tells apart.)
  */
 
 static int get(struct vsphere *v, struct pcg_call *call, const char *service, const char *id, json_t **reply, struct vs_err *err)
@@ -64,41 +65,39 @@ static int groups_read(struct vsphere *v, struct pcg_call *call, struct pick_lis
 	return r;
 }
 
-/* {"id", "group"} for each id that the request answers. */
-static int members_read(struct vsphere *v, struct pcg_call *call, struct pick_list *l, const struct vs_rest_call *what,
-			const char *group, struct vs_err *err)
+/* {"id", "group"} for each of ids, which is taken. */
+static void members_add(struct pick_list *l, json_t *ids, const char *group)
 {
-	json_t *ids, *id;
+	json_t *id;
 	size_t i;
 
-	if (vs_rest(&v->session, call, what, &ids, err))
-		return -1;
 	json_array_foreach(ids, i, id)
 		json_array_append_new(l->ids, json_pack("{s:O, s:s}", "id", id, "group", group));
 	json_decref(ids);
-	return 0;
+}
+
+static bool gone(int r, const struct vs_err *err)
+{
+	return r && strcmp(err->fault, "NOT_FOUND") == 0;
 }
 
 int pick_tags_begin(struct vsphere *v, struct pcg_call *call, struct pick_list *l, struct vs_err *err)
 {
-	struct vs_rest_call list = { .method = "POST", .service = "cis/tagging/tag", .action = "list-tags-for-category" };
 	const char *id;
-	json_t *name;
+	json_t *name, *ids;
 	int r = groups_read(v, call, l, "cis/tagging/category", "category", err);
 
 	l->ids = json_array();
 	json_object_foreach(l->groups, id, name) {
 		if (r)
 			break;
-		list.id = id;
-		r = members_read(v, call, l, &list, id, err);
+		r = tags_of(v, call, id, &ids, err);
+		if (!r)
+			members_add(l, ids, id);
+		else if (gone(r, err))
+			r = 0; /* removed since */
 	}
 	return r;
-}
-
-static bool gone(int r, const struct vs_err *err)
-{
-	return r && strcmp(err->fault, "NOT_FOUND") == 0;
 }
 
 int pick_tags_look(struct vsphere *v, struct pcg_call *call, struct pick_list *l, const json_t *id, json_t **item,
@@ -122,7 +121,7 @@ int pick_library_begin(struct vsphere *v, struct pcg_call *call, struct pick_lis
 {
 	struct vs_rest_call list = { .method = "GET", .service = "content/library/item" };
 	const char *id;
-	json_t *name;
+	json_t *name, *ids;
 	char query[200];
 	int r = groups_read(v, call, l, "content/library", "library", err);
 
@@ -133,7 +132,9 @@ int pick_library_begin(struct vsphere *v, struct pcg_call *call, struct pick_lis
 			break;
 		/* Ids of libraries are uuids: nothing in them needs an escape. */
 		snprintf(query, sizeof(query), "library_id=%s", id);
-		r = members_read(v, call, l, &list, id, err);
+		r = vs_rest(&v->session, call, &list, &ids, err);
+		if (!r)
+			members_add(l, ids, id);
 	}
 	return r;
 }

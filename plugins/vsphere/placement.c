@@ -164,6 +164,15 @@ static void find_pool(const struct lookup *l, const char *cluster, const char *g
 	set(out->pool_path, sizeof(out->pool_path), pool->path);
 }
 
+/* A port group's devices name its switch (DistributedVirtualSwitchPortConnection.switchUuid). Without System.Read on the switch, which stands
+ * elsewhere in the inventory, the port group does not say which one it is on, or the switch not what uuid it has. */
+static void no_switch(const struct lookup *l, const struct place *network)
+{
+	vs_problem(l->problems, named[NAMED_NETWORK].field, "Give the account's role System.Read (as in the role Read-only) on the distributed switch "
+		   "that the port group is on, or name another network.", "the user may not read the distributed switch of port group %s, "
+		   "without which no machine can be connected to it", network->path);
+}
+
 static void find_network(const struct lookup *l, const char *given, struct spot *out)
 {
 	const struct place *n = look_named(l, NAMED_NETWORK, given, NULL, out), *sw;
@@ -180,6 +189,8 @@ static void find_network(const struct lookup *l, const char *given, struct spot 
 	sw = placement_by_ref(l->p, &n->extra);
 	if (sw)
 		set(nic->switch_uuid, sizeof(nic->switch_uuid), sw->key);
+	if (strcmp(n->ref.type, "DistributedVirtualPortgroup") == 0 && !nic->switch_uuid[0])
+		no_switch(l, n);
 }
 
 /* A name that no datastore has may be that of a datastore cluster, as Palette has one member for both. */
@@ -263,6 +274,7 @@ static int find_template(struct vsphere *v, struct pcg_call *call, const struct 
 		return r;
 	out->template = t->ref;
 	out->devices = t->devices;
+	out->committed = t->committed;
 	set(out->template_path, sizeof(out->template_path), t->path);
 	set(out->hardware, sizeof(out->hardware), t->hardware);
 	if (o->linked)

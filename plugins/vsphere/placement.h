@@ -30,6 +30,7 @@ struct template {
 	struct xn *snapshots;             /* val of snapshot, NULL when there is none */
 	char hardware[16];                /* "vmx-19" */
 	bool is_template;
+	int64_t committed;                /* bytes that its files take; 0: not told */
 	uint64_t at;
 };
 
@@ -49,6 +50,9 @@ struct spot {
 	size_t n_nics;
 	struct vs_ref template, snapshot; /* snapshot: of a linked clone */
 	char hardware[16];                /* of the template */
+	int64_t committed;                /* likewise */
+	int64_t bytes;                    /* that a machine takes of its datastore when it is made; storage_policy() fills this and.. */
+	char policy[64];                  /* .. the id of the storage policy */
 	const struct xn *devices;
 	const json_t *where;              /* the placement in the request, borrowed */
 };

@@ -148,15 +148,16 @@ static void put_id(FILE *out, const char *id)
 static char *url_of(const struct vs_session *ss, const struct vs_rest_call *what, bool old)
 {
 	bool vcenter = strncmp(what->service, "vcenter/", 8) == 0;
+	const char *id = old && what->rest_id ? what->rest_id : what->id;
 	char *url = NULL;
 	size_t size;
 	FILE *out = open_memstream(&url, &size);
 
 	assert(out);
 	fprintf(out, "https://%s/%s%s%s", ss->server, old ? "rest/" : "api/", old && !vcenter ? "com/vmware/" : "", what->service);
-	if (what->id) {
+	if (id) {
 		fputs(old && !vcenter ? "/id:" : "/", out);
-		put_id(out, what->id);
+		put_id(out, id);
 	}
 	if (what->action)
 		fprintf(out, "?%saction=%s", old && !vcenter ? "~" : "", what->action);
@@ -171,7 +172,7 @@ static char *body_of(const struct vs_rest_call *what, bool old)
 	json_t *whole;
 	char *text;
 
-	if (!what->body)
+	if (!what->body || (old && what->rest_id))
 		return NULL;
 	if (!old || !what->wrap)
 		return json_dumps(what->body, JSON_COMPACT | JSON_ENCODE_ANY);

@@ -21,6 +21,7 @@ struct vs_rest_call {
 	const char *method;  /* "GET", "POST", "PATCH", "PUT", "DELETE" */
 	const char *service; /* as below /api: "cis/tagging/tag" */
 	const char *id;      /* of the object; NULL: none */
+	const char *rest_id; /* of an object that older ones have in the path, where newer ones have it in the body; then they take none */
 	const char *action;  /* "attach"; NULL: none */
 	const char *query;   /* "library_id=...", its values escaped; NULL: none */
 	const char *wrap;    /* member that an older vCenter wants the body in ("create_spec"); NULL: none */

@@ -3,9 +3,11 @@
 
 #include "plugins/vsphere/storage.h"
 
+#include "plugins/vsphere/devices.h"
 #include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/pbm.h"
 #include "plugins/vsphere/placement_impl.h"
+#include "plugins/vsphere/promise.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 #define KIND "policy"
 #define FIELD "pool.cloudConfig.storagePolicyName"
 #define STORES_MAX 512
+#define LEASE_S 300 /* Storage DRS holds the space of a recommendation so long: its clone may stand in line */
 
 static int policy_find(struct vsphere *v, struct pcg_call *call, const char *name, char id[POLICY_ID], json_t *problems,
 		       struct vs_err *err)
@@ -87,57 +90,94 @@ static int stores_read(struct vsphere *v, struct pcg_call *call, const struct vs
 	return vs_retrieve(&v->session, call, &s, 0, 0, on_store, out, err);
 }
 
-static int store_choose(struct vsphere *v, struct pcg_call *call, const char *policy, struct stores *s, struct vs_ref *out,
+/* Which of them is good by the policy. */
+static int stores_judge(struct vsphere *v, struct pcg_call *call, const char *policy, const struct stores *s, bool good[STORES_MAX],
 			struct vs_err *err)
 {
-	bool good[STORES_MAX];
-	int64_t most = -1;
-
-	if (s->n && vs_pbm_check(&v->session, call, policy, s->refs, s->n, good, err))
-		return -1;
 	for (size_t i = 0; i < s->n; i++)
-		if (good[i] && s->free[i] > most) {
-			most = s->free[i];
-			*out = s->refs[i];
-		}
-	return 0;
+		good[i] = true;
+	return s->n && *policy ? vs_pbm_check(&v->session, call, policy, s->refs, s->n, good, err) : 0;
 }
 
-int storage_policy(struct vsphere *v, struct pcg_call *call, const struct vs_options *o, struct spot *spot,
-		   char policy[POLICY_ID], json_t *problems, struct vs_err *err)
+static void store_choose(struct vsphere *v, const struct stores *s, const bool *good, struct spot *spot, bool making)
 {
-	struct vs_ref chosen = { "", "" };
-	struct stores *stores;
-	int r;
+	struct promise_ask ask = { .stores = s->refs, .free = s->free, .good = good, .n = s->n, .bytes = making ? spot->bytes : 0,
+				   .name = "" };
+	int chosen = promise_space(v, &ask);
 
-	*policy = 0;
-	if (!*o->policy)
-		return 0;
-	r = policy_find(v, call, o->policy, policy, problems, err);
-	/* A recommendation for a datastore cluster looks at the policy itself. */
-	if (r || !*policy || spot->pod.value[0] || !spot->cluster.value[0])
-		return r;
-	stores = calloc(1, sizeof(*stores));
+	if (chosen >= 0)
+		spot->datastore = s->refs[chosen];
+}
+
+/* The datastore of a policy: the one that is named, or the best. */
+static int policy_store(struct vsphere *v, struct pcg_call *call, const struct vs_options *o, struct spot *spot, const char *policy,
+			bool making, json_t *problems, struct vs_err *err)
+{
+	struct vs_ref named = spot->datastore;
+	struct stores *stores = calloc(1, sizeof(*stores));
+	bool good[STORES_MAX];
+	int r = 0;
+
 	if (!stores)
 		abort();
-	if (spot->datastore.value[0]) {
-		stores->refs[0] = spot->datastore;
+	memset(&spot->datastore, 0, sizeof(spot->datastore));
+	if (named.value[0]) {
+		stores->refs[0] = named;
 		stores->n = 1;
 	} else {
 		r = stores_read(v, call, &spot->cluster, stores, err);
 	}
 	if (!r)
-		r = store_choose(v, call, policy, stores, &chosen, err);
-	if (!r && !chosen.value[0] && spot->datastore.value[0])
+		r = stores_judge(v, call, policy, stores, good, err);
+	if (!r)
+		store_choose(v, stores, good, spot, making);
+	if (!r && !spot->datastore.value[0] && named.value[0])
 		vs_problem(problems, FIELD, "Name another datastore or policy, or leave the datastore out.",
 			   "datastore %s does not satisfy storage policy \"%s\"", spot->datastore_path, o->policy);
-	else if (!r && !chosen.value[0])
+	else if (!r && !spot->datastore.value[0])
 		vs_problem(problems, FIELD, "Name another policy, or give the compute cluster a datastore that satisfies it.",
 			   "no datastore that %s sees satisfies storage policy \"%s\"", spot->cluster_path, o->policy);
-	else if (!r)
-		spot->datastore = chosen;
+	if (named.value[0])
+		spot->datastore = named;
 	free(stores);
 	return r;
+}
+
+static int policy_look(struct vsphere *v, struct pcg_call *call, const struct vs_options *o, struct spot *spot, char policy[POLICY_ID],
+		       bool making, json_t *problems, struct vs_err *err)
+{
+	struct promise_ask named = { .stores = &spot->datastore, .n = 1, .name = "" };
+	int r;
+
+	*policy = 0;
+	spot->bytes = spot->devices ? disk_bytes(spot->devices, o, spot->committed) : 0;
+	named.bytes = spot->bytes;
+	if (!*o->policy) {
+		/* Others that may choose shall know. */
+		if (making && spot->datastore.value[0])
+			promise_space(v, &named);
+		return 0;
+	}
+	r = policy_find(v, call, o->policy, policy, problems, err);
+	snprintf(spot->policy, sizeof(spot->policy), "%s", policy);
+	/* A recommendation for a datastore cluster looks at the policy itself. */
+	if (r || !*policy || spot->pod.value[0] || !spot->cluster.value[0])
+		return r;
+	return policy_store(v, call, o, spot, policy, making, problems, err);
+}
+
+int storage_policy(struct vsphere *v, struct pcg_call *call, const struct vs_options *o, struct spot *spot,
+		   char policy[POLICY_ID], json_t *problems, struct vs_err *err)
+{
+	return policy_look(v, call, o, spot, policy, true, problems, err);
+}
+
+int storage_check(struct vsphere *v, struct pcg_call *call, const struct vs_options *o, struct spot *spot,
+		  json_t *problems, struct vs_err *err)
+{
+	char policy[POLICY_ID];
+
+	return policy_look(v, call, o, spot, policy, false, problems, err);
 }
 
 int storage_member(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char *path, size_t size, struct vs_err *err)
@@ -168,23 +208,93 @@ int storage_member(struct vsphere *v, struct pcg_call *call, const struct spot *
 /* In every vCenter. */
 static const struct vs_ref manager = { "StorageResourceManager", "StorageResourceManager" };
 
-static bool recommended(const struct xn *result, struct vs_ref *out)
+static bool listed(const struct stores *s, const struct vs_ref *ref, size_t *at)
 {
-	const struct xn *first = xn_child(xn_child(result, "returnval"), "recommendations");
-
-	for (const struct xn *action = xn_child(first, "action"); action; action = xn_next(action, "action"))
-		if (xn_ref(xn_child(action, "destination"), out))
+	for (*at = 0; *at < s->n; (*at)++)
+		if (strcmp(s->refs[*at].value, ref->value) == 0)
 			return true;
 	return false;
+}
+
+/* The best first. */
+static void recommended(const struct xn *result, struct stores *out)
+{
+	const struct xn *one = xn_child(xn_child(result, "returnval"), "recommendations");
+	struct vs_ref ref;
+	size_t at;
+
+	out->n = 0;
+	for (; one; one = xn_next(one, "recommendations"))
+		for (const struct xn *action = xn_child(one, "action"); action; action = xn_next(action, "action"))
+			if (xn_ref(xn_child(action, "destination"), &ref) && !listed(out, &ref, &at) && out->n < STORES_MAX)
+				out->refs[out->n++] = ref;
+}
+
+/* What of the datastore cluster the hosts see and may be written to, behind the recommended ones, in *all; by the policy, too. */
+static int stores_of_pod(struct vsphere *v, struct pcg_call *call, const struct spot *spot, struct stores *all,
+			 bool good[STORES_MAX], struct vs_err *err)
+{
+	struct stores *pod = calloc(2, sizeof(*pod)), *seen = pod + 1;
+	size_t first = all->n, at;
+	int r;
+
+	if (!pod)
+		abort();
+	r = stores_read(v, call, &spot->pod, pod, err);
+	if (!r)
+		r = stores_read(v, call, &spot->cluster, seen, err);
+	for (size_t i = 0; !r && i < pod->n; i++) {
+		if (listed(all, &pod->refs[i], &at))
+			all->free[at] = pod->free[i];
+		else if (listed(seen, &pod->refs[i], &at) && all->n < STORES_MAX) {
+			all->refs[all->n] = pod->refs[i];
+			all->free[all->n++] = pod->free[i];
+		}
+	}
+	free(pod);
+	if (!r)
+		r = stores_judge(v, call, spot->policy, all, good, err);
+	for (size_t i = 0; i < first; i++)
+		good[i] = true; /* Storage DRS has judged */
+	return r;
+}
+
+/* Storage DRS gives the same answer to all who ask before the first of them counts. */
+static int recommendation_take(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot, struct stores *all,
+			       struct vs_err *err)
+{
+	struct promise_ask ask = { .stores = all->refs, .n = all->n, .bytes = spot->bytes, .name = name };
+	bool good[STORES_MAX];
+	int chosen = -1;
+
+	if (promise_there(v, &all->refs[0], name)) {
+		if (stores_of_pod(v, call, spot, all, good, err))
+			return -1;
+		ask.n = all->n;
+		ask.free = all->free;
+		ask.good = good;
+		ask.first = true;
+		chosen = promise_space(v, &ask);
+	}
+	if (chosen < 0) {
+		/* Nobody else was sent there, or all are full by what was promised, which is more than what will be taken. */
+		ask.free = NULL;
+		chosen = promise_space(v, &ask);
+	}
+	spot->datastore = all->refs[chosen];
+	return 0;
 }
 
 int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot,
 		      void (*write)(struct soap *s, const char *element, void *arg), void *arg, struct vs_err *err)
 {
+	struct stores *stores = calloc(1, sizeof(*stores));
 	struct xn *reply = NULL;
 	struct soap s;
 	int r;
 
+	if (!stores)
+		abort();
 	soap_begin(&s, "RecommendDatastores", &manager);
 	soap_open(&s, "storageSpec");
 	soap_text(&s, "type", "clone");
@@ -195,14 +305,20 @@ int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name
 	write(&s, "cloneSpec", arg);
 	soap_text(&s, "cloneName", name);
 	soap_ref(&s, "folder", &spot->folder);
+	soap_int(&s, "resourceLeaseDurationSec", LEASE_S);
 	soap_close(&s);
 	soap_finish(&s);
 	r = vs_call(&v->session, call, &s, 0, 0, 0, &reply, err);
-	if (!r && !recommended(vs_result(reply), &spot->datastore)) {
+	if (!r)
+		recommended(vs_result(reply), stores);
+	xn_free(reply);
+	if (!r && !stores->n) {
 		vs_fail(err, PCG_ERR_QUOTA, "Look at the datastore cluster in vCenter: free space, Storage DRS, datastores in maintenance.",
 			"vCenter recommends no datastore of datastore cluster %s for %s", spot->datastore_path, name);
 		r = -1;
 	}
-	xn_free(reply);
+	if (!r)
+		r = recommendation_take(v, call, name, spot, stores, err);
+	free(stores);
 	return r;
 }

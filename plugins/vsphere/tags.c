@@ -47,14 +47,13 @@ static int category_find(struct vsphere *v, struct pcg_call *call, const char *n
 	return r;
 }
 
-/* /rest has the category in the path, /api (7.0 U2 and newer) in the body; there the first form is an error that does nothing. */
-static int tags_of(struct vsphere *v, struct pcg_call *call, const char *category, json_t **ids, struct vs_err *err)
+int tags_of(struct vsphere *v, struct pcg_call *call, const char *category, json_t **ids, struct vs_err *err)
 {
 	json_t *body = json_pack("{s:s}", "category_id", category);
-	int r = ask(v, call, "POST", "cis/tagging/tag", category, "list-tags-for-category", body, ids, err);
+	struct vs_rest_call what = { .method = "POST", .service = "cis/tagging/tag", .action = "list-tags-for-category", .body = body,
+				     .rest_id = category };
+	int r = vs_rest(&v->session, call, &what, ids, err);
 
-	if (r && err->class != PCG_ERR_AUTH)
-		r = ask(v, call, "POST", "cis/tagging/tag", NULL, "list-tags-for-category", body, ids, err);
 	json_decref(body);
 	return r;
 }

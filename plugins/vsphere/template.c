@@ -21,6 +21,7 @@ struct template_read {
 	struct vs_ref parent;
 	char hardware[16];
 	bool is_template;
+	int64_t committed;
 };
 
 static struct xn *steal(const struct xn *object, const char *path)
@@ -50,13 +51,14 @@ static void on_template(void *arg, const struct xn *object)
 	vs_utf8(r->path);
 	snprintf(r->hardware, sizeof(r->hardware), "%s", xn_text(xn_prop(object, "config.version")));
 	r->is_template = strcmp(xn_text(xn_prop(object, "config.template")), "true") == 0;
+	r->committed = atoll(xn_text(xn_prop(object, "summary.storage.committed")));
 }
 
 static int template_read(struct vsphere *v, struct pcg_call *call, const struct vs_ref *ref, struct template_read *r,
 			 struct vs_err *err)
 {
 	static const char *const paths[] = { "config.hardware.device", "config.version", "config.template", "snapshot", "name",
-					     "parent" };
+					     "parent", "summary.storage.committed" };
 
 	return object_read(v, call, ref, paths, sizeof(paths) / sizeof(paths[0]), on_template, r, err);
 }
@@ -198,6 +200,7 @@ static int template_add(struct vsphere *v, struct pcg_call *call, const char *pa
 		abort();
 	t->ref = *ref;
 	snprintf(t->hardware, sizeof(t->hardware), "%s", r.hardware);
+	t->committed = r.committed;
 	t->is_template = r.is_template;
 	t->at = v->svc->mono_ms(v->host);
 	/* In front: what was found last is what counts; older ones may still be in use by a clone. */

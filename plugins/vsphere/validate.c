@@ -68,8 +68,8 @@ static void check_account(struct validation *x)
 		find_template(x, template, &e[1].ref);
 	if (e[1].ref.value[0])
 		n = 2;
+	unchecked(x, check_objects(&x->ss, x->call, e, n, &uses, NULL, x->problems, x->warnings, &x->err));
 	unchecked(x, check_privileges(&x->ss, x->call, e, n, uses, x->problems, x->warnings, &x->err));
-	unchecked(x, check_objects(&x->ss, x->call, e, n, uses, NULL, x->problems, x->warnings, &x->err));
 }
 
 static void say_unverified(struct validation *x)

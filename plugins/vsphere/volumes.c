@@ -11,7 +11,8 @@
  * Destroy_Task removes the files of all disks that the machine has, of volumes too that a storage driver has attached. They are detached
  * first. A first class disk (vDiskId, vSphere 6.5 and later; the volumes of the CSI driver) never is the machine's own, nor
  * is a file that lies elsewhere and is not named after the machine (volumes of the in-tree driver in kubevols/, disks that
- * somebody attached by hand).
+ * somebody attached by hand). Removing a disk from a machine asks for VirtualMachine.Config.RemoveDisk, whether its file goes or stays
+ * (ReconfigVM_Task, vSphere Web Services API).
  */
 
 static size_t folder_len(const char *path)

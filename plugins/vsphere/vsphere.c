@@ -8,6 +8,7 @@
 #include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/clone_limit.h"
 #include "plugins/vsphere/placement.h"
+#include "plugins/vsphere/promise.h"
 #include "plugins/vsphere/track.h"
 #include "plugins/vsphere/zones.h"
 
@@ -134,6 +135,7 @@ static int32_t vs_start(struct pcg_host *host, const struct pcg_services *servic
 	v->zones = zones_new();
 	v->checks = checks_new();
 	v->clones = clone_limit_new(setting_count(v, "cloneTasks"));
+	v->promises = promises_new();
 	*plugin = v;
 	return 0;
 }
@@ -153,6 +155,7 @@ static void vs_stop(void *plugin, uint32_t final)
 	zones_free(v->zones);
 	checks_free(v->checks);
 	clone_limit_free(v->clones);
+	promises_free(v->promises);
 	json_decref(v->account);
 	free(v);
 }

@@ -25,6 +25,7 @@ struct kept;
 struct zones;
 struct checks;
 struct clone_limit;
+struct promises;
 
 struct vsphere {
 	struct pcg_host *host;
@@ -41,6 +42,7 @@ struct vsphere {
 	struct zones *zones;
 	struct checks *checks;
 	struct clone_limit *clones;
+	struct promises *promises;
 };
 
 /* vsphere.c */

@@ -218,10 +218,26 @@ static void view_drop(struct vsphere *v, struct pcg_call *call, unsigned generat
 	}
 }
 
+/* One that was made for a view before: the server holds it, and the wait on it, until the session ends. */
+static void collector_drop(struct vsphere *v, struct pcg_call *call, unsigned generation, const struct vs_ref *collector)
+{
+	struct vs_err err;
+	struct xn *reply;
+	struct soap s;
+
+	if (!collector->value[0] || track_same(collector, &v->session.collector))
+		return;
+	soap_begin(&s, "DestroyPropertyCollector", collector);
+	soap_finish(&s);
+	if (!vs_call(&v->session, call, &s, VS_SESSION, generation, 0, &reply, &err))
+		xn_free(reply);
+}
+
 /* After an interrupted wait that could not be taken back the next one gets a collector of its own. */
 static int view_collector(struct vsphere *v, struct pcg_call *call, unsigned generation, struct vs_err *err)
 {
 	struct watch_view *view = &v->tracks->view;
+	struct vs_ref before = view->collector;
 	struct xn *reply;
 	struct soap s;
 	int r;
@@ -237,6 +253,10 @@ static int view_collector(struct vsphere *v, struct pcg_call *call, unsigned gen
 		return -1;
 	r = vs_returned(reply, "CreatePropertyCollector", true, &view->collector, err);
 	xn_free(reply);
+	if (r)
+		view->collector = before;
+	else if (view->generation == generation)
+		collector_drop(v, call, generation, &before);
 	return r;
 }
 

@@ -22,6 +22,8 @@ type admin struct {
 	model *simulator.Model
 	front *front
 	watch *watcher
+
+	vcenter *vcenter
 }
 
 type callCounts struct {
@@ -174,7 +176,7 @@ func (a *admin) kubeAPIs(_ *http.Request) (any, error) {
 	return map[string]any{"items": items}, nil
 }
 
-func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher) (string, error) {
+func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher, v *vcenter) (string, error) {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return "", err
@@ -183,7 +185,7 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher) (st
 		_ = listener.Close()
 		return "", fmt.Errorf("--admin %s: must be a loopback address, it asks for no password", listen)
 	}
-	a := &admin{model: model, front: f, watch: w}
+	a := &admin{model: model, front: f, watch: w, vcenter: v}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]func(*http.Request) (any, error){
 		"GET /calls":            a.calls,
@@ -204,6 +206,10 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher) (st
 		"POST /clone-vm":        a.cloneVM,
 		"POST /destroy-vm":      a.destroyVM,
 		"POST /power-off":       a.powerOff,
+		"POST /power-on":        a.powerOn,
+		"POST /hide-switches":   a.hideSwitches,
+		"POST /recommend":       a.recommend,
+		"POST /free-space":      a.freeSpace,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			reply, err := handle(r)

@@ -38,6 +38,7 @@ type options struct {
 	watchURL, watchCA, watchTokenFile            string
 	addressRange                                 string
 	release                                      string
+	api                                          bool
 }
 
 type ready struct {
@@ -71,6 +72,7 @@ func parseFlags() (*options, error) {
 	flag.StringVar(&o.watchTokenFile, "watch-token-file", "", "`FILE` with a bearer token for that URL")
 	flag.StringVar(&o.addressRange, "address-range", "10.77.0.0/24", "`CIDR` that machines get their addresses from")
 	flag.StringVar(&o.release, "release", "8.0.3", "`VERSION` that it says it is; govmomi's own would be 6.5.0")
+	flag.BoolVar(&o.api, "api", false, "have /api for tags and libraries too, as 7.0 U2 and newer")
 	flag.Parse()
 
 	for name, value := range map[string]string{
@@ -134,12 +136,16 @@ func run() error {
 	}
 	defer model.Remove()
 	o.model.makeTemplates(model)
+	vcenter := asVCenter(model)
 
 	where, err := describe(model, o.template, o.model)
 	if err != nil {
 		return err
 	}
 	delayTasks(o.taskDelayMs)
+	if o.api {
+		serveAPI(model)
+	}
 
 	front, err := serveFront(model, o.listen, url.UserPassword(o.user, password),
 		&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
@@ -169,7 +175,7 @@ func run() error {
 		placement:        *where,
 	}
 	if o.admin != "" {
-		report.Admin, err = serveAdmin(o.admin, model, front, watch)
+		report.Admin, err = serveAdmin(o.admin, model, front, watch, vcenter)
 		if err != nil {
 			return err
 		}
@@ -192,7 +198,7 @@ func delayTasks(ms int) {
 	}
 	delays := map[string]int{"LockHandoff": 0}
 	for _, name := range []string{
-		"CloneVm", "PowerOn", "PowerOff", "ReconfigVm", "Destroy", "RelocateVm", "MoveIntoFolder",
+		"CloneVm", "PowerOn", "PowerOff", "ReconfigVm", "Destroy", "UnregisterAndDestroy", "RelocateVm", "MoveIntoFolder",
 	} {
 		delays[name] = ms
 	}

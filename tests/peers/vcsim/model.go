@@ -25,7 +25,7 @@ type modelFlag map[string]int
 func newModelFlag() modelFlag {
 	return modelFlag{
 		"datacenter": 1, "cluster": 1, "host": 3, "pool": 0, "vm": 0, "datastore": 1,
-		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0, "podstore": 0, "templatedisk": 1,
+		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0, "podstore": 0, "podwidth": 1, "templatedisk": 1,
 		"templates": 0,
 	}
 }
@@ -150,7 +150,7 @@ func describe(model *simulator.Model, template string, counts modelFlag) (*place
 	}
 	where.Network = networks[0].GetInventoryPath()
 
-	if err = fillPods(ctx, client, dc, counts["datastore"], counts["podstore"]); err != nil {
+	if err = fillPods(ctx, client, dc, counts["datastore"], counts["podstore"], counts["podwidth"]); err != nil {
 		return nil, err
 	}
 	if template == "" {
@@ -300,16 +300,16 @@ func (ownDisks) UpdateObject(_ *simulator.Context, obj mo.Reference, changes []t
 	}
 }
 
-// fillPods puts the last datastores into the datastore clusters, one into each.
-func fillPods(ctx context.Context, client *vim25.Client, dc *object.Datacenter, datastores, pods int) error {
+// fillPods puts the last datastores into the datastore clusters, width into each.
+func fillPods(ctx context.Context, client *vim25.Client, dc *object.Datacenter, datastores, pods, width int) error {
 	finder := find.NewFinder(client, false)
 	finder.SetDatacenter(dc)
-	for pod := 0; pod < pods && pod < datastores-1; pod++ {
-		cluster, err := finder.DatastoreCluster(ctx, fmt.Sprintf("%s_POD%d", dc.Name(), pod))
+	for i := 0; i < pods*width && i < datastores-1; i++ {
+		cluster, err := finder.DatastoreCluster(ctx, fmt.Sprintf("%s_POD%d", dc.Name(), i/width))
 		if err != nil {
 			return err
 		}
-		store, err := finder.Datastore(ctx, fmt.Sprintf("LocalDS_%d", datastores-1-pod))
+		store, err := finder.Datastore(ctx, fmt.Sprintf("LocalDS_%d", datastores-1-i))
 		if err != nil {
 			return err
 		}

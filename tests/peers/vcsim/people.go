@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
@@ -35,6 +36,7 @@ func (a *admin) findVM(r *http.Request) (context.Context, *vim25.Client, *object
 	return ctx, client, object.NewVirtualMachine(client, ref.Reference()), nil
 }
 
+// moveVM moves a machine to "folder"; with ?late=true only when the next folder is to be removed, before that is done.
 func (a *admin) moveVM(r *http.Request) (any, error) {
 	ctx, client, vm, err := a.findVM(r)
 	if err != nil {
@@ -44,8 +46,18 @@ func (a *admin) moveVM(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	task, err := folder.MoveInto(ctx, []types.ManagedObjectReference{vm.Reference()})
-	return waited(ctx, task, err)
+	move := func() error {
+		task, err := folder.MoveInto(ctx, []types.ManagedObjectReference{vm.Reference()})
+		if err != nil {
+			return err
+		}
+		return task.Wait(ctx)
+	}
+	if r.URL.Query().Get("late") == "true" {
+		a.vcenter.folders.beforeNext(move)
+		return struct{}{}, nil
+	}
+	return struct{}{}, move()
 }
 
 // cloneVM copies a machine as a person would in vCenter, its extraConfig with it (which the simulator drops), in
@@ -88,6 +100,15 @@ func waited(ctx context.Context, task *object.Task, err error) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, task.Wait(ctx)
+}
+
+func (a *admin) powerOn(r *http.Request) (any, error) {
+	ctx, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	task, err := vm.PowerOn(ctx)
+	return waited(ctx, task, err)
 }
 
 func (a *admin) powerOff(r *http.Request) (any, error) {
@@ -173,4 +194,20 @@ func (a *admin) disk(r *http.Request) (any, error) {
 	}
 	_, err = object.NewVirtualDiskManager(client).QueryVirtualDiskUuid(ctx, r.URL.Query().Get("path"), dc)
 	return map[string]bool{"there": err == nil}, nil
+}
+
+// hideSwitches leaves out of port groups what a user without System.Read on the switch does not see.
+func (a *admin) hideSwitches(r *http.Request) (any, error) {
+	ctx := adminContext(a.model)
+	for _, entity := range a.model.Map().All("DistributedVirtualPortgroup") {
+		group := entity.(*simulator.DistributedVirtualPortgroup)
+		ctx.WithLock(group, func() {
+			group.Config.DistributedVirtualSwitch = nil
+			if name := r.URL.Query().Get("name"); name != "" {
+				group.Config.DistributedVirtualSwitch =
+					&types.ManagedObjectReference{Type: "VmwareDistributedVirtualSwitch", Value: name}
+			}
+		})
+	}
+	return struct{}{}, nil
 }

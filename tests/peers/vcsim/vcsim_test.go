@@ -96,7 +96,7 @@ func newWorld(t *testing.T, cloud string) *world {
 			t.Fatal(err)
 		}
 	}
-	if w.admin, err = serveAdmin("127.0.0.1:0", model, w.front, w.watch); err != nil {
+	if w.admin, err = serveAdmin("127.0.0.1:0", model, w.front, w.watch, asVCenter(model)); err != nil {
 		t.Fatal(err)
 	}
 	if w.client, err = govmomi.NewClient(ctx, &w.url, true); err != nil {

@@ -26,11 +26,11 @@ static const struct vs_ref root = { "Folder", "group-d1" }, folder = { "Folder",
 /* The privileges that 6.7 has, of those that are asked about, and what only newer ones have. */
 static const char *const known_privileges[] = {
 	"Folder.Create", "Folder.Delete", "VirtualMachine.Inventory.CreateFromExisting", "VirtualMachine.Inventory.Delete",
-	"VirtualMachine.Config.AddNewDisk", "VirtualMachine.Config.AddRemoveDevice", "VirtualMachine.Config.EditDevice",
+	"VirtualMachine.Config.AddNewDisk", "VirtualMachine.Config.RemoveDisk", "VirtualMachine.Config.AddRemoveDevice", "VirtualMachine.Config.EditDevice",
 	"VirtualMachine.Config.AdvancedConfig", "VirtualMachine.Config.CPUCount", "VirtualMachine.Config.Memory",
 	"VirtualMachine.Config.DiskExtend", "VirtualMachine.Config.Resource", "VirtualMachine.Config.Settings",
 	"VirtualMachine.Config.Annotation", "VirtualMachine.Config.UpgradeVirtualHardware", "VirtualMachine.Interact.PowerOn",
-	"VirtualMachine.Interact.PowerOff", "VirtualMachine.Provisioning.DeployTemplate", "VirtualMachine.Provisioning.Clone",
+	"VirtualMachine.Interact.PowerOff", "VirtualMachine.Provisioning.DeployTemplate", "VirtualMachine.Provisioning.Clone", "Cryptographer.Clone",
 	"Resource.AssignVMToPool", "Datastore.AllocateSpace", "Network.Assign", "Host.Inventory.EditCluster",
 	"InventoryService.Tagging.AttachTag", "StorageProfile.View", "Global.ManageCustomFields", "Global.SetCustomField",
 	"ContentLibrary.GetConfiguration", "Sessions.TerminateSession",
@@ -133,7 +133,7 @@ static char *privileges_end(const struct xn *asked)
 
 /* Which properties a type has: asked for another one, a vCenter refuses the whole call. */
 static const struct { const char *type, *props; } has[] = {
-	{ "VirtualMachine", " config.template config.version config.guestId snapshot.currentSnapshot " },
+	{ "VirtualMachine", " config.template config.version config.guestId config.keyId snapshot.currentSnapshot " },
 	{ "Datastore", " summary.accessible summary.maintenanceMode summary.freeSpace parent " }, { "Network", " tag summary.accessible " },
 	{ "ComputeResource", " name host datastore network " }, { "ClusterComputeResource", " configurationEx " },
 	{ "ResourcePool", " owner " },
@@ -441,10 +441,13 @@ static const struct { const char *denied; unsigned uses; bool old; size_t proble
 	{ NULL, ~0u, true, 0, 0, NULL },
 	{ "Folder.Create group-v3", 0, false, 1, 0, "lacks the privilege Folder.Create on /DC/vm, to make the cluster's folder" },
 	{ "Folder.Create group-d1", 0, false, 0, 0, NULL }, /* not needed there */
+	{ "VirtualMachine.Config.RemoveDisk group-v3", 0, false, 1, 0, "to detach volumes" },
 	{ "Network.Assign dvportgroup-7", 0, false, 1, 0, "Network.Assign on /DC/network/n" },
 	{ "Datastore.AllocateSpace datastore-10 Resource.AssignVMToPool resgroup-8", 0, false, 2, 0, "Resource.AssignVMToPool" },
 	{ "VirtualMachine.Provisioning.DeployTemplate vm-1", 0, false, 1, 0, "to deploy the template" },
 	{ "VirtualMachine.Provisioning.Clone vm-1", 0, false, 0, 0, NULL }, /* it is a template */
+	{ "Cryptographer.Clone vm-1", 0, false, 0, 0, NULL }, /* it is not encrypted */
+	{ "Cryptographer.Clone vm-1", CHECK_ENCRYPTED, false, 1, 0, "Cryptographer.Clone on /DC/vm/t, to clone an encrypted template" },
 	{ "Sessions.TerminateSession group-d1", 0, false, 0, 1, "Sessions.TerminateSession on the vCenter" },
 	{ "InventoryService.Tagging.AttachTag group-d1", 0, false, 0, 0, NULL }, /* no tags are used */
 	{ "InventoryService.Tagging.AttachTag group-d1", CHECK_TAGS, false, 1, 0, "AttachTag on the vCenter" },
@@ -487,7 +490,7 @@ START_TEST(names_all_at_once)
 	memcpy(all, place, sizeof(all));
 	all[2].plain_machine = true;
 	ck_assert_int_eq(check_privileges(&ss, NULL, all, ARRAY_LEN(all), 0, problems, warnings, &err), 0);
-	told(problems, 20, "Folder.Create");
+	told(problems, 21, "Folder.Create");
 	told(warnings, 1, "Sessions.TerminateSession");
 	free(denied_all);
 }
@@ -515,6 +518,7 @@ static const struct {
 	  .said = "nodes are Linux machines" },
 	{ .of_template = "config.template=true config.version=vmx-19 config.guestId=debian10Guest", .warnings = 1,
 	  .said = "not a 64-bit Linux" },
+	{ .of_template = "config.template=true config.version=vmx-19 config.guestId=ubuntu64Guest config.keyId=k1" },
 	{ .of_store = "summary.accessible=false summary.maintenanceMode=normal summary.freeSpace=1099511627776", .problems = 1,
 	  .said = "is not accessible" },
 	{ .of_store = "summary.accessible=true summary.maintenanceMode=enteringMaintenance summary.freeSpace=1099511627776",
@@ -525,8 +529,10 @@ static const struct {
 	{ .of_net = "summary.accessible=true tag=SYSTEM/DVS.UPLINKPG", .problems = 1, .said = "carries the uplinks" },
 	{ .of_net = "summary.accessible=false", .problems = 1, .said = "on no host that is connected" },
 	{ .of_cluster = "name=C1 host= datastore=datastore-10 network=dvportgroup-7 drs=true", .problems = 1, .said = "has no host" },
-	{ .of_cluster = "name=C1 host=host-1 datastore=datastore-10 network=dvportgroup-7 drs=false", .problems = 1,
-	  .said = "has no DRS" },
+	{ .of_cluster = "name=C1 host=host-1 datastore=datastore-10 network=dvportgroup-7 drs=false", .warnings = 1,
+	  .said = "C1 has no DRS: vCenter puts each machine on a random host" },
+	{ .of_cluster = "name=C1 host=host-1 datastore=datastore-10 network=dvportgroup-7 drs=false", .uses = CHECK_RULES, .problems = 1,
+	  .said = "has no DRS, which obeys the rule" },
 	{ .of_cluster = "name=C1 host=host-1 datastore=datastore-11 network=dvportgroup-7 drs=true", .problems = 1,
 	  .said = "no host of compute cluster C1 reaches datastore /DC/datastore/ds" },
 	{ .of_cluster = "name=C1 host=host-1 datastore=datastore-10 network=network-9 drs=true", .problems = 1,
@@ -535,31 +541,33 @@ static const struct {
 	{ .of_template = "config.template=false config.version=vmx-8 config.guestId=winXPProGuest",
 	  .of_store = "summary.accessible=false summary.freeSpace=0", .of_net = "summary.accessible=false",
 	  .of_cluster = "name=C1 host= datastore=x network=x drs=false", .uses = CHECK_SNAPSHOT,
-	  .sizes = { .disk_gib = 1, .machines = 1 }, .problems = 11, .said = "is a machine" },
+	  .sizes = { .disk_gib = 1, .machines = 1 }, .problems = 10, .warnings = 1, .said = "" },
 };
 
 START_TEST(judges_what_machines_would_be_made_of)
 {
+	unsigned uses = objects[_i].uses;
 	struct vs_err err;
 
 	end.of_template = objects[_i].of_template;
 	end.of_store = objects[_i].of_store;
 	end.of_net = objects[_i].of_net;
 	end.of_cluster = objects[_i].of_cluster;
-	ck_assert_msg(check_objects(&ss, NULL, place, ARRAY_LEN(place), objects[_i].uses, &objects[_i].sizes, problems, warnings,
+	ck_assert_msg(check_objects(&ss, NULL, place, ARRAY_LEN(place), &uses, &objects[_i].sizes, problems, warnings,
 				    &err) == 0, "%s", err.text);
 	told(problems, objects[_i].problems, objects[_i].problems ? objects[_i].said : NULL);
 	told(warnings, objects[_i].warnings, objects[_i].warnings ? objects[_i].said : NULL);
 	ck_assert_int_eq(end.asked, 1);
+	ck_assert_uint_eq(uses, objects[_i].uses | (end.of_template && strstr(end.of_template, "keyId") ? CHECK_ENCRYPTED : 0));
 }
 END_TEST
 
 /* Version, clock, privileges, template: one answer has it all. */
 START_TEST(a_validation_answers_everything_at_once)
 {
-	static const char *const said[] = { "VMware vCenter Server is too old", "400 s ahead", "lacks the privilege VirtualMachine.Provisioning."
-					    "DeployTemplate", "is a machine, not a template", "has no snapshot", "nodes need vmx-10",
-					    "nodes are Linux machines" };
+	static const char *const said[] = { "VMware vCenter Server is too old", "400 s ahead", "is a machine, not a template",
+					    "has no snapshot", "nodes need vmx-10", "nodes are Linux machines",
+					    "lacks the privilege VirtualMachine.Provisioning.DeployTemplate", "Cryptographer.Clone" };
 	static const char *const warned[] = { "Sessions.TerminateSession", "not verified" };
 	AUTO_JSON json_t *doc = json_pack("{s:{s:s, s:s, s:s, s:b, s:s, s:{s:s}}}", "account", "vcenterServer", "vc", "username", "u",
 					  "password", "p", "insecure", 1, "imageTemplate", "/DC/vm/t", "settings", "cloneMode", "linkedClone");
@@ -568,8 +576,8 @@ START_TEST(a_validation_answers_everything_at_once)
 
 	end.version = "6.5.0";
 	end.skew_ms = 400000;
-	end.denied = "VirtualMachine.Provisioning.DeployTemplate vm-1 Sessions.TerminateSession group-d1";
-	end.of_template = "config.template=false config.version=vmx-8 config.guestId=winXPProGuest";
+	end.denied = "VirtualMachine.Provisioning.DeployTemplate vm-1 Cryptographer.Clone vm-1 Sessions.TerminateSession group-d1";
+	end.of_template = "config.template=false config.version=vmx-8 config.guestId=winXPProGuest config.keyId=k1";
 	vs_account_validate(&v, NULL, text);
 	AUTO_FREE char *answered = json_dumps(validated, JSON_INDENT(1));
 	ck_assert_uint_eq(json_array_size(json_object_get(validated, "problems")), ARRAY_LEN(said));
@@ -635,13 +643,14 @@ static const struct {
 START_TEST(judges_a_datastore_cluster_by_its_datastores)
 {
 	struct check_entity e[ARRAY_LEN(place)];
+	unsigned uses = pods[_i].uses;
 	struct vs_err err;
 
 	memcpy(e, place, sizeof(e));
 	e[4] = (struct check_entity){ .kind = CHECK_DATASTORE, .ref = pod, .path = "/DC/datastore/pod", .field = "datastore" };
 	memcpy(end.of_members, pods[_i].members, sizeof(end.of_members));
 	end.of_cluster = pods[_i].of_cluster ? pods[_i].of_cluster : ALL_REACHED;
-	ck_assert_msg(check_objects(&ss, NULL, e, ARRAY_LEN(e), pods[_i].uses, &pods[_i].sizes, problems, warnings, &err) == 0, "%s",
+	ck_assert_msg(check_objects(&ss, NULL, e, ARRAY_LEN(e), &uses, &pods[_i].sizes, problems, warnings, &err) == 0, "%s",
 		      err.text);
 	told(problems, pods[_i].problems, pods[_i].problems ? pods[_i].said : NULL);
 	told(warnings, pods[_i].warnings, pods[_i].warnings ? pods[_i].said : NULL);

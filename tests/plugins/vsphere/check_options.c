@@ -20,6 +20,12 @@ static void setup(void)
 	rig_open(&rig, MODEL);
 }
 
+/* Tags as a vCenter 7.0 U2 or newer has them. */
+static void api_setup(void)
+{
+	rig_open(&rig, "--api " MODEL);
+}
+
 static void teardown(void)
 {
 	rig_close(&rig);
@@ -678,6 +684,7 @@ static const struct {
 	{ "{\"dataDisks\":[{\"name\":\"a\"}]}", "pool.cloudConfig.dataDisks", "name, sizeGiB" },
 	{ "{\"dataDisks\":[{\"name\":\"a\",\"sizeGiB\":1},{\"name\":\"a\",\"sizeGiB\":1}]}", "pool.cloudConfig.dataDisks", "names of their own" },
 	{ "{\"instanceType.numCoresPerSocket\":3}", "pool.cloudConfig.instanceType.numCoresPerSocket", "4 processors cannot be" },
+	{ "{\"instanceType.memoryMiB\":6145}", "pool.cloudConfig.instanceType.memoryMiB", "6145 MiB is no memory of a machine" },
 	{ "{\"instanceType.numCPUs\":\"x\"}", "pool.cloudConfig.instanceType.numCPUs", "a number from 1 to" },
 	{ "{\"resources.requests.memoryMiB\":9000}", "pool.cloudConfig.resources.requests.memoryMiB", "machines of 8192 MiB" },
 	{ "{\"resources.requests.cpuMHz\":900,\"resources.limits.cpuMHz\":800}", "pool.cloudConfig.resources", "above its limit" },
@@ -748,6 +755,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_rule_keeps_control_planes_apart_and_goes_with_the_cluster);
 	tc = rig_case(s, "export", setup, teardown);
 	tcase_add_test(tc, all_of_it_is_exported_for_the_controllers);
+	tc = rig_case(s, "api", api_setup, teardown);
+	tcase_add_test(tc, what_was_made_anew_under_its_name_is_found_again);
 	tc = rig_case(s, "slow tasks", slow_setup, teardown);
 	tcase_add_test(tc, a_clone_that_still_runs_is_waited_for_and_not_sent_again);
 	return rig_run(s);

@@ -14,6 +14,7 @@
 #define MODEL "datacenter=2,cluster=2,host=3,pool=2,datastore=2,portgroup=60,pod=1,podstore=1,opaque=1,vm=1,standalone=1"
 
 static struct rig rig;
+static bool with_api;
 
 /* Lists that change nothing share one vCenter. */
 static void begin(void)
@@ -274,9 +275,12 @@ START_TEST(lists_tags_with_their_category)
 	one = all_of("tags", json_pack("{s:s}", "category", "k8s-region"), 50, NULL);
 	each_once(one, 5);
 	ck_assert(has(one, "category", "k8s-region"));
-	ck_assert_int_eq(rest_sessions(), 1);
+	ck_assert_int_eq(rest_sessions(), !with_api);
+	ck_assert_int_eq(rig_calls(&rig, "POST /api/session"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "POST /api/cis/tagging/tag"), with_api ? 3 : 0);
 	rig_pool_close(&rig);
 	ck_assert_int_eq(rest_sessions(), 0);
+	ck_assert_int_eq(rig_calls(&rig, "DELETE /api/session"), with_api);
 }
 END_TEST
 
@@ -301,8 +305,14 @@ END_TEST
 
 static void setup(void)
 {
-	rig_open(&rig, "--model " MODEL);
+	rig_open(&rig, with_api ? "--api --model " MODEL : "--model " MODEL);
 	rig_account(&rig, "a1", PASSWORD, NULL, NULL);
+}
+
+static void api_setup(void)
+{
+	with_api = true;
+	setup();
 }
 
 static void teardown(void)
@@ -327,6 +337,10 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, lists_that_nobody_goes_on_with_make_room);
 	tcase_add_test(tc, refuses_what_there_is_not_and_says_what_there_is);
 	tcase_add_test(tc, says_what_kinds_there_are);
+	tcase_add_test(tc, lists_tags_with_their_category);
+	tcase_add_test(tc, lists_library_items_that_machines_can_be_made_of);
+	/* As a vCenter 7.0 U2 or newer has them. */
+	tc = rig_case(s, "api", api_setup, teardown);
 	tcase_add_test(tc, lists_tags_with_their_category);
 	tcase_add_test(tc, lists_library_items_that_machines_can_be_made_of);
 	return rig_run(s);

@@ -316,6 +316,39 @@ START_TEST(a_server_that_contradicts_itself_is_not_asked_in_a_hurry)
 }
 END_TEST
 
+/* It comes between our look and vCenter's turn. One that runs cannot even be taken out of the inventory: the folder stays, and is told. */
+START_TEST(a_machine_that_somebody_moves_into_the_folder_late_keeps_its_files)
+{
+	static const char file[] = "%5BLocalDS_0%5D%20stranger/stranger_1.vmdk";
+	AUTO_JSON json_t *before = NULL, *after = NULL;
+	const char *uuid;
+	struct run *run;
+
+	people("/clone-vm?uuid=%s&folder=/DC0/vm/templates&name=stranger", json_str(observed, "id"));
+	before = rig_vmread(&rig);
+	uuid = json_str_or(vm_named(before, "stranger"), "instanceUuid", "");
+	people("/attach-disk?uuid=%s&path=%s", uuid, file);
+	if (_i)
+		people("/power-on?uuid=%s", uuid);
+	ck_assert(disk_there(file));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	people("/move-vm?uuid=%s&folder=/DC0/vm/c1&late=true", uuid);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	run = rig_begin(&rig, "a1", "cluster_delete", CLUSTER_UID, rig_doc(cluster, NULL, infra));
+	run->retry = true;
+	rig_end_all(&rig);
+	ck_assert_msg(run->ok, "%s", run->err.text);
+	ck_assert_int_eq(rig_calls(&rig, "UnregisterAndDestroy_Task"), 1);
+	ck_assert_uint_eq(json_array_size(json_object_get(run->reply, "left")), (size_t)_i);
+	after = rig_vmread(&rig);
+	if (_i)
+		ck_assert_str_eq(json_str_or(vm_named(after, "stranger"), "folder", ""), "/DC0/vm/c1");
+	else
+		ck_assert_ptr_null(vm_named(after, "stranger"));
+	ck_assert(disk_there(file));
+}
+END_TEST
+
 static void slow_setup(void)
 {
 	rig_open(&rig, "--task-delay-ms 3000");
@@ -391,6 +424,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 4);
 	tcase_add_loop_test(tc, invents_nothing_when_everything_is_gone, 0, 2);
 	tcase_add_loop_test(tc, a_server_that_contradicts_itself_is_not_asked_in_a_hurry, 0, 2);
+	tcase_add_loop_test(tc, a_machine_that_somebody_moves_into_the_folder_late_keeps_its_files, 0, 2);
 	tc = rig_case(s, "slow", slow_setup, teardown);
 	tcase_add_loop_test(tc, a_clone_that_is_not_wanted_any_more_is_canceled, 0, 3);
 	tcase_add_test(tc, a_clone_of_somebody_else_is_not_waited_for);

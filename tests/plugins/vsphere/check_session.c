@@ -133,13 +133,17 @@ END_TEST
 /* As vCenter 8 answers a role that lacks a privilege, and a clone whose host refused it. */
 START_TEST(tells_what_a_fault_says_of_itself)
 {
-	static const struct { const char *fault, *class, *texts[3]; } table[] = {
+	static const struct { const char *fault, *class, *texts[3], *remedy; } table[] = {
 		{ "<NoPermissionFault xmlns=\"urn:vim25\" xsi:type=\"NoPermission\"><object type=\"Folder\">group-v3</object>"
 		  "<privilegeId>VirtualMachine.Inventory.CreateFromExisting</privilegeId></NoPermissionFault>", "NoPermission",
 		  { "object group-v3", "privilegeId VirtualMachine.Inventory.CreateFromExisting", "may not" } },
 		{ "<GenericVmConfigFaultFault xmlns=\"urn:vim25\" xsi:type=\"GenericVmConfigFault\"><faultMessage><key>msg.x</key>"
 		  "<message>Module 'Disk' power on failed.</message></faultMessage><reason>Disk</reason></GenericVmConfigFaultFault>",
 		  "GenericVmConfigFault", { "Module 'Disk' power on failed.", "reason Disk", "(GenericVmConfigFault" } },
+		{ "<InvalidArgumentFault xmlns=\"urn:vim25\" xsi:type=\"InvalidArgument\"><invalidProperty>spec.location.host</invalidProperty>"
+		  "</InvalidArgumentFault>", "InvalidArgument", { "invalidProperty spec.location.host", "said", "" }, "Turn DRS on" },
+		{ "<InvalidArgumentFault xmlns=\"urn:vim25\" xsi:type=\"InvalidArgument\"><invalidProperty>spec.config</invalidProperty>"
+		  "</InvalidArgumentFault>", "InvalidArgument", { "invalidProperty spec.config", "said", "" }, "Check the pool" },
 		{ "<InvalidLoginFault xmlns=\"urn:vim25\"/>", "InvalidLogin", { "password is wrong", "(InvalidLogin", "said" } },
 		{ "<InsufficientResourcesFault xmlns=\"urn:vim25\"/>", "InsufficientResourcesFault", { "no room", "said", "(Insuf" } },
 	};
@@ -158,6 +162,7 @@ START_TEST(tells_what_a_fault_says_of_itself)
 		ck_assert_str_eq(err.fault, table[i].class);
 		for (size_t k = 0; k < 3; k++)
 			ck_assert_msg(strstr(err.text, table[i].texts[k]) != NULL, "%s lacks %s", err.text, table[i].texts[k]);
+		ck_assert_msg(!table[i].remedy || strncmp(err.remedy, table[i].remedy, strlen(table[i].remedy)) == 0, "%s", err.remedy);
 		xn_free(n);
 	}
 }

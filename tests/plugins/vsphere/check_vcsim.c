@@ -290,7 +290,8 @@ static void fault(const char *method, const char *mode)
 
 static const char *const methods[] = { "RetrieveServiceContent", "CreateFolder", "FindByInventoryPath", "FindByUuid", "CloneVM_Task",
 				       "CreateListView", "CreateFilter", "WaitForUpdatesEx", "ReconfigVM_Task", "PowerOffVM_Task",
-				       "Destroy_Task", "RetrievePropertiesEx", "CreateContainerView" };
+				       "Destroy_Task", "UnregisterAndDestroy_Task", "RetrievePropertiesEx",
+				       "CreateContainerView" };
 static const char *const modes[] = { "drop-after", "drop-before", "NotAuthenticated" };
 
 START_TEST(makes_exactly_one_machine_whatever_reply_is_lost)
@@ -439,6 +440,51 @@ START_TEST(names_each_missing_object_and_what_is_there)
 	}
 	ck_assert_uint_eq(json_array_size(check_problems(all)), ARRAY_LEN(wrong_places) - 2);
 	json_decref(all);
+}
+END_TEST
+
+/* The session holds each view until it ends. */
+START_TEST(a_read_that_fails_leaves_no_view_behind)
+{
+	struct run *run;
+
+	rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	for (int i = 0; i < 3; i++) {
+		fault("RetrievePropertiesEx", "garbage");
+		run = rig_do(&rig, "a1", "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+		ck_assert(!run->ok);
+		rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+	}
+	ck_assert_int_eq(rig_calls(&rig, "CreateContainerView"), 0);
+	/* One that went with its session is made anew. */
+	json_decref(rig_admin(&rig, "POST", "/expire-sessions", ""));
+	rig_ok(&rig, "inventory", "i", json_pack("{s:s}", "cluster", CLUSTER_UID));
+	ck_assert_int_ge(rig_calls(&rig, "CreateContainerView"), 1);
+}
+END_TEST
+
+/* Nor is a machine made there with a device of no switch. */
+START_TEST(tells_of_a_port_group_whose_switch_may_not_be_read)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *machine = rig_machine(cluster, machine_uid, "c1-cp-bcdfg");
+	AUTO_JSON json_t *infra = NULL;
+	struct run *run;
+	json_t *problems;
+
+	json_decref(rig_admin(&rig, "POST", _i ? "/hide-switches?name=dvs-404" : "/hide-switches", ""));
+	problems = check_problems(cluster);
+	ck_assert_uint_eq(json_array_size(problems), 1);
+	ck_assert_str_eq(json_str(json_array_get(problems, 0), "field"), "pool.cloudConfig.placements.network.networkName");
+	ck_assert_ptr_nonnull(strstr(json_str(json_array_get(problems, 0), "text"), "switch of port group /DC0/network/DC0_DVPG0"));
+	ck_assert_ptr_nonnull(strstr(json_str(json_array_get(problems, 0), "remedy"), "System.Read"));
+	infra = json_deep_copy(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed"));
+	run = rig_do(&rig, "a1", "machine_ensure", machine_uid, rig_doc(cluster, machine, infra));
+	ck_assert(!run->ok);
+	ck_assert_ptr_nonnull(strstr(run->err.remedy, "System.Read"));
+	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 0);
+	set_path(cluster, "spec.pools.0.cloudConfig.placements.0.network.networkName", "VM Network");
+	ck_assert_uint_eq(json_array_size(check_problems(cluster)), 0);
 }
 END_TEST
 
@@ -827,6 +873,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, believes_nothing_of_a_machine_with_another_uuid);
 	tcase_add_test(tc, leaves_machines_of_others_alone);
 	tcase_add_test(tc, deletes_what_an_inventory_has_just_read_without_another_look);
+	tcase_add_test(tc, a_read_that_fails_leaves_no_view_behind);
+	tcase_add_loop_test(tc, tells_of_a_port_group_whose_switch_may_not_be_read, 0, 2);
 	tcase_add_loop_test(tc, deletes_by_its_own_uuid_whatever_an_inventory_says, 0, 2);
 	tcase_add_test(tc, knows_a_copy_of_a_machine_from_the_machine);
 	tcase_add_test(tc, looks_for_an_earlier_machine_only_when_there_may_be_one);

@@ -353,6 +353,19 @@ START_TEST(begins_anew_with_no_version_when_its_own_is_not_known)
 }
 END_TEST
 
+/* The server holds each one that was made until the session ends; the session's own is used by everything else. */
+START_TEST(a_collector_that_it_made_goes_with_the_next)
+{
+	static const char lost[] = FAULT("InvalidCollectorVersion");
+	static const char *const updates[] = { UPDATE("7", "false", ""), lost, UPDATE("1", "false", ""), lost, UPDATE("2", "false", ""), lost,
+					       UPDATE("3", "false", ""), FAULT("NotAuthenticated"), UPDATE("4", "false", ""), NULL };
+
+	fake_watch(updates);
+	ck_assert_uint_eq(end.collectors, 3);
+	ck_assert_str_eq(end.destroyed, "pc-2 pc-3 ");
+}
+END_TEST
+
 START_TEST(ends_when_it_is_lost_again_and_again)
 {
 	static const char *const updates[] = { FAULT("InvalidCollectorVersion"), FAULT("InvalidCollectorVersion"),
@@ -455,6 +468,7 @@ int main(void)
 	tcase_add_test(tc, what_no_op_has_told_the_view_is_seen_by_the_next_wait);
 	tcase_add_loop_test(tc, a_delete_waits_for_no_clone_of_somebody_else, 0, ARRAY_LEN(begun_by));
 	tcase_add_loop_test(tc, begins_anew_with_no_version_when_its_own_is_not_known, 0, 3);
+	tcase_add_test(tc, a_collector_that_it_made_goes_with_the_next);
 	tcase_add_test(tc, ends_when_it_is_lost_again_and_again);
 	tcase_add_test(tc, takes_nothing_for_a_change_when_the_session_is_over);
 	tcase_add_test(tc, looks_for_what_the_server_does_not_know);

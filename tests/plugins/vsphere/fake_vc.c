@@ -49,8 +49,19 @@ static const char *answer_wait(const char *body)
 	return text;
 }
 
+static void note_destroyed(const char *body)
+{
+	const char *this = strstr(body, "type=\"PropertyCollector\">");
+
+	ck_assert_ptr_nonnull(this);
+	this = strchr(this, '>') + 1;
+	snprintf(end.destroyed + strlen(end.destroyed), sizeof(end.destroyed) - strlen(end.destroyed), "%.*s ", (int)strcspn(this, "<"), this);
+}
+
 static const char *answer(const char *method, const char *body)
 {
+	char id[24];
+
 	if (strcmp(method, "RetrieveServiceContent") == 0)
 		return content;
 	if (end.nameless && strcmp(method, end.nameless) == 0)
@@ -69,8 +80,14 @@ static const char *answer(const char *method, const char *body)
 		return made(method, "ListView", "list-1");
 	if (strcmp(method, "CreateFilter") == 0)
 		return made(method, "PropertyFilter", "f-1");
-	if (strcmp(method, "CreatePropertyCollector") == 0)
-		return made(method, "PropertyCollector", "pc-2");
+	if (strcmp(method, "CreatePropertyCollector") == 0) {
+		snprintf(id, sizeof(id), "pc-%u", 2 + end.collectors++);
+		return made(method, "PropertyCollector", id);
+	}
+	if (strcmp(method, "DestroyPropertyCollector") == 0) {
+		note_destroyed(body);
+		return empty(method);
+	}
 	return made(method, "x", "x");
 }
 

@@ -35,6 +35,8 @@ extern struct fake_vc {
 	size_t pauses_before[128];
 	char calls[2048];      /* methods, each with a blank behind it */
 	char hints[256], events[256], kept[1024];
+	unsigned collectors;   /* made beside the session's own; and which of all were destroyed, each with a blank behind it */
+	char destroyed[128];
 	bool list_refused;     /* a view of something that is gone */
 	const char *nameless;  /* a method whose answer names no object, */
 	bool absent;           /* or has none */
