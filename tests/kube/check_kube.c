@@ -53,6 +53,7 @@ START_TEST(a_refused_certificate_is_minted_anew_once_until_one_is_let_in)
 		ck_assert_int_eq(a.status, statuses[i]);
 		ck_assert_int_eq(minted, certificates[i]);
 	}
+	json_decref(a.body);
 }
 END_TEST
 

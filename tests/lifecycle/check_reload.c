@@ -62,6 +62,7 @@ static void silent_proxy_begin(void)
 	int len = sizeof(at);
 
 	connections = 0;
+	silent.data = NULL;
 	uv_ip4_addr("127.0.0.1", 0, &at);
 	uv_tcp_init(&loop, &silent);
 	ck_assert_int_eq(uv_tcp_bind(&silent, (struct sockaddr *)&at, 0), 0);
