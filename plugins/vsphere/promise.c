@@ -42,10 +42,8 @@ static bool of(const struct promise *p, const char *name)
 	return *name && strcmp(p->name, name) == 0;
 }
 
-static void prune(struct vsphere *v)
+static void prune(struct promises *p, uint64_t now)
 {
-	struct promises *p = v->promises;
-	uint64_t now = v->svc->mono_ms(v->host);
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->n; i++)
@@ -84,10 +82,9 @@ static int choose(const struct promises *p, const struct promise_ask *ask)
 	return chosen;
 }
 
-static void put(struct vsphere *v, const struct vs_ref *store, int64_t bytes, const char *name)
+static void put(struct promises *p, const struct vs_ref *store, int64_t bytes, const char *name, uint64_t now)
 {
-	struct promises *p = v->promises;
-	struct promise one = { .store = *store, .bytes = bytes, .until = v->svc->mono_ms(v->host) + PROMISE_MS };
+	struct promise one = { .store = *store, .bytes = bytes, .until = now + PROMISE_MS };
 	size_t at = 0;
 
 	while (at < p->n && !of(&p->list[at], name))
@@ -103,23 +100,25 @@ static void put(struct vsphere *v, const struct vs_ref *store, int64_t bytes, co
 
 int promise_space(struct vsphere *v, const struct promise_ask *ask)
 {
+	uint64_t now = v->svc->mono_ms(v->host);
 	int chosen;
 
 	pthread_mutex_lock(&v->promises->lock);
-	prune(v);
+	prune(v->promises, now);
 	chosen = choose(v->promises, ask);
 	if (chosen >= 0 && ask->bytes)
-		put(v, &ask->stores[chosen], ask->bytes, ask->name);
+		put(v->promises, &ask->stores[chosen], ask->bytes, ask->name, now);
 	pthread_mutex_unlock(&v->promises->lock);
 	return chosen;
 }
 
 bool promise_there(struct vsphere *v, const struct vs_ref *store, const char *name)
 {
+	uint64_t now = v->svc->mono_ms(v->host);
 	bool yes;
 
 	pthread_mutex_lock(&v->promises->lock);
-	prune(v);
+	prune(v->promises, now);
 	yes = promised(v->promises, store, name) > 0;
 	pthread_mutex_unlock(&v->promises->lock);
 	return yes;
