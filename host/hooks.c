@@ -125,7 +125,8 @@ static bool is_kept(const struct gateway *g, const char *account, const char *na
 {
 	if (account != keeper(account))
 		return strstr(name, ".validation.");
-	return !g->lifecycle || lifecycle_has_account(g->lifecycle, account);
+	/* What has a slash is no account's: turns that are counted for all of them. */
+	return !g->lifecycle || strchr(account, '/') || lifecycle_has_account(g->lifecycle, account);
 }
 
 static void on_secret_put(void *arg, const char *account, const char *name, struct secret *value,
