@@ -104,11 +104,11 @@ static void on_patched(struct capi_op *op, void *arg, const struct kube_reply *r
 	const struct authority_change *change = a->change;
 	struct pcg_error err;
 
-	FAULT_POINT(change->after_point);
 	if (r->status == 409 && a->conflicts++ < CONFLICTS_MAX) {
 		read_cluster(op, a);
 		return;
 	}
+	FAULT_POINT(change->after_point);
 	if (r->status >= 200 && r->status < 300) {
 		change->changed(op, r->body);
 		return;

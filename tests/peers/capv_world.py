@@ -570,7 +570,9 @@ class Graph:
         if not c or c["spec"].get("paused"):
             return
         self.api.patch("Cluster", self.ns, "c1", {"spec": {"paused": True}})
+        self.seen_paused()
 
+    def seen_paused(self):
         def resting():
             busy = [f"{kind} {o['metadata']['name']}" for kind, by in self.PAUSED.items()
                     for o in self.api.items(kind, self.ns) if not is_true(o, "Paused") and
