@@ -37,8 +37,11 @@ struct track_table {
 };
 
 #define POLL_FIRST_MS 1000u
+#define SHORT_MIN_MS 60u      /* a short task is looked at after what the last ones took */
+#define SHORT_MAX_MS 2000u
 #define POLL_WATCHED_MS 5000u /* the watch tells; a read finds what it cannot */
 
+void track_forget_addresses(struct track *t);
 struct track *track_find_locked(struct track_table *tt, const char *subject);
 bool track_same(const struct vs_ref *a, const struct vs_ref *b);
 /* The watch has nothing to do with what is over in a moment, nor with folders. */
