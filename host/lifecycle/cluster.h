@@ -257,6 +257,7 @@ void plans_end_cluster(struct cluster *c); /* they fail: it goes */
 	X(ROLLBACK, task_rollback)                                                                 \
 	X(SNAPSHOT, task_recovery) X(COMMIT, task_commit) X(GUARD, task_delete_guard)              \
 	X(TAKE_BACK, task_take_back) X(RELEASE, task_release)                                      \
+	X(RELEASE_EARLY, task_release)                                                             \
 	X(FORCED_OFF, task_forced_off) X(MACHINES_GONE, task_machines_gone)                        \
 	X(INFRA_GONE, task_infra_gone) X(INVENTORY, task_inventory)
 

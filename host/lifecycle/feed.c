@@ -393,7 +393,11 @@ static const char *passed_by(enum lc_task before, const struct lc_state *now, co
 	if (before != LC_TASK_FORCED_OFF && now->task == LC_TASK_FORCED_OFF)
 		return e->type == LC_EV_FAILED ? "the cluster did not answer, so it was not asked to remove them" :
 						 "the delete was forced, so the cluster was not asked to remove them";
-	if (before == LC_TASK_RELEASE && now->task == LC_TASK_MACHINES_GONE && e->type != LC_EV_DONE)
+	if (now->task != LC_TASK_MACHINES_GONE || e->type == LC_EV_DONE)
+		return NULL;
+	if (lc_task_phase(before) == LC_INSTALLING || lc_task_phase(before) == LC_PIVOTING)
+		return "the delete was forced, so the cluster was not asked to remove them";
+	if (before == LC_TASK_RELEASE || before == LC_TASK_RELEASE_EARLY)
 		return e->type == LC_EV_FAILED ? "the cluster did not answer any more while it removed them" :
 						 "the delete was forced while the cluster removed them";
 	return NULL;

@@ -114,8 +114,10 @@ void lifecycle_set_limits(struct lifecycle *l, int64_t take_back_ms, int64_t rel
 
 	l->settings.take_back_ms = take_back_ms;
 	l->settings.release_ms = release_ms;
-	if (other)
-		restart(l, LC_TASK_RELEASE);
+	if (!other)
+		return;
+	restart(l, LC_TASK_RELEASE);
+	restart(l, LC_TASK_RELEASE_EARLY);
 }
 
 void lifecycle_set_bundle(struct lifecycle *l, const char *dir, const char *image_repository)

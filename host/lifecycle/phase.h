@@ -76,6 +76,8 @@ enum lc_phase {
 	  MACHINES_GONE)                                                                           \
 	X(FORCED_OFF, "forced_off", PIVOTING_BACK, DURABLE, "every control-plane machine to be off", \
 	  MACHINES_GONE)                                                                           \
+	X(RELEASE_EARLY, "release_early", DELETING, DURABLE, "load balancers and volumes to be gone", \
+	  MACHINES_GONE)                                                                           \
 	X(MACHINES_GONE, "machines_gone", DELETING, DURABLE, "the machines to be gone",            \
 	  INFRA_GONE)                                                                              \
 	X(INFRA_GONE, "infra_gone", DELETING, DURABLE, "the cluster's place to be gone",           \

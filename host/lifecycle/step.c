@@ -132,14 +132,17 @@ static void begin_delete(struct lc_state *s, int64_t now_ms, struct lc_actions *
 		enter(s, s->touched ? LC_TASK_MACHINES_GONE : LC_TASK_REPORT_GONE, now_ms, a);
 		return;
 	case LC_BOOTSTRAPPING:
-	case LC_INSTALLING:
 		enter(s, LC_TASK_MACHINES_GONE, now_ms, a);
+		return;
+	case LC_INSTALLING:
+		enter(s, s->forced ? LC_TASK_MACHINES_GONE : LC_TASK_RELEASE_EARLY, now_ms, a);
 		return;
 	case LC_PIVOTING:
 		/* Once a commit may have been sent the cluster may be in charge: it gives authority
-		 * back like a running one. Before, everything in it is still paused. */
+		 * back like a running one. Before, the objects in it are still paused, but its layers
+		 * work, and may have made load balancers and volumes. */
 		if (s->task != LC_TASK_COMMIT) {
-			enter(s, LC_TASK_MACHINES_GONE, now_ms, a);
+			enter(s, s->forced ? LC_TASK_MACHINES_GONE : LC_TASK_RELEASE_EARLY, now_ms, a);
 			return;
 		}
 		/* fall through */
@@ -164,7 +167,7 @@ static void on_absent(struct lc_state *s, int64_t now_ms, struct lc_actions *a)
 		note(a, "delete_forced");
 		if (s->task == LC_TASK_GUARD || s->task == LC_TASK_TAKE_BACK)
 			enter(s, LC_TASK_FORCED_OFF, now_ms, a);
-		else if (s->task == LC_TASK_RELEASE)
+		else if (s->task == LC_TASK_RELEASE || s->task == LC_TASK_RELEASE_EARLY)
 			enter(s, LC_TASK_MACHINES_GONE, now_ms, a);
 	}
 	if (s->desired == LC_ABANDONED) {
@@ -230,6 +233,8 @@ static void on_recovered(struct lc_state *s, const struct lc_event *e, struct lc
 	s->forced = s->desired >= LC_FORCE_ABSENT;
 	if (e->phase == LC_PIVOTING || e->phase == LC_RUNNING || e->phase == LC_PIVOTING_BACK)
 		enter(s, s->forced ? LC_TASK_FORCED_OFF : LC_TASK_GUARD, e->now_ms, a);
+	else if (e->phase == LC_INSTALLING && e->endpoint && !s->forced)
+		enter(s, LC_TASK_RELEASE_EARLY, e->now_ms, a);
 	else
 		enter(s, LC_TASK_MACHINES_GONE, e->now_ms, a);
 }
@@ -339,7 +344,8 @@ static bool way_out(struct lc_state *s, const struct lc_event *e, const struct l
 		enter(s, LC_TASK_TAKE_BACK, e->now_ms, a);
 		return true;
 	}
-	if (s->task == LC_TASK_RELEASE && e->mono_ms - s->task_mono_ms >= set->release_ms) {
+	if ((s->task == LC_TASK_RELEASE && e->mono_ms - s->task_mono_ms >= set->release_ms) ||
+	    (s->task == LC_TASK_RELEASE_EARLY && e->mono_ms - s->task_mono_ms >= set->take_back_ms)) {
 		note(a, "release_given_up");
 		enter(s, LC_TASK_MACHINES_GONE, e->now_ms, a);
 		return true;
@@ -395,11 +401,11 @@ static void on_failed(struct lc_state *s, const struct lc_event *e, const struct
 	}
 	if (refused(s, &err))
 		offer_force(&err);
-	if (s->task == LC_TASK_TAKE_BACK && !*err.remedy)
+	if ((s->task == LC_TASK_TAKE_BACK || s->task == LC_TASK_RELEASE_EARLY) && !*err.remedy)
 		snprintf(err.remedy, sizeof(err.remedy),
 			 "bring its API back; after %" PRId64 " s of asking the delete goes on "
-			 "without it, its control plane powered off first",
-			 set->take_back_ms / 1000);
+			 "without it%s", set->take_back_ms / 1000,
+			 s->task == LC_TASK_TAKE_BACK ? ", its control plane powered off first" : "");
 	if (!*err.remedy && err.class == PCG_CLASS_RETRY)
 		snprintf(err.remedy, sizeof(err.remedy), "it is tried again by itself");
 	if (s->forced && needs_infrastructure(s->task))

@@ -130,10 +130,45 @@ START_TEST(a_commit_that_may_have_been_sent_is_taken_back_before_anything_is_rem
 }
 END_TEST
 
-START_TEST(before_the_commit_nothing_in_the_cluster_needs_to_be_asked)
+static const enum lc_task layered_tasks[] = { LC_TASK_INSTALL, LC_TASK_PREFLIGHT, LC_TASK_WRITE, LC_TASK_SNAPSHOT };
+
+START_TEST(before_the_commit_a_delete_takes_no_authority_and_asks_for_what_layers_have_made)
 {
-	go_to(LC_TASK_WRITE);
+	go_to(layered_tasks[_i]);
 	instruct(2, LC_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_RELEASE_EARLY);
+	ck_assert_int_eq(s.phase, LC_DELETING);
+	ck_assert_int_eq(s.epoch, 1);
+	done();
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+	go_to(layered_tasks[_i]);
+	instruct(2, LC_FORCE_ABSENT);
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+}
+END_TEST
+
+START_TEST(layers_that_cannot_be_asked_hold_no_delete_up)
+{
+	struct pcg_error err;
+	struct lc_event e = { .type = LC_EV_FAILED, .err = &err };
+
+	go_to(LC_TASK_INSTALL);
+	instruct(2, LC_ABSENT);
+	pcg_fail(&err, PCG_CLASS_RETRY, "", "no route to host");
+	e.now_ms = ++now;
+	e.mono_ms = ++mono;
+	lc_step(&s, &e, &settings, &a);
+	ck_assert_int_eq(s.task, LC_TASK_RELEASE_EARLY);
+	ck_assert_msg(strstr(s.condition.remedy, "after 120 s"), "%s", s.condition.remedy);
+	ck_assert_ptr_null(strstr(s.condition.remedy, "powered off"));
+	mono += settings.take_back_ms;
+	event(LC_EV_TIMER);
+	go_wrong(PCG_CLASS_RETRY, "no route to host");
+	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+	ck_assert(noted("release_given_up"));
+	go_to(LC_TASK_INSTALL);
+	instruct(2, LC_ABSENT);
+	instruct(3, LC_FORCE_ABSENT);
 	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
 }
 END_TEST
@@ -408,7 +443,7 @@ START_TEST(a_check_that_fails_waits_and_rolls_nothing_back)
 	event(LC_EV_TIMER);
 	ck_assert(a.what & LC_ACT_START);
 	instruct(2, LC_ABSENT);
-	ck_assert_int_eq(s.task, LC_TASK_MACHINES_GONE);
+	ck_assert_int_eq(s.task, LC_TASK_RELEASE_EARLY);
 }
 END_TEST
 
@@ -466,6 +501,8 @@ START_TEST(a_recovered_cluster_goes_on_where_it_is_safe)
 		{ LC_PIVOTING_BACK, LC_PRESENT, LC_TASK_IN_CHARGE },
 		{ LC_RUNNING, LC_PRESENT, LC_TASK_NONE },
 		{ LC_PREPARING, LC_ABSENT, LC_TASK_MACHINES_GONE },
+		{ LC_INSTALLING, LC_ABSENT, LC_TASK_RELEASE_EARLY },
+		{ LC_INSTALLING, LC_FORCE_ABSENT, LC_TASK_MACHINES_GONE },
 		{ LC_PIVOTING, LC_ABSENT, LC_TASK_GUARD },
 		{ LC_RUNNING, LC_ABSENT, LC_TASK_GUARD },
 		{ LC_DELETING, LC_ABSENT, LC_TASK_MACHINES_GONE },
@@ -691,7 +728,7 @@ END_TEST
 
 static const enum lc_task changing[] = {
 	LC_TASK_INFRA,	   LC_TASK_MACHINE,    LC_TASK_REDACT,	   LC_TASK_INSTALL,	  LC_TASK_WRITE,
-	LC_TASK_ROLLBACK,  LC_TASK_COMMIT,     LC_TASK_TAKE_BACK, LC_TASK_FORCED_OFF, LC_TASK_MACHINES_GONE,
+	LC_TASK_ROLLBACK,  LC_TASK_COMMIT,     LC_TASK_TAKE_BACK, LC_TASK_FORCED_OFF, LC_TASK_RELEASE, LC_TASK_RELEASE_EARLY, LC_TASK_MACHINES_GONE,
 	LC_TASK_INFRA_GONE,
 };
 
@@ -718,7 +755,9 @@ int main(void)
 	tcase_add_test(t, every_task_that_succeeds_leads_to_a_running_cluster);
 	tcase_add_loop_test(t, a_delete_ends_from_every_task, LC_TASK_ADMIT, LC_TASK_ROLLBACK);
 	tcase_add_test(t, a_commit_that_may_have_been_sent_is_taken_back_before_anything_is_removed);
-	tcase_add_test(t, before_the_commit_nothing_in_the_cluster_needs_to_be_asked);
+	tcase_add_loop_test(t, before_the_commit_a_delete_takes_no_authority_and_asks_for_what_layers_have_made, 0,
+			    ARRAY_LEN(layered_tasks));
+	tcase_add_test(t, layers_that_cannot_be_asked_hold_no_delete_up);
 	tcase_add_test(t, the_same_instruction_twice_changes_nothing);
 	tcase_add_test(t, a_delete_cannot_be_taken_back);
 	tcase_add_test(t, a_clock_that_is_set_back_does_not_put_off_the_forced_way);
@@ -728,9 +767,6 @@ int main(void)
 	tcase_add_loop_test(t, an_api_that_answers_keeps_its_cluster_however_long_it_refuses, 0, ARRAY_LEN(refusals));
 	tcase_add_test(t, a_cluster_that_does_not_answer_says_when_the_delete_goes_on_without_it);
 	tcase_add_test(t, force_delete_passes_by_the_cluster_at_once);
-	tcase_add_test(t, policy_that_cannot_be_asked_does_not_hold_a_delete_up);
-	tcase_add_test(t, a_refusal_holds_until_policy_changes_or_the_delete_is_forced);
-	tcase_add_test(t, load_balancers_and_volumes_go_before_machines_and_hold_nothing_up);
 	tcase_add_test(t, policy_that_cannot_be_asked_does_not_hold_a_delete_up);
 	tcase_add_test(t, a_refusal_holds_until_policy_changes_or_the_delete_is_forced);
 	tcase_add_test(t, load_balancers_and_volumes_go_before_machines_and_hold_nothing_up);

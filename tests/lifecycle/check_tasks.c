@@ -231,21 +231,33 @@ START_TEST(what_a_forced_delete_did_not_ask_the_cluster_for_is_told)
 }
 END_TEST
 
+START_TEST(what_a_forced_delete_did_not_ask_a_cluster_for_that_was_being_built_is_told)
+{
+	struct cluster *c = load("Installing", "install", "present", false, 1);
+
+	take(4, spec_document("force-absent"));
+	ck_assert_int_eq(c->lc.task, LC_TASK_MACHINES_GONE);
+	ck_assert_uint_eq(json_array_size(json_object_get(c->state, "left")), 1);
+	ck_assert_str_eq(left_of(c, 0, "name"), "load balancers and volumes of cluster prod");
+}
+END_TEST
+
 static const char attached[] =
 	"{\"loadBalancers\":[{\"namespace\":\"default\",\"name\":\"web\",\"uid\":\"s1\",\"addresses\":[\"192.0.2.9\"]}],"
 	"\"volumes\":[{\"name\":\"pv1\",\"reclaimPolicy\":\"Delete\",\"handle\":\"disk-1\",\"claim\":null},"
 	"{\"name\":\"pv2\",\"reclaimPolicy\":\"Retain\",\"handle\":\"disk-2\",\"claim\":null}]}";
 
 static const struct {
-	const char *task, *why;
+	const char *phase, *task, *why;
 } passed_by[] = {
-	{ "take_back", "the cluster did not answer, so it was not asked" },
-	{ "release", "the cluster did not answer any more" },
+	{ "PivotingBack", "take_back", "the cluster did not answer, so it was not asked" },
+	{ "PivotingBack", "release", "the cluster did not answer any more" },
+	{ "Deleting", "release_early", "the cluster did not answer any more" },
 };
 
 START_TEST(what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one)
 {
-	struct cluster *c = load("PivotingBack", passed_by[_i].task, "absent", false, 3);
+	struct cluster *c = load(passed_by[_i].phase, passed_by[_i].task, "absent", false, 3);
 
 	json_object_set_new(c->state, "attached", json_loads(attached, 0, NULL));
 	lifecycle_set_limits(l, 0, 0);
@@ -273,6 +285,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_machine_that_is_asked_for_again_gets_the_same_user_data_until_the_request_changes);
 	tcase_add_test(t, an_answer_without_a_checkpoint_leaves_the_last);
 	tcase_add_test(t, what_a_forced_delete_did_not_ask_the_cluster_for_is_told);
+	tcase_add_test(t, what_a_forced_delete_did_not_ask_a_cluster_for_that_was_being_built_is_told);
 	tcase_add_loop_test(t, what_was_seen_of_a_cluster_that_does_not_answer_any_more_is_told_one_by_one, 0,
 			    ARRAY_LEN(passed_by));
 }
