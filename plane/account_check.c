@@ -35,7 +35,16 @@ int account_refuse_cloud(struct api_call *c, const char *name)
 			  "cloud type '%.32s' is none of vsphere, maas, openstack, sim", name);
 }
 
-void account_check_spec(const struct account_cloud *cloud, const json_t *spec, const char *at, json_t *fields)
+static bool is_secret(const struct account_cloud *cloud, const char *member)
+{
+	for (size_t i = 0; i < ARRAY_LEN(cloud->secrets) && cloud->secrets[i]; i++)
+		if (strcmp(cloud->secrets[i], member) == 0)
+			return true;
+	return false;
+}
+
+void account_check_spec(const struct account_cloud *cloud, const json_t *spec, const char *at, bool kept,
+			json_t *fields)
 {
 	struct pcg_error why;
 	const char *text;
@@ -51,7 +60,9 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 		api_field(fields, at, "has %zu bytes, allowed are %u", n, SPEC_MAX);
 	for (size_t i = 0; i < ARRAY_LEN(cloud->needed) && cloud->needed[i]; i++)
 		if (!json_str(spec, cloud->needed[i]) || !*json_str(spec, cloud->needed[i]))
-			api_field(fields, cloud->needed[i], "is missing");
+			api_field(fields, cloud->needed[i], kept || !is_secret(cloud, cloud->needed[i]) ? "is missing" :
+				  "is missing: the account names another server now, which is not sent what was given for the "
+				  "one before; give it again");
 	text = json_str(spec, "vcenterServer");
 	if (text && *text && strcmp(cloud->name, "vsphere") == 0 && vs_endpoint(text, server, sizeof(server), wrong, sizeof(wrong)))
 		api_field(fields, "vcenterServer", "\"%.100s\" %s", text, wrong);
@@ -65,14 +76,29 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 		api_field(fields, "thumbprint", "%s", why.text);
 }
 
-void account_keep_secrets(const struct account_cloud *cloud, json_t *spec, const json_t *old)
+/* The first member that a cloud needs says where its API is. */
+static bool same_server(const struct account_cloud *cloud, const json_t *spec, const json_t *old)
 {
+	const char *now = json_str_or(spec, cloud->needed[0], ""), *was = json_str_or(old, cloud->needed[0], "");
+	char a[300], b[300], wrong[200];
+
+	if (strcmp(cloud->name, "vsphere") || vs_endpoint(now, a, sizeof(a), wrong, sizeof(wrong)) ||
+	    vs_endpoint(was, b, sizeof(b), wrong, sizeof(wrong)))
+		return strcmp(now, was) == 0;
+	return strcmp(a, b) == 0;
+}
+
+bool account_keep_secrets(const struct account_cloud *cloud, json_t *spec, const json_t *old)
+{
+	if (old && !same_server(cloud, spec, old))
+		return false;
 	for (size_t i = 0; i < ARRAY_LEN(cloud->secrets) && cloud->secrets[i]; i++) {
 		const char *now = json_str(spec, cloud->secrets[i]), *was = json_str(old, cloud->secrets[i]);
 
 		if ((!now || !*now) && was)
 			json_object_set_new(spec, cloud->secrets[i], json_string(was));
 	}
+	return true;
 }
 
 /* A validation that waits for the gateway. */
@@ -132,7 +158,7 @@ static void validation_done(void *arg, const json_t *reply, const struct pcg_err
 
 /* {accountUid} in place of {account} is one that the plane has; beside it the account that it shall become. Its secrets need not
  * be sent again. */
-static int stored_account(struct api_call *c, const struct account_cloud *cloud, struct pcg_error *err)
+static int stored_account(struct api_call *c, const struct account_cloud *cloud, bool *kept, struct pcg_error *err)
 {
 	json_t *account = json_object_get(c->body, "account");
 	const char *uid = json_str(c->body, "accountUid");
@@ -152,7 +178,7 @@ static int stored_account(struct api_call *c, const struct account_cloud *cloud,
 	if (!account) {
 		json_object_set_new(c->body, "account", spec);
 	} else {
-		account_keep_secrets(cloud, account, spec);
+		*kept = account_keep_secrets(cloud, account, spec);
 		json_wipe(spec);
 	}
 	json_put_str(c->body, "name", json_str(doc, "metadata.name"));
@@ -166,15 +192,16 @@ int account_validate(struct api_call *c, struct pcg_error *err)
 	AUTO_JSON json_t *overlord = NULL;
 	json_t *fields, *account;
 	struct validation *v;
+	bool kept = true;
 	int r;
 
 	if (!cloud)
 		return account_refuse_cloud(c, c->param[0]);
-	r = stored_account(c, cloud, err);
+	r = stored_account(c, cloud, &kept, err);
 	if (r)
 		return r;
 	fields = json_array();
-	account_check_spec(cloud, json_object_get(c->body, "account"), "account", fields);
+	account_check_spec(cloud, json_object_get(c->body, "account"), "account", kept, fields);
 	if (strlen(json_str_or(c->body, "name", "")) > NAME_MAX_BYTES)
 		api_field(fields, "name", "is longer than %d bytes", NAME_MAX_BYTES);
 	if (json_array_size(fields))

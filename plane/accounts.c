@@ -53,7 +53,7 @@ static int load(struct api_call *c, json_t **doc, struct pcg_error *err)
 	return api_not_found(c, "cloud account", c->param[1]);
 }
 
-static int check_request(struct api_call *c, const struct account_cloud *cloud)
+static int check_request(struct api_call *c, const struct account_cloud *cloud, bool kept)
 {
 	json_t *fields = json_array();
 	const char *name = json_str(c->body, "metadata.name");
@@ -63,7 +63,7 @@ static int check_request(struct api_call *c, const struct account_cloud *cloud)
 	if (!json_str(c->body, "metadata.annotations.overlordUid"))
 		api_field(fields, "metadata.annotations.overlordUid",
 			  "is missing: it names the gateway that reaches this infrastructure");
-	account_check_spec(cloud, json_object_get(c->body, "spec"), "spec", fields);
+	account_check_spec(cloud, json_object_get(c->body, "spec"), "spec", kept, fields);
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "cloud account", fields);
 	json_decref(fields);
@@ -89,7 +89,7 @@ static int create(struct api_call *c, struct pcg_error *err)
 
 	if (!cloud)
 		return account_refuse_cloud(c, c->param[0]);
-	r = check_request(c, cloud);
+	r = check_request(c, cloud, true);
 	if (!r)
 		r = find_overlord(c, json_str_or(c->body, "metadata.annotations.overlordUid", ""), overlord, err);
 	if (r)
@@ -129,6 +129,7 @@ static int update(struct api_call *c, struct pcg_error *err)
 	const struct account_cloud *cloud = account_cloud(c->param[0]);
 	AUTO_JSON json_t *doc = NULL;
 	json_t *old = NULL;
+	bool kept = true;
 	char overlord[64];
 	int r;
 
@@ -141,11 +142,11 @@ static int update(struct api_call *c, struct pcg_error *err)
 	if (r < 0)
 		return r;
 	if (json_is_object(json_object_get(c->body, "spec")))
-		account_keep_secrets(cloud, json_object_get(c->body, "spec"), old);
+		kept = account_keep_secrets(cloud, json_object_get(c->body, "spec"), old);
 	json_wipe(old);
 	if (!json_str(c->body, "metadata.annotations.overlordUid"))
 		json_put_str(c->body, "metadata.annotations.overlordUid", json_str(doc, "overlord"));
-	r = check_request(c, cloud);
+	r = check_request(c, cloud, kept);
 	if (!r)
 		r = find_overlord(c, json_str_or(c->body, "metadata.annotations.overlordUid", ""), overlord, err);
 	if (r)

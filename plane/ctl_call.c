@@ -238,11 +238,11 @@ static int ask(const char *what, struct buf *out)
 		return -1;
 	quiet = was;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	tcsetattr(tty, TCSAFLUSH, &quiet); /* before whoever answers sees the question */
 	dprintf(tty, "%s: ", what);
-	tcsetattr(tty, TCSAFLUSH, &quiet);
 	while (read(tty, &ch, 1) == 1 && ch != '\n')
 		buf_add(out, &ch, 1);
-	tcsetattr(tty, TCSAFLUSH, &was);
+	tcsetattr(tty, TCSADRAIN, &was);
 	dprintf(tty, "\n");
 	return 0;
 }
