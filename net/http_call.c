@@ -522,10 +522,13 @@ static bool is_proxy_refusal(struct http_call *call, long status, const struct h
 	return status == 407;
 }
 
-static void call_tell(struct http_call *call, const struct http_response *resp)
+static void call_tell(struct http_call *call, struct http_response *resp)
 {
 	http_done_cb done = call->done;
+	const struct http_tls_ctx *tls = call->pool && !strncmp(call->url, "https", 5) ? call->pool->tls : NULL;
 
+	resp->peer_sha1 = http_tls_peer_sha1(tls);
+	resp->peer_sha256 = http_tls_peer_sha256(tls);
 	call->done = NULL;
 	call->client->in_done++;
 	done(call->arg, resp);

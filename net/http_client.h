@@ -81,6 +81,8 @@ struct http_response {
 	size_t body_len;
 	const struct http_header *headers; /* lower-case names */
 	size_t n_headers;
+	/* Of an https call, also of one whose request names no class: as http_tls_peer_sha1; else "". */
+	const char *peer_sha1, *peer_sha256;
 };
 
 typedef void (*http_done_cb)(void *arg, const struct http_response *resp);

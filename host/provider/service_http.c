@@ -107,16 +107,14 @@ struct submitted {
 };
 
 /* The host hears of each certificate once. */
-static void tell_peer(struct pcg_host *h)
+static void tell_peer(struct pcg_host *h, const struct http_response *resp)
 {
-	const char *sha256 = http_tls_peer_sha256(h->tls);
 	AUTO_JSON json_t *frame = NULL;
 
-	if (!*sha256 || strcmp(sha256, h->peer_told) == 0)
+	if (!*resp->peer_sha256 || strcmp(resp->peer_sha256, h->peer_told) == 0)
 		return;
-	snprintf(h->peer_told, sizeof(h->peer_told), "%s", sha256);
-	frame = json_pack("{s:s, s:s, s:s}", "t", "peer", "sha256", sha256, "sha1",
-			  http_tls_peer_sha1(h->tls));
+	snprintf(h->peer_told, sizeof(h->peer_told), "%s", resp->peer_sha256);
+	frame = json_pack("{s:s, s:s, s:s}", "t", "peer", "sha256", resp->peer_sha256, "sha1", resp->peer_sha1);
 	account_send(h, frame);
 }
 
@@ -125,8 +123,8 @@ static void on_response(void *arg, const struct http_response *resp)
 	struct submitted *s = arg;
 	struct http_result *res = result_new(resp);
 
-	tell_peer(s->host);
-	snprintf(res->peer_sha256, sizeof(res->peer_sha256), "%s", http_tls_peer_sha256(s->host->tls));
+	tell_peer(s->host, resp);
+	snprintf(res->peer_sha256, sizeof(res->peer_sha256), "%s", resp->peer_sha256);
 	unlink_live(s->host, s->job);
 	finish(s->host, s->job, res);
 	free(s);

@@ -711,6 +711,40 @@ START_TEST(authorities_of_the_system_are_read_for_tls_only)
 }
 END_TEST
 
+static void on_peer(void *arg, const struct http_response *resp)
+{
+	struct rig_answer *a = arg;
+
+	a->done++;
+	a->status = resp->status;
+	ck_assert_uint_eq(strlen(resp->peer_sha1), 40);
+	a->body = strdup(resp->peer_sha256);
+}
+
+/* The class that the client itself makes for calls that name none. */
+START_TEST(a_server_that_the_system_trusts_has_its_thumbprint_told)
+{
+	char path[] = "/tmp/pcg-system-ca-XXXXXX", url[80];
+	struct http_request req = { .method = "GET", .url = url };
+	struct rig_answer a = { 0 };
+	int fd = mkstemp(path);
+	struct pki_info info;
+	struct pcg_error err;
+
+	ck_assert_int_eq(write(fd, ca.cert, strlen(ca.cert)), (ssize_t)strlen(ca.cert));
+	close(fd);
+	setenv("SSL_CERT_FILE", path, 1);
+	snprintf(url, sizeof(url), "%s/echo", url_base);
+	http_submit(client, &req, on_peer, &a);
+	RIG_UNTIL(a.done);
+	unlink(path);
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_int_eq(pki_cert_info(cert.cert, &info, &err), 0);
+	ck_assert_str_eq(a.body, info.sha256);
+	free(a.body);
+}
+END_TEST
+
 /* A listener that takes nobody: who connects waits. The sockets that fill its queue are closed with it. */
 static uint16_t full_listener(int fds[4])
 {
@@ -791,6 +825,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, connections_that_nobody_can_use_any_more_are_closed_at_once);
 	tcase_add_test(tc, a_socket_that_never_connected_is_let_go);
 	tcase_add_test(tc, authorities_of_the_system_are_read_for_tls_only);
+	tcase_add_test(tc, a_server_that_the_system_trusts_has_its_thumbprint_told);
 }
 
 int main(void)

@@ -330,6 +330,38 @@ START_TEST(a_plugin_speaks_http_through_the_worker)
 }
 END_TEST
 
+/* The account names no authority, so it is the system's that count; they do not know this one. */
+START_TEST(the_certificate_of_an_account_without_an_authority_is_told_too)
+{
+	struct pki_cert_spec spec = { .common_name = "somebody", .ip = (const char *const[]){ "127.0.0.1", NULL },
+				      .server_auth = true, .not_after_ms = clock_wall_ms() + 3600000 };
+	struct http_server_tls tls = { 0 };
+	struct pki_info info;
+	struct pcg_error err;
+	char *cert, url[64];
+	struct web w = { 0 };
+	struct got g;
+	struct rig r;
+
+	open_good(&r, 0);
+	ck_assert_int_eq(pki_key_new(PKI_ECDSA_P256, &tls.key_pem, &err), 0);
+	ck_assert_int_eq(pki_self_signed(&spec, tls.key_pem, &cert, &err), 0);
+	ck_assert_int_eq(pki_cert_info(cert, &info, &err), 0);
+	tls.cert_pem = cert;
+	ck_assert_int_eq(http_server_new(&r.loop, "127.0.0.1", 0, &tls, NULL, serve, &w.requests, &w.server, &err), 0);
+	snprintf(url, sizeof(url), "https://127.0.0.1:%u/", http_server_port(w.server));
+	call_http(&r, &g, url, CALL_MS);
+	rig_wait(&r, &g.done);
+	ck_assert_int_eq(g.err.class, PCG_CLASS_PERMANENT);
+	ck_assert_str_eq(r.peer, info.sha256);
+	got_free(&g);
+	web_close(&r, &w);
+	rig_close(&r);
+	secret_unref(tls.key_pem);
+	free(cert);
+}
+END_TEST
+
 START_TEST(a_request_ends_with_the_op_that_made_it)
 {
 	struct rig r;
@@ -411,6 +443,7 @@ static TCase *provider_cases(void)
 	tcase_add_test(c, an_ack_that_comes_after_the_workers_death_does_no_harm);
 	tcase_add_test(c, watches_while_calls_are_pending_and_no_longer);
 	tcase_add_test(c, a_plugin_speaks_http_through_the_worker);
+	tcase_add_test(c, the_certificate_of_an_account_without_an_authority_is_told_too);
 	tcase_add_test(c, a_request_ends_with_the_op_that_made_it);
 	tcase_add_test(c, serves_200_clusters_of_one_account);
 	tcase_add_test(c, closes_with_calls_in_every_state);

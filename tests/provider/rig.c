@@ -55,6 +55,13 @@ static void take_hint(void *arg, const char *account, const char *subject)
 	snprintf(r->hint, sizeof(r->hint), "%s", subject);
 }
 
+static void take_peer(void *arg, const char *account, const char *sha1, const char *sha256)
+{
+	struct rig *r = arg;
+
+	snprintf(r->peer, sizeof(r->peer), "%s", sha256);
+}
+
 static void take_trial(void *arg, const char *account, const json_t *told)
 {
 	json_array_append_new(((struct rig *)arg)->told, json_deep_copy(told));
@@ -83,7 +90,7 @@ void rig_open(struct rig *r, uint32_t idle_ms)
 		.plugins_dir = r->dir,
 		.gateway_uid = "gateway-1",
 		.idle_ms = idle_ms,
-		.hooks = { r, keep_secret, give_secrets, keep_checkpoint, take_hint, .trial = take_trial },
+		.hooks = { r, keep_secret, give_secrets, keep_checkpoint, take_hint, take_peer, .trial = take_trial },
 	};
 	ck_assert_msg(provider_pool_new(&r->loop, &spec, &r->pool, &err) == 0, "%s", err.text);
 }

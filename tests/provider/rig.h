@@ -25,6 +25,7 @@ struct rig {
 	int hints, answers;
 	json_t *told;           /* by workers under trial, in order */
 	char hint[64];
+	char peer[65];          /* SHA-256 of the certificate that was told last */
 };
 
 struct got {
