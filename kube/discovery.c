@@ -131,13 +131,17 @@ static void not_served(const struct kube_find *f, const char *version, struct pc
 static void find_answer(struct kube_find *f, const char *version,
 			const struct kube_resource *resource, const struct pcg_error *why)
 {
+	char *path = resource ? make_path(f, version, resource) : NULL;
 	struct pcg_error err;
 
-	if (resource) {
-		find_finish(f, make_path(f, version, resource), NULL);
+	if (path) {
+		find_finish(f, path, NULL);
 		return;
 	}
-	if (why)
+	if (resource)
+		pcg_fail(&err, PCG_CLASS_PERMANENT, "correct the object's name and namespace",
+			 "the name of %.60s %.60s is too long", f->kind, f->name ? f->name : "");
+	else if (why)
 		err = *why;
 	else
 		not_served(f, version, &err);

@@ -214,6 +214,12 @@ char *kube_url(const struct kube *k, const char *path)
 	return buf_take(&b);
 }
 
+int kube_too_long(const char *what, struct pcg_error *err)
+{
+	return pcg_fail(err, PCG_CLASS_PERMANENT, "correct apiVersion, kind and name", "%.300s: the address is too long",
+			what);
+}
+
 void kube_query_add(struct buf *path, const char *name, const char *value)
 {
 	static const char plain[] =

@@ -67,7 +67,9 @@ void kube_timer_stop(struct kube_timer **t);
 int kube_tls(struct kube *k, struct http_tls_ctx **tls, struct pcg_error *err);
 /* The server answered 401: the next request has a new certificate, once until one is let in. */
 void kube_refused(struct kube *k);
+/* NULL: too long. What is asked for may be named in a manifest, which is whatever its author wrote. */
 char *kube_url(const struct kube *k, const char *path);
+int kube_too_long(const char *what, struct pcg_error *err);
 
 struct kube_request_spec {
 	const char *method, *path, *content_type;

@@ -258,7 +258,7 @@ static char *url_of(const struct kube *k, const struct kube_request_spec *spec)
 	AUTO_FREE char *plain = kube_url(k, spec->path);
 	struct buf b;
 
-	if (!is_write(spec->method))
+	if (!plain || !is_write(spec->method))
 		return TAKE(plain);
 	buf_init(&b, 1 << 20);
 	buf_adds(&b, plain);
@@ -296,6 +296,8 @@ static int send_request(struct request *r, const struct kube_request_spec *spec)
 	char *body = NULL;
 	int ret;
 
+	if (!url)
+		return kube_too_long(r->what, &r->err);
 	ret = kube_tls(k, &req.tls, &r->err);
 	if (ret)
 		return ret;

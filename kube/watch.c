@@ -153,7 +153,7 @@ static int send_watch(struct watch *w, const char *path)
 				   .timeout_ms = CALL_ENDS_MS,
 				   .own_connection = true,
 				   .on_data = on_data};
-	int r = kube_tls(k, &req.tls, &w->err);
+	int r = url ? kube_tls(k, &req.tls, &w->err) : kube_too_long(w->what, &w->err);
 
 	if (r)
 		return r;

@@ -175,6 +175,33 @@ START_TEST(an_object_without_a_name_is_refused_before_any_is_sent)
 }
 END_TEST
 
+/* A manifest is whatever its author wrote. */
+START_TEST(a_name_of_any_length_is_refused_and_no_harm)
+{
+	static const size_t lengths[] = { 9000, 70000, 3 << 20 };
+
+	for (size_t i = 0; i < ARRAY_LEN(lengths) * 2; i++) {
+		char *name = calloc(1, lengths[i / 2] + 1);
+		struct applied a;
+		json_t *list;
+
+		memset(name, i % 2 ? '%' : 'n', lengths[i / 2]);
+		list = json_pack("[o]", object("v1", "ConfigMap", name));
+		apply(list, 10000, &a);
+		RIG_UNTIL(a.done);
+		ck_assert(a.failed);
+		ck_assert_int_eq(a.err.class, PCG_CLASS_PERMANENT);
+		json_decref(list);
+		list = json_pack("[o]", object(name, "Widget", "w"));
+		apply(list, 500, &a);
+		RIG_UNTIL(a.done);
+		ck_assert(a.failed);
+		json_decref(list);
+		free(name);
+	}
+}
+END_TEST
+
 START_TEST(nothing_to_apply_is_done)
 {
 	json_t *list = json_array();
@@ -245,6 +272,7 @@ int main(void)
 	tcase_add_test(t, a_refused_object_is_named_and_ends_the_apply);
 	tcase_add_test(t, an_apply_ends_at_its_time_with_what_the_server_said_last);
 	tcase_add_test(t, an_object_without_a_name_is_refused_before_any_is_sent);
+	tcase_add_test(t, a_name_of_any_length_is_refused_and_no_harm);
 	tcase_add_test(t, nothing_to_apply_is_done);
 	tcase_add_test(t, three_hundred_objects_go_over_few_connections);
 	tcase_add_test(t, an_apply_that_is_cancelled_or_freed_says_nothing_more);
