@@ -20,6 +20,7 @@
 #define CAUSES_MAX 8
 #define FIELD_MAX 100
 #define CAUSE_MAX 120
+#define LINE_MAX_SHOWN 200 /* of what is no Status */
 
 struct request {
 	struct kube_op op;
@@ -148,6 +149,15 @@ static void finish(struct request *r, struct kube_reply *reply)
 	json_decref(reply->body);
 }
 
+/* A proxy's page, or plain text: its beginning says what it is. */
+static json_t *first_line(const char *text)
+{
+	size_t n = utf8_cut(text, strcspn(text, "\r\n"), LINE_MAX_SHOWN);
+	AUTO_FREE char *line = utf8_repair(text, n);
+
+	return json_string(line);
+}
+
 static void parse_body(struct request *r, const struct http_response *resp,
 		       struct kube_reply *reply)
 {
@@ -158,11 +168,8 @@ static void parse_body(struct request *r, const struct http_response *resp,
 	if (json_parse(resp->body, resp->body_len, "the answer", &reply->body, &err) == 0)
 		return;
 	reply->body = NULL;
-	if (reply->status >=
-	    400) { /* a proxy's page, or plain text: its beginning says what it is */
-		reply->body = json_pack(
-			"{s:o}", "message",
-			json_sprintf("%.*s", (int)strcspn(resp->body, "\r\n") % 200, resp->body));
+	if (reply->status >= 400) {
+		reply->body = json_pack("{s:o}", "message", first_line(resp->body));
 		return;
 	}
 	reply->status = 0;

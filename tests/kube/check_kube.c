@@ -122,6 +122,27 @@ static const struct {
 	{503, "<html>busy</html>\nmore", PCG_CLASS_RETRY, "<html>busy</html>"},
 };
 
+#define TEN "<p>&nbsp; "
+#define FORTY TEN TEN TEN TEN
+/* Pages whose first line is long. */
+static const char *const pages[] = {
+	"<html>The proxy says" FORTY FORTY FORTY FORTY FORTY FORTY,
+	"<html>The proxy says " FORTY FORTY FORTY FORTY TEN TEN "12345678901\nmore",
+	"<html>The proxy says \xc3\xa4\xff" FORTY FORTY FORTY FORTY FORTY FORTY,
+};
+
+START_TEST(a_page_on_one_line_says_what_it_is)
+{
+	struct answer a = {0};
+
+	api_script("GET", "/x", 502, pages[_i], 1);
+	kube_request(kube, "GET", "/x", NULL, NULL, 0, on_reply, &a);
+	RIG_UNTIL(a.done);
+	ck_assert_msg(strstr(a.err.text, "<html>The proxy says") != NULL, "%s", a.err.text);
+	json_decref(a.body);
+}
+END_TEST
+
 START_TEST(a_refusal_becomes_an_error_with_the_servers_words)
 {
 	struct answer a = {0};
@@ -589,6 +610,7 @@ int main(void)
 	tcase_add_test(t, a_certificate_that_cannot_be_made_is_told_by_the_callback);
 	tcase_add_test(t, a_server_of_another_authority_is_refused);
 	LOOP(a_refusal_becomes_an_error_with_the_servers_words, statuses);
+	LOOP(a_page_on_one_line_says_what_it_is, pages);
 	tcase_add_test(t, words_of_a_refusal_that_are_too_many_are_cut_not_dropped);
 	tcase_add_test(t, json_that_ends_early_is_tried_again_later_and_no_object);
 	LOOP(an_objects_path_comes_from_discovery, paths);
