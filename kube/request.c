@@ -224,6 +224,20 @@ static void tell_warnings(const struct request *r, const struct http_response *r
 	}
 }
 
+/* A redirect is followed by nobody, so it is as little an answer as a refusal. */
+static void not_done(const struct request *r, const struct http_response *resp, struct kube_reply *reply)
+{
+	if (reply->status >= 400) {
+		kube_status_error(reply->status, reply->body, r->what, &reply->err);
+		return;
+	}
+	json_decref(reply->body);
+	reply->body = NULL;
+	reply->status = 0;
+	pcg_fail(&reply->err, PCG_CLASS_RETRY, "see what answers at this address",
+		 "%s: a redirect (%ld) came back, and no API server sends one", r->what, resp->status);
+}
+
 static void on_done(void *arg, const struct http_response *resp)
 {
 	struct request *r = arg;
@@ -236,8 +250,8 @@ static void on_done(void *arg, const struct http_response *resp)
 		reply.err = resp->err;
 	else if (!r->raw || resp->status >= 400 || (r->read_old && resp->status == 200))
 		parse_body(r, resp, &reply);
-	if (reply.status >= 400)
-		kube_status_error(reply.status, reply.body, r->what, &reply.err);
+	if (reply.status >= 300)
+		not_done(r, resp, &reply);
 	explain_refusal(&reply);
 	if (reply.status == 401)
 		kube_refused(r->op.k);

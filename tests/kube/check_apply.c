@@ -87,6 +87,7 @@ static const struct {
 	{"PATCH", "/configmaps/", 500,
 	 "{\"message\":\"failed calling webhook \\\"x\\\": no endpoints\"}"},
 	{"PATCH", "/configmaps/", 503, "busy"},
+	{"PATCH", "/configmaps/", 302, ""},
 	{"PATCH", "/configmaps/", 404, "{\"message\":\"namespaces \\\"default\\\" not found\"}"},
 	{"GET", "/apis/example.com/v1", 200, "{\"cut"},
 	{"GET", "/apis/example.com/v1", 503, "{}"},
