@@ -142,6 +142,19 @@ int pki_verify(const char *cert_pem, const char *ca_cert_pem, int64_t at_ms, str
 	return r;
 }
 
+/* OpenSSL passes over a block that does not begin its line. */
+static size_t blocks_of(const char *pem)
+{
+	static const char begin[] = "-----BEGIN ";
+	size_t n = 0;
+
+	while ((pem = strstr(pem, begin))) {
+		n++;
+		pem += sizeof(begin) - 1;
+	}
+	return n;
+}
+
 int pki_bundle_each(const char *pem, void (*fn)(void *arg, X509 *cert), void *arg, size_t *n,
 		    struct pcg_error *err)
 {
@@ -186,6 +199,10 @@ int pki_bundle_each(const char *pem, void (*fn)(void *arg, X509 *cert), void *ar
 	ERR_clear_error();
 	if (!r && !*n)
 		r = pcg_fail(err, PCG_CLASS_PERMANENT, remedy, "the PEM bundle holds no certificate");
+	if (!r && blocks_of(pem) != *n)
+		r = pcg_fail(err, PCG_CLASS_PERMANENT,
+			     "begin each -----BEGIN CERTIFICATE----- on a line of its own, without blanks before it",
+			     "of %zu blocks of the PEM bundle %zu can be read", blocks_of(pem), *n);
 	if (!r && *n == 1)
 		pki_keep_ca(pem, only, true);
 	X509_free(only);

@@ -342,6 +342,30 @@ START_TEST(a_text_of_several_certificates_stays_several)
 }
 END_TEST
 
+/* A block that OpenSSL passes over would be missed later, by who is refused. */
+START_TEST(a_block_that_is_not_read_is_not_passed_over)
+{
+	static const char *const before[] = { "  ", "ca: " };
+	struct pcg_error err;
+	char *two;
+	size_t n;
+
+	for (size_t i = 0; i < ARRAY_LEN(before); i++) {
+		ck_assert_int_gt(asprintf(&two, "%s%s%s", before[i], ca_cert, ca_cert), 0);
+		ck_assert_int_eq(pki_bundle_check(two, &n, &err), PCG_EPERMANENT);
+		has(err.text, "of 2 blocks of the PEM bundle 1 can be read");
+		free(two);
+		ck_assert_int_gt(asprintf(&two, "%s%s%s", ca_cert, before[i], ca_cert), 0);
+		ck_assert_int_eq(pki_bundle_check(two, &n, &err), PCG_EPERMANENT);
+		free(two);
+	}
+	ck_assert_int_gt(asprintf(&two, "\xef\xbb\xbf%s\n# the other\r\n%s# end", ca_cert, ca_cert), 0);
+	ck_assert_int_eq(pki_bundle_check(two, &n, &err), 0);
+	ck_assert_uint_eq(n, 2);
+	free(two);
+}
+END_TEST
+
 START_TEST(verification_depends_on_authority_and_time)
 {
 	struct pki_cert_spec spec = leaf_spec(), other = { .common_name = "other", .is_ca = true };
@@ -449,6 +473,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_key_signs_in_either_form);
 	tcase_add_test(tc, more_authorities_than_are_remembered);
 	tcase_add_test(tc, a_text_of_several_certificates_stays_several);
+	tcase_add_test(tc, a_block_that_is_not_read_is_not_passed_over);
 	tcase_add_test(tc, verification_depends_on_authority_and_time);
 	tcase_add_test(tc, wrong_input_is_refused_with_what_is_wanted);
 	tcase_add_test(tc, key_and_certificate_cost_a_fraction_of_a_millisecond);
