@@ -197,8 +197,9 @@ static bool entry_match(const struct entry *e, const char *host, const struct in
 		return false;
 	if (e->any)
 		return true;
-	if (e->is_ip)
-		return ip && prefix_equal(ip, &e->ip, e->prefix);
+	if (e->is_ip) /* no range of IPv6 holds addresses of IPv4, although it may begin as these do here */
+		return ip && prefix_equal(ip, &e->ip, e->prefix) &&
+		       (e->prefix >= 96 || !IN6_IS_ADDR_V4MAPPED(ip));
 	if (ip)
 		return false;
 	if (!strcasecmp(host, e->name))
