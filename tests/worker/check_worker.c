@@ -197,6 +197,7 @@ static const struct {
 	{ "chroot", "", EPERM, EPERM },
 	{ "socket", "", EPERM, 0 },
 	{ "packet_socket", "", EPERM, EPERM },
+	{ "listen_unbound", "", EPERM, EPERM },
 	{ "thread", "", 0, 0 },
 };
 

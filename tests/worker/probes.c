@@ -94,6 +94,12 @@ static long try_listen(const char *arg)
 	return bind(one, &any, sizeof(any));
 }
 
+/* On a port that the kernel chooses. */
+static long try_listen_unbound(const char *arg)
+{
+	return listen(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), 1);
+}
+
 static long try_mount(const char *arg)
 {
 	return mount("none", "/", "tmpfs", 0, NULL);
@@ -203,6 +209,7 @@ static const struct {
 	{ "limit_parent", try_limit_parent },
 	{ "socket", try_socket },
 	{ "packet_socket", try_packet_socket },
+	{ "listen_unbound", try_listen_unbound },
 	{ "listen", try_listen },
 	{ "mount", try_mount },
 	{ "unshare", try_unshare },
