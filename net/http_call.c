@@ -427,7 +427,7 @@ static bool proxy_error(struct http_call *call, CURLcode code, long status, cons
 			 call->shown, proxy, status);
 	else if (status == 403)
 		pcg_fail(err, PCG_CLASS_PERMANENT,
-			 "allow the destination in the proxy, or exempt it in the no-proxy list",
+			 "allow the destination in the proxy, or exempt it in the no-proxy list, in which only .DOMAIN names all hosts of a domain",
 			 "%s %s: the proxy %s does not allow this destination (403)", call->method,
 			 call->shown, proxy);
 	else if (status >= 300)

@@ -105,9 +105,12 @@ int confine_seccomp(bool network)
 		r = deny_other_processes(ctx);
 	if (!r && !network)
 		r = deny_all(ctx, denied_network);
-	/* Only families that names, HTTP and the local resolver need; AF_NETLINK is the highest. */
+	/* Only families that names and HTTP need; AF_NETLINK is the highest. Behind Unix sockets are programs of this machine, the
+	 * gateway's own among them, which would take its user's word; a resolver there is passed by for DNS. */
 	if (!r && network)
 		r = deny(ctx, "socket", EPERM, 1, SCMP_A0_64(SCMP_CMP_GT, AF_NETLINK));
+	if (!r && network)
+		r = deny(ctx, "socket", EPERM, 1, SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, AF_UNIX));
 	if (!r)
 		r = seccomp_load(ctx);
 	seccomp_release(ctx);

@@ -198,6 +198,7 @@ static const struct {
 	{ "socket", "", EPERM, 0 },
 	{ "packet_socket", "", EPERM, EPERM },
 	{ "listen_unbound", "", EPERM, EPERM },
+	{ "unix_socket", "", EPERM, EPERM },
 	{ "thread", "", 0, 0 },
 };
 

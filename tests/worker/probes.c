@@ -86,6 +86,11 @@ static long try_packet_socket(const char *arg)
 	return socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 }
 
+static long try_unix_socket(const char *arg)
+{
+	return syscall(SYS_socket, (long)(0x100000000 | AF_UNIX), SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
 static long try_listen(const char *arg)
 {
 	int one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -209,6 +214,7 @@ static const struct {
 	{ "limit_parent", try_limit_parent },
 	{ "socket", try_socket },
 	{ "packet_socket", try_packet_socket },
+	{ "unix_socket", try_unix_socket },
 	{ "listen_unbound", try_listen_unbound },
 	{ "listen", try_listen },
 	{ "mount", try_mount },
