@@ -183,6 +183,24 @@ static void check_commands(json_t *list, const json_t *spec, const char *field)
 	}
 }
 
+static void check_volumes(json_t *list, const json_t *spec, const char *component)
+{
+	char path[64], item[96];
+	size_t i;
+	json_t *v;
+
+	snprintf(path, sizeof(path), "kubeadmConfig.%s.extraVolumes", component);
+	json_array_foreach (json_at(spec, path), i, v) {
+		snprintf(item, sizeof(item), "%s.%zu", path, i);
+		if (!*json_str_or(v, "name", "") || json_str_or(v, "hostPath", "")[0] != '/' ||
+		    json_str_or(v, "mountPath", "")[0] != '/')
+			problem(list, item, "give name, and absolute hostPath and mountPath",
+				"the volume \"%.64s\" mounts \"%.128s\" at \"%.128s\"",
+				json_str_or(v, "name", ""), json_str_or(v, "hostPath", ""),
+				json_str_or(v, "mountPath", ""));
+	}
+}
+
 static bool ssh_key_ok(const char *s)
 {
 	static const char *const types[] = {"ssh-ed25519 ", "ssh-rsa ", "ssh-dss ",
@@ -344,6 +362,9 @@ json_t *bootstrap_check(const json_t *spec)
 	check_ranges(list, spec, "serviceCIDR");
 	check_pools(list, spec);
 	check_files(list, spec);
+	check_volumes(list, spec, "apiServer");
+	check_volumes(list, spec, "controllerManager");
+	check_volumes(list, spec, "scheduler");
 	check_commands(list, spec, "preKubeadmCommands");
 	check_commands(list, spec, "postKubeadmCommands");
 	check_access(list, spec);

@@ -56,6 +56,26 @@ static void set_filled(json_t *to, const char *name, json_t *value)
 		json_object_set_new(to, name, value);
 }
 
+/* What the arguments name on the host: without it in the pod, the component does not start. */
+static json_t *volumes(const json_t *given, bool raw)
+{
+	static const char *const texts[] = {"name", "hostPath", "mountPath", "pathType"};
+	json_t *list = json_array(), *v;
+	size_t i;
+
+	json_array_foreach (given, i, v) {
+		json_t *out = json_object();
+
+		for (size_t k = 0; k < ARRAY_LEN(texts); k++)
+			if (*json_str_or(v, texts[k], ""))
+				json_object_set_new(out, texts[k], text(json_str(v, texts[k]), raw));
+		if (json_bool_or(v, "readOnly", false))
+			json_object_set_new(out, "readOnly", json_true());
+		json_array_append_new(list, out);
+	}
+	return list;
+}
+
 static json_t *component(const json_t *config, const char *name, bool raw)
 {
 	const json_t *c = json_object_get(config, name);
@@ -68,6 +88,7 @@ static json_t *component(const json_t *config, const char *name, bool raw)
 		if (json_is_string(v))
 			json_array_append_new(sans, text(json_string_value(v), raw));
 	set_filled(out, "certSANs", sans);
+	set_filled(out, "extraVolumes", volumes(json_object_get(c, "extraVolumes"), raw));
 	return out;
 }
 

@@ -196,6 +196,10 @@ static const struct {
 	 "[{\"targetPath\":\"/x\",\"content\":\"a\",\"targetPermissions\":\"rw\"}]",
 	 "kubeadmConfig.files.0"},
 	{"kubeadmConfig.preKubeadmCommands", "[\"true\", 5]", "kubeadmConfig.preKubeadmCommands.1"},
+	{"kubeadmConfig.apiServer.extraVolumes",
+	 "[{\"name\":\"a\",\"hostPath\":\"/a\",\"mountPath\":\"/b\"}]", NULL},
+	{"kubeadmConfig.scheduler.extraVolumes", "[{\"name\":\"a\",\"hostPath\":\"/a\"}]",
+	 "kubeadmConfig.scheduler.extraVolumes.0"},
 	{"sshKeys", "[\"ssh-ed25519 AAAAC3Nz me@host\"]", NULL},
 	{"sshKeys", "[\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]", "sshKeys.0"},
 	{"sshKeys", "[\"-----BEGIN OPENSSH PRIVATE KEY-----\"]", "sshKeys.0"},
@@ -291,6 +295,35 @@ START_TEST(specs_have_no_empty_member_and_lists_of_arguments)
 	json_decref(first);
 	json_decref(worker);
 	json_decref(in);
+}
+END_TEST
+
+START_TEST(volumes_of_a_component_reach_kubeadm_and_the_control_plane)
+{
+	static const char *const versions[] = {"v1.30.4", "v1.36.3"};
+	static const char volume[] = "[{\"name\":\"audit-policy\",\"hostPath\":\"/etc/kubernetes/audit-policy.yaml\","
+				     "\"mountPath\":\"/etc/kubernetes/audit-policy.yaml\",\"readOnly\":true,"
+				     "\"pathType\":\"File\"}]";
+	json_t *want = json_loads(volume, 0, NULL);
+
+	for (size_t i = 0; i < 2; i++) {
+		json_t *in = input_of(spec_of(versions[i])), *cp = NULL, *docs = NULL;
+		struct pcg_error err;
+		struct buf b;
+
+		json_put(in, "spec.kubeadmConfig.apiServer.extraVolumes", json_deep_copy(want));
+		ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
+		ck_assert(json_equal(json_at(cp, "clusterConfiguration.apiServer.extraVolumes"), want));
+		buf_init(&b, 1 << 20);
+		ck_assert_int_eq(bootstrap_kubeadm_yaml(in, &b, &err), 0);
+		ck_assert_int_eq(yaml_load_all(b.data, b.len, "kubeadm.yaml", &docs, &err), 0);
+		ck_assert(json_equal(json_at(docs, "0.apiServer.extraVolumes"), want));
+		buf_free(&b);
+		json_decref(docs);
+		json_decref(cp);
+		json_decref(in);
+	}
+	json_decref(want);
 }
 END_TEST
 
@@ -522,6 +555,7 @@ int main(void)
 	tcase_add_loop_test(t, a_wrong_spec_is_told_by_field_with_a_remedy, 0,
 			    sizeof(checks) / sizeof(checks[0]));
 	tcase_add_test(t, specs_have_no_empty_member_and_lists_of_arguments);
+	tcase_add_test(t, volumes_of_a_component_reach_kubeadm_and_the_control_plane);
 	tcase_add_test(t, the_first_machine_has_the_gate_that_the_controller_compares_with);
 	tcase_add_test(t, nodes_register_with_a_provider_id_unless_a_cloud_provider_does_it);
 	tcase_add_test(t, labels_and_taints_of_a_pool_reach_its_nodes);
