@@ -117,6 +117,21 @@ json_t *shape_without_empty(const json_t *value)
 	return out;
 }
 
+/* One range, or one of each family with a comma between them as kubeadm writes it. */
+static json_t *ranges(const char *text)
+{
+	json_t *out = json_array();
+
+	for (;;) {
+		size_t n = strcspn(text, ",");
+
+		json_array_append_new(out, json_stringn(text, n));
+		if (!text[n])
+			return out;
+		text += n + 1;
+	}
+}
+
 json_t *shape_cluster(const struct shapes *s, const json_t *infrastructure)
 {
 	json_t *o = new_object(s, CAPI_API, "Cluster", s->cluster);
@@ -131,13 +146,13 @@ json_t *shape_cluster(const struct shapes *s, const json_t *infrastructure)
 	json_put(o, "metadata.finalizers", json_pack("[s]", "cluster.cluster.x-k8s.io"));
 	json_object_set_new(
 		o, "spec",
-		json_pack("{s:b,s:{s:s,s:I},s:{s:{s:[s]},s:{s:[s]},s:s},s:{s:s,s:s,s:s},s:o}",
+		json_pack("{s:b,s:{s:s,s:I},s:{s:{s:o},s:{s:o},s:s},s:{s:s,s:s,s:s},s:o}",
 			  "paused", 1, "controlPlaneEndpoint", "host",
 			  json_str(s->input, "endpoint.host"), "port",
 			  (json_int_t)json_int_or(s->input, "endpoint.port", 6443),
 			  "clusterNetwork", "pods", "cidrBlocks",
-			  json_str_or(s->spec, "podCIDR", "192.168.0.0/16"), "services",
-			  "cidrBlocks", json_str_or(s->spec, "serviceCIDR", "10.96.0.0/12"),
+			  ranges(json_str_or(s->spec, "podCIDR", "192.168.0.0/16")), "services",
+			  "cidrBlocks", ranges(json_str_or(s->spec, "serviceCIDR", "10.96.0.0/12")),
 			  "serviceDomain", json_str_or(s->spec, "serviceDomain", "cluster.local"),
 			  "controlPlaneRef", "apiGroup", "controlplane.cluster.x-k8s.io", "kind",
 			  "KubeadmControlPlane", "name", s->control_plane, "infrastructureRef",
