@@ -265,6 +265,36 @@ static bool label_value(const char *s)
 	return s && (!*s || label_text(s, strlen(s)));
 }
 
+/* Kubernetes' own domains: which of their labels a node may be given, by kubelet itself or by Cluster API.
+ * With another one kubelet does not start. */
+static bool label_of_a_node(const char *key)
+{
+	static const char *const names[] = {
+		"beta.kubernetes.io/arch", "beta.kubernetes.io/instance-type", "beta.kubernetes.io/os",
+		"failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
+		"kubernetes.io/arch", "kubernetes.io/hostname", "kubernetes.io/os",
+		"topology.kubernetes.io/region", "topology.kubernetes.io/zone"};
+	static const char *const domains[] = {"kubelet.kubernetes.io/", "node.kubernetes.io/",
+					      "node-role.kubernetes.io/", "node-restriction.kubernetes.io/"};
+	static const char *const own[] = {"kubernetes.io/", "k8s.io/"};
+	const char *slash = strchr(key, '/');
+	bool kubernetes = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(key, names[i]) == 0)
+			return true;
+	for (size_t i = 0; i < ARRAY_LEN(domains); i++)
+		if (strncmp(key, domains[i], strlen(domains[i])) == 0)
+			return true;
+	for (size_t i = 0; slash && i < ARRAY_LEN(own); i++) {
+		const char *at = slash + 1 - strlen(own[i]);
+
+		kubernetes |= at >= key && strncmp(at, own[i], strlen(own[i])) == 0 &&
+			      (at == key || at[-1] == '.');
+	}
+	return !kubernetes;
+}
+
 static void check_labels(json_t *list, const char *pool_field, const json_t *pool)
 {
 	char field[96];
@@ -279,6 +309,11 @@ static void check_labels(json_t *list, const char *pool_field, const json_t *poo
 				"Kubernetes does",
 				"\"%.128s\": \"%.128s\" is not a label of a node", key,
 				json_is_string(value) ? json_string_value(value) : "(no text)");
+		else if (!label_of_a_node(key))
+			problem(list, field,
+				"use a domain of your own, or node-role.kubernetes.io or "
+				"node.kubernetes.io",
+				"kubelet may not give a node the label \"%.128s\"", key);
 }
 
 static bool taint_ok(const json_t *taint)

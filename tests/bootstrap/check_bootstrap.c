@@ -221,6 +221,16 @@ static const struct {
 	          "{\"name\":\"w\",\"labels\":{\"a b\":\"c\"}}]",
 	 "pools.1.labels"},
 	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"kubernetes.io/role\":\"c\"}}]",
+	 "pools.1.labels"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"a.k8s.io/b\":\"c\"}}]",
+	 "pools.1.labels"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"node-role.kubernetes.io/w\":\"\",\"x-k8s.io/b\":\"c\","
+	          "\"topology.kubernetes.io/zone\":\"z\",\"node.kubernetes.io/x\":\"y\"}}]",
+	 NULL},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
 	          "{\"name\":\"w\",\"taints\":[{\"key\":\"a\",\"value\":\"b\",\"effect\":\"NoExecute\"}]}]",
 	 NULL},
 	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
@@ -411,6 +421,25 @@ START_TEST(labels_and_taints_of_a_pool_reach_its_nodes)
 }
 END_TEST
 
+/* kubelet: "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels", and it ends. */
+START_TEST(labels_that_kubelet_may_not_set_are_left_to_the_controllers)
+{
+	json_t *in = input_of(spec_of("v1.36.3")), *cp = NULL;
+	struct pcg_error err;
+
+	json_object_set_new(json_at(in, "spec.pools.0"), "labels",
+			    json_pack("{s:s, s:s}", "node-role.kubernetes.io/infra", "", "zone", "a"));
+	ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
+	ck_assert_str_eq(kubelet_arg(cp, "initConfiguration", "node-labels"), "zone=a");
+	json_decref(cp);
+	json_object_del(json_at(in, "spec.pools.0.labels"), "zone");
+	ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
+	ck_assert_ptr_null(kubelet_arg(cp, "initConfiguration", "node-labels"));
+	json_decref(cp);
+	json_decref(in);
+}
+END_TEST
+
 START_TEST(a_control_plane_that_also_works_has_an_empty_list_of_taints)
 {
 	json_t *in = input_of(spec_of("v1.36.3")), *cp = NULL;
@@ -559,6 +588,7 @@ int main(void)
 	tcase_add_test(t, the_first_machine_has_the_gate_that_the_controller_compares_with);
 	tcase_add_test(t, nodes_register_with_a_provider_id_unless_a_cloud_provider_does_it);
 	tcase_add_test(t, labels_and_taints_of_a_pool_reach_its_nodes);
+	tcase_add_test(t, labels_that_kubelet_may_not_set_are_left_to_the_controllers);
 	tcase_add_test(t, a_control_plane_that_also_works_has_an_empty_list_of_taints);
 	tcase_add_test(t, long_files_are_cut_where_cluster_api_limits_them);
 	tcase_add_test(t, a_proxy_value_that_would_break_a_file_is_refused);

@@ -226,6 +226,21 @@ START_TEST(labels_and_taints_of_a_pool_reach_its_nodes)
 }
 END_TEST
 
+START_TEST(labels_that_kubelet_may_not_set_reach_control_plane_nodes_by_their_machines)
+{
+	AUTO_JSON json_t *in = sample_input("ca crt\n"), *labelled = NULL,
+			 *want = json_pack("{s:s}", "node-role.kubernetes.io/infra", "");
+	const json_t *o;
+	struct pcg_error err;
+
+	json_object_set_new(json_at(in, "spec.pools.0"), "labels",
+			    json_pack("{s:s,s:s}", "node-role.kubernetes.io/infra", "", "zone", "a"));
+	ck_assert_int_eq(capi_objects_build(in, &labelled, &err), 0);
+	o = json_object_get(sample_entry(labelled, "KubeadmControlPlane", "c1-cp"), "object");
+	ck_assert(json_equal(json_at(o, "spec.machineTemplate.metadata.labels"), want));
+}
+END_TEST
+
 START_TEST(machine_of_kubeadm_init_has_the_control_planes_configuration_without_join)
 {
 	const json_t *kcp =
@@ -420,6 +435,7 @@ int main(void)
 	tcase_add_test(t, ranges_of_both_families_are_a_block_each);
 	tcase_add_test(t, pools_have_their_wanted_sizes_and_workers_no_machines);
 	tcase_add_test(t, labels_and_taints_of_a_pool_reach_its_nodes);
+	tcase_add_test(t, labels_that_kubelet_may_not_set_reach_control_plane_nodes_by_their_machines);
 	tcase_add_test(t,
 		       machine_of_kubeadm_init_has_the_control_planes_configuration_without_join);
 	tcase_add_test(t, second_control_plane_machine_has_it_without_init);
