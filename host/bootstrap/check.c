@@ -60,12 +60,15 @@ static void check_version(json_t *list, const json_t *spec)
 			"ECDSA-P256 needs Kubernetes 1.31, not %.64s", text);
 }
 
-static bool prefix_ok(const char *cidr, size_t len)
+struct range {
+	bool six;
+	long bits;
+};
+
+static bool prefix_ok(const char *cidr, size_t len, struct range *r)
 {
 	char host[64], *slash, *end;
 	unsigned char bytes[16];
-	long bits;
-	bool six;
 
 	if (len >= sizeof(host))
 		return false;
@@ -75,25 +78,53 @@ static bool prefix_ok(const char *cidr, size_t len)
 	if (!slash || !slash[1])
 		return false;
 	*slash = '\0';
-	six = strchr(host, ':') != NULL;
-	bits = strtol(slash + 1, &end, 10);
-	return !*end && slash[1] >= '0' && slash[1] <= '9' && bits <= (six ? 128 : 32) &&
-	       inet_pton(six ? AF_INET6 : AF_INET, host, bytes) == 1;
+	r->six = strchr(host, ':') != NULL;
+	r->bits = strtol(slash + 1, &end, 10);
+	return !*end && slash[1] >= '0' && slash[1] <= '9' && r->bits <= (r->six ? 128 : 32) &&
+	       inet_pton(r->six ? AF_INET6 : AF_INET, host, bytes) == 1;
+}
+
+/* kubeadm's rules. Each node has a /24 or /64 of the pods' range, which holds at most 2^16 of them. */
+static bool size_ok(const struct range *r, bool pods)
+{
+	if (pods)
+		return r->six ? r->bits >= 48 && r->bits <= 64 : r->bits >= 8 && r->bits <= 24;
+	return r->six ? r->bits >= 108 && r->bits <= 124 : r->bits >= 12 && r->bits <= 28;
+}
+
+static bool own_node_ranges(const json_t *spec)
+{
+	static const char *const args[] = {"node-cidr-mask-size", "node-cidr-mask-size-ipv4",
+					   "node-cidr-mask-size-ipv6", "allocate-node-cidrs"};
+
+	for (size_t i = 0; i < ARRAY_LEN(args); i++)
+		if (json_object_get(json_at(spec, "kubeadmConfig.controllerManager.extraArgs"), args[i]))
+			return true;
+	return false;
 }
 
 /* One range, or one of each family with a comma between them. */
-static void check_ranges(json_t *list, const json_t *spec, const char *field)
+static void check_ranges(json_t *list, const json_t *spec, const char *field, bool pods)
 {
 	const char *text = json_str(spec, field), *p = text;
+	struct range r[2] = {0};
 
 	if (!text)
 		return;
-	for (;;) {
+	for (size_t n = 0;; n++) {
 		size_t len = strcspn(p, ",");
 
-		if (!prefix_ok(p, len)) {
-			problem(list, field, "give an address range like 192.168.0.0/16",
+		if (n == 2 || !prefix_ok(p, len, &r[n]) || (n && r[0].six == r[1].six)) {
+			problem(list, field,
+				"give an address range like 192.168.0.0/16, or one of each family",
 				"\"%.128s\" is not an address range", text);
+			return;
+		}
+		if (!(pods && own_node_ranges(spec)) && !size_ok(&r[n], pods)) {
+			problem(list, field,
+				pods ? "give a /8 to a /24, of IPv6 a /48 to a /64"
+				     : "give a /12 to a /28, of IPv6 a /108 to a /124",
+				"kubeadm refuses \"%.128s\" for its size", text);
 			return;
 		}
 		if (!p[len])
@@ -107,6 +138,44 @@ static bool dns_label(const char *s, size_t max)
 	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-");
 
 	return n && n == strlen(s) && n <= max && s[0] != '-' && s[n - 1] != '-';
+}
+
+/* As kubeadm takes it: an address, or a domain whose first label may be "*". */
+static bool san_ok(const char *s)
+{
+	unsigned char bytes[16];
+
+	if (inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1)
+		return true;
+	if (strncmp(s, "*.", 2) == 0)
+		s += 2;
+	if (strlen(s) > 253)
+		return false;
+	for (;;) {
+		size_t n = strcspn(s, ".");
+
+		if (!n || s[0] == '-' || s[n - 1] == '-' ||
+		    strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") < n)
+			return false;
+		if (!s[n])
+			return true;
+		s += n + 1;
+	}
+}
+
+static void check_sans(json_t *list, const json_t *spec)
+{
+	char field[64];
+	size_t i;
+	json_t *v;
+
+	json_array_foreach (json_at(spec, "kubeadmConfig.apiServer.certSANs"), i, v) {
+		snprintf(field, sizeof(field), "kubeadmConfig.apiServer.certSANs.%zu", i);
+		if (!json_is_string(v) || !san_ok(json_string_value(v)))
+			problem(list, field, "give a host name or an address, without scheme and port",
+				"\"%.128s\" cannot stand in a certificate",
+				json_is_string(v) ? json_string_value(v) : "(no text)");
+	}
 }
 
 static void check_name(json_t *list, const json_t *spec)
@@ -393,8 +462,9 @@ json_t *bootstrap_check(const json_t *spec)
 
 	check_name(list, spec);
 	check_version(list, spec);
-	check_ranges(list, spec, "podCIDR");
-	check_ranges(list, spec, "serviceCIDR");
+	check_ranges(list, spec, "podCIDR", true);
+	check_ranges(list, spec, "serviceCIDR", false);
+	check_sans(list, spec);
 	check_pools(list, spec);
 	check_files(list, spec);
 	check_volumes(list, spec, "apiServer");

@@ -189,6 +189,20 @@ static const struct {
 	{"podCIDR", "\"10.0.0.0/33\"", "podCIDR"},
 	{"podCIDR", "\"10.0.0.0/-1\"", "podCIDR"},
 	{"serviceCIDR", "\"10.0.0.0/12,\"", "serviceCIDR"},
+	{"podCIDR", "\"10.0.0.0/26\"", "podCIDR"},
+	{"podCIDR", "\"10.0.0.0/7\"", "podCIDR"},
+	{"podCIDR", "\"fd00::/47\"", "podCIDR"},
+	{"podCIDR", "\"10.0.0.0/16,10.1.0.0/16\"", "podCIDR"},
+	{"podCIDR", "\"10.0.0.0/16,fd00::/48,fd01::/48\"", "podCIDR"},
+	{"serviceCIDR", "\"10.0.0.0/8\"", "serviceCIDR"},
+	{"serviceCIDR", "\"10.0.0.0/29\"", "serviceCIDR"},
+	{"serviceCIDR", "\"10.0.0.0/28,fd00::/112\"", NULL},
+	{"serviceCIDR", "\"fd00::/64\"", "serviceCIDR"},
+	{"kubeadmConfig.apiServer.certSANs", "[\"*.a.example\",\"10.0.0.1\",\"fd00::1\",\"b\"]", NULL},
+	{"kubeadmConfig.apiServer.certSANs", "[\"https://a.example\"]",
+	 "kubeadmConfig.apiServer.certSANs.0"},
+	{"kubeadmConfig.apiServer.certSANs", "[\"a.example:6443\"]",
+	 "kubeadmConfig.apiServer.certSANs.0"},
 	{"kubeadmConfig.encryptionAlgorithm", "\"RSA-4096\"", "kubeadmConfig.encryptionAlgorithm"},
 	{"kubeadmConfig.files", "[{\"targetPath\":\"etc/x\",\"content\":\"a\"}]",
 	 "kubeadmConfig.files.0"},
@@ -421,6 +435,19 @@ START_TEST(labels_and_taints_of_a_pool_reach_its_nodes)
 }
 END_TEST
 
+START_TEST(a_range_of_pods_may_have_any_size_that_goes_with_the_nodes_own)
+{
+	json_t *spec = spec_of("v1.36.3"), *list;
+
+	json_put_str(spec, "podCIDR", "10.0.0.0/26");
+	json_put_str(spec, "kubeadmConfig.controllerManager.extraArgs.node-cidr-mask-size", "28");
+	list = bootstrap_check(spec);
+	ck_assert_uint_eq(json_array_size(list), 0);
+	json_decref(list);
+	json_decref(spec);
+}
+END_TEST
+
 /* kubelet: "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels", and it ends. */
 START_TEST(labels_that_kubelet_may_not_set_are_left_to_the_controllers)
 {
@@ -588,6 +615,7 @@ int main(void)
 	tcase_add_test(t, the_first_machine_has_the_gate_that_the_controller_compares_with);
 	tcase_add_test(t, nodes_register_with_a_provider_id_unless_a_cloud_provider_does_it);
 	tcase_add_test(t, labels_and_taints_of_a_pool_reach_its_nodes);
+	tcase_add_test(t, a_range_of_pods_may_have_any_size_that_goes_with_the_nodes_own);
 	tcase_add_test(t, labels_that_kubelet_may_not_set_are_left_to_the_controllers);
 	tcase_add_test(t, a_control_plane_that_also_works_has_an_empty_list_of_taints);
 	tcase_add_test(t, long_files_are_cut_where_cluster_api_limits_them);
