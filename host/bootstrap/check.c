@@ -13,6 +13,8 @@
 
 #define COMMAND_MAX 10240 /* Cluster API's limits for a KubeadmConfig */
 #define KEY_MAX 2048
+#define ARGUMENT_MAX 1024
+#define PATH_LEN_MAX 512
 #define FILES_MAX_BYTES \
 	(700 << 10) /* of all files: an object of the cluster ends at 1.5 MiB, two carry them */
 
@@ -217,8 +219,8 @@ static void check_files(json_t *list, const json_t *spec)
 		char field[64];
 
 		snprintf(field, sizeof(field), "kubeadmConfig.files.%zu", i);
-		if (path[0] != '/' || !plain_yaml(path))
-			problem(list, field, "give targetPath as an absolute path",
+		if (path[0] != '/' || !plain_yaml(path) || strlen(path) > PATH_LEN_MAX)
+			problem(list, field, "give targetPath as an absolute path of at most 512 characters",
 				"the file has the targetPath \"%.128s\"", path);
 		if (!plain_yaml(owner))
 			problem(list, field, "give targetOwner as user:group",
@@ -250,6 +252,20 @@ static void check_commands(json_t *list, const json_t *spec, const char *field)
 				"the command has %zu characters; Cluster API takes %d",
 				json_string_length(c), COMMAND_MAX);
 	}
+}
+
+static void check_args(json_t *list, const json_t *spec, const char *field)
+{
+	const char *name;
+	char path[64];
+	json_t *v;
+
+	snprintf(path, sizeof(path), "kubeadmConfig.%s", field);
+	json_object_foreach (json_at(spec, path), name, v)
+		if (json_string_length(v) > ARGUMENT_MAX)
+			problem(list, path, "put it into a file, where the argument has such a form",
+				"the value of %.128s has %zu characters; Cluster API takes %d", name,
+				json_string_length(v), ARGUMENT_MAX);
 }
 
 static void check_volumes(json_t *list, const json_t *spec, const char *component)
@@ -364,13 +380,22 @@ static bool label_of_a_node(const char *key)
 	return !kubernetes;
 }
 
-static void check_labels(json_t *list, const char *pool_field, const json_t *pool)
+static void check_labels(json_t *list, const json_t *spec, const char *pool_field,
+			 const json_t *pool)
 {
+	const json_t *given = json_at(spec, "kubeadmConfig.kubeletExtraArgs.node-labels");
+	size_t argument = json_string_length(given);
 	char field[96];
 	const char *key;
 	json_t *value;
 
 	snprintf(field, sizeof(field), "%s.labels", pool_field);
+	json_object_foreach (json_at(pool, "labels"), key, value)
+		argument += strlen(key) + json_string_length(value) + 2;
+	if (argument > ARGUMENT_MAX)
+		problem(list, field, "give fewer or shorter labels",
+			"the labels have %zu characters in all; Cluster API takes %d", argument,
+			ARGUMENT_MAX);
 	json_object_foreach (json_at(pool, "labels"), key, value)
 		if (!label_key(key) || !label_value(json_string_value(value)))
 			problem(list, field,
@@ -448,7 +473,7 @@ static void check_pools(json_t *list, const json_t *spec)
 		snprintf(field, sizeof(field), "pools.%zu", i);
 		control_planes += json_bool_or(p, "controlPlane", false);
 		check_pool_name(list, field, spec, p);
-		check_labels(list, field, p);
+		check_labels(list, spec, field, p);
 		check_taints(list, field, p);
 	}
 	if (control_planes != 1)
@@ -467,6 +492,10 @@ json_t *bootstrap_check(const json_t *spec)
 	check_sans(list, spec);
 	check_pools(list, spec);
 	check_files(list, spec);
+	check_args(list, spec, "apiServer.extraArgs");
+	check_args(list, spec, "controllerManager.extraArgs");
+	check_args(list, spec, "scheduler.extraArgs");
+	check_args(list, spec, "kubeletExtraArgs");
 	check_volumes(list, spec, "apiServer");
 	check_volumes(list, spec, "controllerManager");
 	check_volumes(list, spec, "scheduler");

@@ -504,6 +504,61 @@ START_TEST(long_files_are_cut_where_cluster_api_limits_them)
 }
 END_TEST
 
+/* The limits of a KubeadmControlPlane: CustomResourceDefinition of Cluster API 1.14. */
+START_TEST(what_a_control_planes_object_cannot_hold_is_refused_before_there_is_a_node)
+{
+	static const struct {
+		const char *path, *says; /* of a list, one more than is taken */
+		size_t items, length;
+		const char *kind;
+	} table[] = {
+		{"preKubeadmCommands", "10241 characters", 1, 10241, NULL},
+		{"postKubeadmCommands", "1002 postKubeadmCommands", 1001, 4, NULL},
+		{"files", "files (each certificate is one", 201, 3, "path"},
+		{"files", "more than the 512 characters", 1, 513, "path"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		json_t *in = input_of(spec_of("v1.36.3")), *list = json_array(), *cp = NULL;
+		struct pcg_error err;
+		char *text = calloc(1, table[i].length + 1);
+
+		memset(text, '/', table[i].length);
+		for (size_t k = 0; k < table[i].items; k++)
+			json_array_append_new(list, table[i].kind ? json_pack("{s:s,s:s}", "path", text, "content", "x")
+								  : json_string(text));
+		json_object_set_new(in, table[i].path, list);
+		ck_assert_int_ne(bootstrap_control_plane_spec(in, &cp, &err), 0);
+		ck_assert_msg(strstr(err.text, table[i].says), "%s", err.text);
+		ck_assert_int_eq(err.class, PCG_CLASS_PERMANENT);
+		free(text);
+		json_decref(in);
+	}
+}
+END_TEST
+
+START_TEST(arguments_and_labels_that_a_control_planes_object_cannot_hold_are_told)
+{
+	json_t *spec = spec_of("v1.36.3"), *labels = json_object(), *list;
+	char text[1026], key[32];
+
+	memset(text, 'x', 1025);
+	text[1025] = '\0';
+	json_put_str(spec, "kubeadmConfig.apiServer.extraArgs.oidc-issuer-url", text);
+	for (int i = 0; i < 100; i++) {
+		snprintf(key, sizeof(key), "label-%d", i);
+		json_object_set_new(labels, key, json_string("value"));
+	}
+	json_object_set_new(json_at(spec, "pools.1"), "labels", labels);
+	list = bootstrap_check(spec);
+	ck_assert_uint_eq(json_array_size(list), 2);
+	ck_assert_str_eq(json_str(list, "0.field"), "pools.1.labels");
+	ck_assert_str_eq(json_str(list, "1.field"), "kubeadmConfig.apiServer.extraArgs");
+	json_decref(list);
+	json_decref(spec);
+}
+END_TEST
+
 START_TEST(a_proxy_value_that_would_break_a_file_is_refused)
 {
 	static const char *const bad[] = {"http://a b/", "http://x\"y/", "http://x\ny/",
@@ -619,6 +674,8 @@ int main(void)
 	tcase_add_test(t, labels_that_kubelet_may_not_set_are_left_to_the_controllers);
 	tcase_add_test(t, a_control_plane_that_also_works_has_an_empty_list_of_taints);
 	tcase_add_test(t, long_files_are_cut_where_cluster_api_limits_them);
+	tcase_add_test(t, what_a_control_planes_object_cannot_hold_is_refused_before_there_is_a_node);
+	tcase_add_test(t, arguments_and_labels_that_a_control_planes_object_cannot_hold_are_told);
 	tcase_add_test(t, a_proxy_value_that_would_break_a_file_is_refused);
 	tcase_add_test(t, a_certificate_that_is_none_is_refused_by_name);
 	tcase_add_test(t, user_data_without_keys_is_refused);
