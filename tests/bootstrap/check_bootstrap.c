@@ -559,6 +559,34 @@ START_TEST(arguments_and_labels_that_a_control_planes_object_cannot_hold_are_tol
 }
 END_TEST
 
+START_TEST(the_image_of_kube_vip_is_where_those_of_the_bundle_are)
+{
+	static const struct {
+		const char *repository, *image;
+	} table[] = {
+		{NULL, "image: ghcr.io/kube-vip/kube-vip:v0.6.4\n"},
+		{"", "image: ghcr.io/kube-vip/kube-vip:v0.6.4\n"},
+		{"registry.example/mirror/", "image: registry.example/mirror/kube-vip:v0.6.4\n"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		json_t *in = input_of(spec_of("v1.36.3")), *cp = NULL, *f;
+		const char *manifest = "";
+		struct pcg_error err;
+		size_t n;
+
+		json_put_str(in, "imageRepository", table[i].repository);
+		ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
+		json_array_foreach (json_at(cp, "files"), n, f)
+			if (strstr(json_str(f, "path"), "manifests/kube-vip.yaml"))
+				manifest = json_str(f, "content");
+		ck_assert_msg(strstr(manifest, table[i].image), "%s", manifest);
+		json_decref(cp);
+		json_decref(in);
+	}
+}
+END_TEST
+
 START_TEST(a_proxy_value_that_would_break_a_file_is_refused)
 {
 	static const char *const bad[] = {"http://a b/", "http://x\"y/", "http://x\ny/",
@@ -676,6 +704,7 @@ int main(void)
 	tcase_add_test(t, long_files_are_cut_where_cluster_api_limits_them);
 	tcase_add_test(t, what_a_control_planes_object_cannot_hold_is_refused_before_there_is_a_node);
 	tcase_add_test(t, arguments_and_labels_that_a_control_planes_object_cannot_hold_are_told);
+	tcase_add_test(t, the_image_of_kube_vip_is_where_those_of_the_bundle_are);
 	tcase_add_test(t, a_proxy_value_that_would_break_a_file_is_refused);
 	tcase_add_test(t, a_certificate_that_is_none_is_refused_by_name);
 	tcase_add_test(t, user_data_without_keys_is_refused);
