@@ -130,8 +130,9 @@ static bool one_of(const char *s, const char *const *list)
 }
 
 static const char *const nulls[] = { "", "~", "null", "Null", "NULL", NULL };
-static const char *const trues[] = { "true", "True", "TRUE", NULL };
-static const char *const falses[] = { "false", "False", "FALSE", NULL };
+/* As Kubernetes' readers have them: a manifest that kubectl takes must not mean something else here. */
+static const char *const trues[] = { "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y", NULL };
+static const char *const falses[] = { "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N", NULL };
 
 static int load_scalar(struct load *l, json_t **out)
 {

@@ -3,7 +3,7 @@
 #define CORE_YAML_H
 
 /* YAML from and to jansson trees, by libyaml. Reading follows the JSON schema of YAML 1.2 with
- * 1.1's booleans left as strings except true/false; anchors, aliases and tags are refused, depth
+ * 1.1's booleans (yes, no, on, off, y, n), as Kubernetes' readers do; keys are always texts; anchors, aliases and tags are refused, depth
  * 64, size limited by the caller. */
 
 #include "core/buf.h"

@@ -291,8 +291,9 @@ void document_merge_kubeadm(json_t *config, const json_t *k, const char *field, 
 {
 	static const char *const args[] = { "apiServer.extraArgs", "controllerManager.extraArgs",
 					    "scheduler.extraArgs", "kubeletExtraArgs" };
-	static const char *const lists[] = { "apiServer.certSANs", "preKubeadmCommands",
-					     "postKubeadmCommands" };
+	static const char *const lists[] = { "apiServer.certSANs", "apiServer.extraVolumes",
+					     "controllerManager.extraVolumes", "scheduler.extraVolumes",
+					     "preKubeadmCommands", "postKubeadmCommands" };
 	static const char *const texts[] = { "encryptionAlgorithm", "imageRepository" };
 	json_t *file, *files;
 	size_t i;

@@ -22,7 +22,8 @@ int bootstrap_keys_new(const json_t *spec, int64_t now_ms, json_t **keys, struct
  *   "proxy":{"httpProxy","httpsProxy","noProxy":[..]}|null     after policy
  *   "certificates":[{"name","pem"}]                             tenant and policy: trusted by nodes
  *   "files":[{"path","content","owner","permissions"}], "preKubeadmCommands":[], "postKubeadmCommands":[]   from policy
- *   "providerIDCommand": "smbios-vmware"|"sim"|null }
+ *   "providerIDCommand": "smbios-vmware"|"sim"|null,
+ *   "imageRepository": where the image of kube-vip is instead; absent or "": where it is made }
  * The spec's kubeadmConfig (profile files, commands, arguments), sshKeys and ntpServers are taken from spec.
  */
 int bootstrap_user_data(const json_t *input, struct buf *out /* secret */, struct pcg_error *err);

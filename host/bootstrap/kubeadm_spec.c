@@ -56,6 +56,26 @@ static void set_filled(json_t *to, const char *name, json_t *value)
 		json_object_set_new(to, name, value);
 }
 
+/* What the arguments name on the host: without it in the pod, the component does not start. */
+static json_t *volumes(const json_t *given, bool raw)
+{
+	static const char *const texts[] = {"name", "hostPath", "mountPath", "pathType"};
+	json_t *list = json_array(), *v;
+	size_t i;
+
+	json_array_foreach (given, i, v) {
+		json_t *out = json_object();
+
+		for (size_t k = 0; k < ARRAY_LEN(texts); k++)
+			if (*json_str_or(v, texts[k], ""))
+				json_object_set_new(out, texts[k], text(json_str(v, texts[k]), raw));
+		if (json_bool_or(v, "readOnly", false))
+			json_object_set_new(out, "readOnly", json_true());
+		json_array_append_new(list, out);
+	}
+	return list;
+}
+
 static json_t *component(const json_t *config, const char *name, bool raw)
 {
 	const json_t *c = json_object_get(config, name);
@@ -68,6 +88,7 @@ static json_t *component(const json_t *config, const char *name, bool raw)
 		if (json_is_string(v))
 			json_array_append_new(sans, text(json_string_value(v), raw));
 	set_filled(out, "certSANs", sans);
+	set_filled(out, "extraVolumes", volumes(json_object_get(c, "extraVolumes"), raw));
 	return out;
 }
 
@@ -136,6 +157,20 @@ const json_t *kubeadm_spec_pool(const json_t *input, bool control_plane)
 	return found;
 }
 
+/* A kubelet that is told to give itself one of these does not start; Cluster API copies them from the
+ * Machine to the Node. */
+static bool left_to_controllers(const char *label)
+{
+	static const char *const domains[] = {"node-role.kubernetes.io/",
+					      "node-restriction.kubernetes.io/",
+					      "node.cluster.x-k8s.io/"};
+
+	for (size_t i = 0; i < ARRAY_LEN(domains); i++)
+		if (strncmp(label, domains[i], strlen(domains[i])) == 0)
+			return true;
+	return false;
+}
+
 static void add_labels(json_t *args, const json_t *pool, bool raw)
 {
 	const json_t *labels = json_at(pool, "labels");
@@ -144,20 +179,19 @@ static void add_labels(json_t *args, const json_t *pool, bool raw)
 	size_t i;
 	json_t *v, *arg;
 
-	if (json_object_size(labels) == 0)
-		return;
 	buf_init(&b, 64 << 10);
 	json_object_foreach ((json_t *)labels, name, v)
-		if (json_is_string(v))
+		if (json_is_string(v) && !left_to_controllers(name))
 			buf_addf(&b, "%s%s=%s", b.len ? "," : "", name, json_string_value(v));
 	json_array_foreach (args, i, arg) {
-		if (strcmp(json_str_or(arg, "name", ""), "node-labels") != 0)
+		if (!b.len || strcmp(json_str_or(arg, "name", ""), "node-labels") != 0)
 			continue;
 		buf_addf(&b, ",%s", json_str_or(arg, "value", ""));
 		json_array_remove(args, i);
 		break;
 	}
-	add_arg(args, "node-labels", text(b.data, raw));
+	if (b.len)
+		add_arg(args, "node-labels", text(b.data, raw));
 	buf_free(&b);
 }
 

@@ -10,6 +10,10 @@
 
 #define CONTENT_MAX 10240 /* of one file in Cluster API's KubeadmConfig */
 #define CHUNK_RAW 7500    /* its base64 has 10000 characters */
+#define FILES_MAX 200
+#define PATH_LEN_MAX 512
+#define COMMANDS_MAX 1000
+#define COMMAND_MAX 10240
 
 /* Cluster API writes content as a YAML block ("|") without looking at it: what does not survive
  * that, or jinja, travels as base64. */
@@ -124,6 +128,52 @@ static void add_runtime_restart(struct node_files *n)
 	node_files_command(n->pre, "systemctl restart containerd");
 }
 
+static int check_files(const json_t *files, struct pcg_error *err)
+{
+	size_t i, n = json_array_size(files);
+	json_t *f;
+
+	if (n > FILES_MAX)
+		return pcg_fail(err, PCG_CLASS_PERMANENT,
+				"let the profile and the policies give fewer or smaller files and certificates",
+				"nodes would be given %zu files (each certificate is one, a long file one for each "
+				"%d bytes); Cluster API takes %d",
+				n, CHUNK_RAW, FILES_MAX);
+	json_array_foreach (files, i, f)
+		if (json_string_length(json_object_get(f, "path")) > PATH_LEN_MAX)
+			return pcg_fail(err, PCG_CLASS_PERMANENT, "give the file a shorter path",
+					"the path \"%.64s...\" has more than the %d characters that Cluster API takes",
+					json_str_or(f, "path", ""), PATH_LEN_MAX);
+	return 0;
+}
+
+static int check_commands(const json_t *commands, const char *what, struct pcg_error *err)
+{
+	size_t i;
+	json_t *c;
+
+	if (json_array_size(commands) > COMMANDS_MAX)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "put them into a file and run that",
+				"%zu %s for the nodes; Cluster API takes %d", json_array_size(commands), what,
+				COMMANDS_MAX);
+	json_array_foreach (commands, i, c)
+		if (json_string_length(c) > COMMAND_MAX)
+			return pcg_fail(err, PCG_CLASS_PERMANENT, "put it into a file and run that",
+					"one of %s, \"%.64s...\", has %zu characters; Cluster API takes %d", what,
+					json_string_value(c), json_string_length(c), COMMAND_MAX);
+	return 0;
+}
+
+/* What the object of a control plane cannot hold must not become a node that is never handed over. */
+static int check_limits(const struct node_files *n, struct pcg_error *err)
+{
+	int r = check_files(n->files, err);
+
+	if (!r)
+		r = check_commands(n->pre, "preKubeadmCommands", err);
+	return r ? r : check_commands(n->post, "postKubeadmCommands", err);
+}
+
 int node_files_collect(const json_t *input, bool control_plane, struct node_files *out,
 		       struct pcg_error *err)
 {
@@ -149,7 +199,10 @@ int node_files_collect(const json_t *input, bool control_plane, struct node_file
 	add_commands(out->pre, json_at(input, "preKubeadmCommands"));
 	add_commands(out->post, json_at(config, "postKubeadmCommands"));
 	add_commands(out->post, json_at(input, "postKubeadmCommands"));
-	return 0;
+	r = check_limits(out, err);
+	if (r)
+		node_files_free(out);
+	return r;
 }
 
 void node_files_free(struct node_files *n)

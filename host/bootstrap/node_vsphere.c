@@ -12,7 +12,8 @@
 #include <assert.h>
 #include <string.h>
 
-#define KUBE_VIP_IMAGE "ghcr.io/kube-vip/kube-vip:v0.6.4"
+#define KUBE_VIP_REGISTRY "ghcr.io/kube-vip"
+#define KUBE_VIP_NAME "kube-vip:v0.6.4"
 #define KUBE_VIP_MANIFEST "/etc/kubernetes/manifests/kube-vip.yaml"
 #define KUBE_VIP_SCRIPT "/etc/pcg/kube-vip-admin.sh"
 #define PROVIDER_ID_SCRIPT "/etc/pcg/provider-id.sh"
@@ -95,11 +96,23 @@ static json_t *kube_vip_env(const json_t *input)
 	return list;
 }
 
+/* As the images of the bundle: another registry in place of what stands before the last "/". */
+static json_t *kube_vip_image(const json_t *input)
+{
+	const char *repository = json_str_or(input, "imageRepository", "");
+	size_t n = strlen(repository);
+
+	while (n && repository[n - 1] == '/')
+		n--;
+	return n ? json_sprintf("%.*s/" KUBE_VIP_NAME, (int)n, repository)
+		 : json_string(KUBE_VIP_REGISTRY "/" KUBE_VIP_NAME);
+}
+
 static json_t *kube_vip_pod(const json_t *input)
 {
 	json_t *container = json_pack(
-		"{s:s, s:s, s:s, s:[s], s:o, s:{s:{s:[s,s]}}, s:[{s:s, s:s}, {s:s, s:s}]}", "name",
-		"kube-vip", "image", KUBE_VIP_IMAGE, "imagePullPolicy", "IfNotPresent", "args",
+		"{s:s, s:o, s:s, s:[s], s:o, s:{s:{s:[s,s]}}, s:[{s:s, s:s}, {s:s, s:s}]}", "name",
+		"kube-vip", "image", kube_vip_image(input), "imagePullPolicy", "IfNotPresent", "args",
 		"manager", "env", kube_vip_env(input), "securityContext", "capabilities", "add",
 		"NET_ADMIN", "NET_RAW", "volumeMounts", "mountPath", "/etc/kubernetes/admin.conf",
 		"name", "kubeconfig", "mountPath", "/etc/hosts", "name", "etchosts");

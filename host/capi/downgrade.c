@@ -92,6 +92,8 @@ static void old_kubeadm(json_t *spec)
 		map_args(json_at(spec, components[i]), "extraArgs");
 	map_args(json_at(spec, "initConfiguration.nodeRegistration"), "kubeletExtraArgs");
 	map_args(json_at(spec, "joinConfiguration.nodeRegistration"), "kubeletExtraArgs");
+	/* Known from Cluster API 1.12 on; without it the keys that there are serve all the same. */
+	json_object_del(json_at(spec, "clusterConfiguration"), "encryptionAlgorithm");
 }
 
 static void machine_references(json_t *object, const char *spec, const json_t *served)

@@ -117,6 +117,21 @@ json_t *shape_without_empty(const json_t *value)
 	return out;
 }
 
+/* One range, or one of each family with a comma between them as kubeadm writes it. */
+static json_t *ranges(const char *text)
+{
+	json_t *out = json_array();
+
+	for (;;) {
+		size_t n = strcspn(text, ",");
+
+		json_array_append_new(out, json_stringn(text, n));
+		if (!text[n])
+			return out;
+		text += n + 1;
+	}
+}
+
 json_t *shape_cluster(const struct shapes *s, const json_t *infrastructure)
 {
 	json_t *o = new_object(s, CAPI_API, "Cluster", s->cluster);
@@ -131,34 +146,17 @@ json_t *shape_cluster(const struct shapes *s, const json_t *infrastructure)
 	json_put(o, "metadata.finalizers", json_pack("[s]", "cluster.cluster.x-k8s.io"));
 	json_object_set_new(
 		o, "spec",
-		json_pack("{s:b,s:{s:s,s:I},s:{s:{s:[s]},s:{s:[s]},s:s},s:{s:s,s:s,s:s},s:o}",
+		json_pack("{s:b,s:{s:s,s:I},s:{s:{s:o},s:{s:o},s:s},s:{s:s,s:s,s:s},s:o}",
 			  "paused", 1, "controlPlaneEndpoint", "host",
 			  json_str(s->input, "endpoint.host"), "port",
 			  (json_int_t)json_int_or(s->input, "endpoint.port", 6443),
 			  "clusterNetwork", "pods", "cidrBlocks",
-			  json_str_or(s->spec, "podCIDR", "192.168.0.0/16"), "services",
-			  "cidrBlocks", json_str_or(s->spec, "serviceCIDR", "10.96.0.0/12"),
+			  ranges(json_str_or(s->spec, "podCIDR", "192.168.0.0/16")), "services",
+			  "cidrBlocks", ranges(json_str_or(s->spec, "serviceCIDR", "10.96.0.0/12")),
 			  "serviceDomain", json_str_or(s->spec, "serviceDomain", "cluster.local"),
 			  "controlPlaneRef", "apiGroup", "controlplane.cluster.x-k8s.io", "kind",
 			  "KubeadmControlPlane", "name", s->control_plane, "infrastructureRef",
 			  shape_reference(infrastructure)));
-	return o;
-}
-
-json_t *shape_control_plane(const struct shapes *s, const json_t *pool,
-			    const json_t *machine_template)
-{
-	json_t *o = new_object(s, CAPI_CONTROL_PLANE_API, "KubeadmControlPlane", s->control_plane);
-
-	json_put(o, "metadata.finalizers",
-		 json_pack("[s]", "kubeadm.controlplane.cluster.x-k8s.io"));
-	json_object_set_new(o, "spec",
-			    json_pack("{s:I,s:s,s:{s:{s:{s:s}},s:{s:o}},s:O}", "replicas",
-				      (json_int_t)json_int_or(pool, "size", 1), "version",
-				      s->version, "machineTemplate", "metadata", "annotations",
-				      CAPI_POOL, json_str(pool, "name"), "spec",
-				      "infrastructureRef", shape_reference(machine_template),
-				      "kubeadmConfigSpec", s->control_plane_spec));
 	return o;
 }
 
@@ -174,6 +172,39 @@ static bool synced_by_controllers(const char *label)
 		if (strncmp(label, domains[i], strlen(domains[i])) == 0)
 			return true;
 	return false;
+}
+
+/* Those of a pool's labels that reach its Nodes by their Machines. */
+static void add_synced(json_t *labels, const json_t *pool)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach (json_object_get(pool, "labels"), key, value)
+		if (synced_by_controllers(key))
+			json_object_set(labels, key, value);
+}
+
+json_t *shape_control_plane(const struct shapes *s, const json_t *pool,
+			    const json_t *machine_template)
+{
+	json_t *o = new_object(s, CAPI_CONTROL_PLANE_API, "KubeadmControlPlane", s->control_plane),
+	       *labels = json_object();
+
+	json_put(o, "metadata.finalizers",
+		 json_pack("[s]", "kubeadm.controlplane.cluster.x-k8s.io"));
+	json_object_set_new(o, "spec",
+			    json_pack("{s:I,s:s,s:{s:{s:{s:s}},s:{s:o}},s:O}", "replicas",
+				      (json_int_t)json_int_or(pool, "size", 1), "version",
+				      s->version, "machineTemplate", "metadata", "annotations",
+				      CAPI_POOL, json_str(pool, "name"), "spec",
+				      "infrastructureRef", shape_reference(machine_template),
+				      "kubeadmConfigSpec", s->control_plane_spec));
+	add_synced(labels, pool);
+	if (json_object_size(labels))
+		json_put(o, "spec.machineTemplate.metadata.labels", json_incref(labels));
+	json_decref(labels);
+	return o;
 }
 
 static json_t *argument(const json_t *args, const char *name)
@@ -259,11 +290,8 @@ json_t *shape_deployment(const struct shapes *s, const json_t *pool, const struc
 {
 	json_t *o = new_object(s, CAPI_API, "MachineDeployment", place->name);
 	json_t *labels = deployment_labels(s, place->name), *value;
-	const char *key;
 
-	json_object_foreach (json_object_get(pool, "labels"), key, value)
-		if (synced_by_controllers(key))
-			json_object_set(labels, key, value);
+	add_synced(labels, pool);
 	shape_annotate(o, CAPI_POOL, json_str(pool, "name"));
 	json_put(o, "metadata.finalizers", json_pack("[s]", "cluster.x-k8s.io/machinedeployment"));
 	json_object_set_new(

@@ -119,6 +119,7 @@ json_t *task_render_input(const struct cluster *c)
 		json_object_set_new(input, "machine",
 				    json_pack("{s:s,s:s,s:s}", "uid", m->uid, "name", m->name,
 					      "pool", m->pool));
+	json_object_set_new(input, "imageRepository", json_string(c->l->image_repository));
 	if (!strcmp(cloud, "vsphere"))
 		json_object_set_new(input, "providerIDCommand", json_string("smbios-vmware"));
 	else if (!strcmp(cloud, "sim"))

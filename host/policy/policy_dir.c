@@ -317,11 +317,13 @@ int policy_dir_read(const char *dir, json_t **set, struct buf *report)
 		return -1;
 	for (int i = 0; i < READINGS_MAX; i++) {
 		bool same;
+		int r;
 
 		buf_init(&ignored, 1u << 20);
-		read_once(dir, &again, &ignored);
+		r = read_once(dir, &again, &ignored);
 		buf_free(&ignored);
-		same = json_equal(*set, again);
+		/* What could not be read is not in it: two such readings agree too. */
+		same = !r && json_equal(*set, again);
 		json_decref(*set);
 		*set = again;
 		if (same)

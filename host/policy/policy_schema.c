@@ -192,7 +192,9 @@ static bool path_wrong(const char *s)
 	for (const char *c = s; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 127)
 			return true;
-	return *s != '/' || s[strlen(s) - 1] == '/' || strstr(s, "/../") || strlen(s) > 1000;
+	/* Cluster API writes it into YAML without quotes, and takes 512 characters. */
+	return *s != '/' || strchr("/: ", s[strlen(s) - 1]) || strstr(s, "/../") || strlen(s) > 512 ||
+	       strstr(s, ": ") || strstr(s, " #");
 }
 
 static bool wrong_files(const json_t *v, struct pcg_error *err)
@@ -208,7 +210,8 @@ static bool wrong_files(const json_t *v, struct pcg_error *err)
 			return wrong(err, "an entry needs path and content, may have owner and "
 					  "permissions, all of them texts");
 		if (path_wrong(json_str(f, "path")))
-			return wrong(err, "a path is not that of a file from / on");
+			return wrong(err, "a path is not that of a file from / on, of at most 512 "
+					  "characters and without \": \" and \" #\"");
 		if (permissions_wrong(json_str_or(f, "permissions", "0644")))
 			return wrong(err, "permissions are not a text like \"0644\"");
 		if (owner_wrong(json_str_or(f, "owner", "root:root")))

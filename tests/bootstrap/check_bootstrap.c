@@ -189,6 +189,20 @@ static const struct {
 	{"podCIDR", "\"10.0.0.0/33\"", "podCIDR"},
 	{"podCIDR", "\"10.0.0.0/-1\"", "podCIDR"},
 	{"serviceCIDR", "\"10.0.0.0/12,\"", "serviceCIDR"},
+	{"podCIDR", "\"10.0.0.0/26\"", "podCIDR"},
+	{"podCIDR", "\"10.0.0.0/7\"", "podCIDR"},
+	{"podCIDR", "\"fd00::/47\"", "podCIDR"},
+	{"podCIDR", "\"10.0.0.0/16,10.1.0.0/16\"", "podCIDR"},
+	{"podCIDR", "\"10.0.0.0/16,fd00::/48,fd01::/48\"", "podCIDR"},
+	{"serviceCIDR", "\"10.0.0.0/8\"", "serviceCIDR"},
+	{"serviceCIDR", "\"10.0.0.0/29\"", "serviceCIDR"},
+	{"serviceCIDR", "\"10.0.0.0/28,fd00::/112\"", NULL},
+	{"serviceCIDR", "\"fd00::/64\"", "serviceCIDR"},
+	{"kubeadmConfig.apiServer.certSANs", "[\"*.a.example\",\"10.0.0.1\",\"fd00::1\",\"b\"]", NULL},
+	{"kubeadmConfig.apiServer.certSANs", "[\"https://a.example\"]",
+	 "kubeadmConfig.apiServer.certSANs.0"},
+	{"kubeadmConfig.apiServer.certSANs", "[\"a.example:6443\"]",
+	 "kubeadmConfig.apiServer.certSANs.0"},
 	{"kubeadmConfig.encryptionAlgorithm", "\"RSA-4096\"", "kubeadmConfig.encryptionAlgorithm"},
 	{"kubeadmConfig.files", "[{\"targetPath\":\"etc/x\",\"content\":\"a\"}]",
 	 "kubeadmConfig.files.0"},
@@ -196,6 +210,10 @@ static const struct {
 	 "[{\"targetPath\":\"/x\",\"content\":\"a\",\"targetPermissions\":\"rw\"}]",
 	 "kubeadmConfig.files.0"},
 	{"kubeadmConfig.preKubeadmCommands", "[\"true\", 5]", "kubeadmConfig.preKubeadmCommands.1"},
+	{"kubeadmConfig.apiServer.extraVolumes",
+	 "[{\"name\":\"a\",\"hostPath\":\"/a\",\"mountPath\":\"/b\"}]", NULL},
+	{"kubeadmConfig.scheduler.extraVolumes", "[{\"name\":\"a\",\"hostPath\":\"/a\"}]",
+	 "kubeadmConfig.scheduler.extraVolumes.0"},
 	{"sshKeys", "[\"ssh-ed25519 AAAAC3Nz me@host\"]", NULL},
 	{"sshKeys", "[\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]", "sshKeys.0"},
 	{"sshKeys", "[\"-----BEGIN OPENSSH PRIVATE KEY-----\"]", "sshKeys.0"},
@@ -216,6 +234,16 @@ static const struct {
 	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
 	          "{\"name\":\"w\",\"labels\":{\"a b\":\"c\"}}]",
 	 "pools.1.labels"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"kubernetes.io/role\":\"c\"}}]",
+	 "pools.1.labels"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"a.k8s.io/b\":\"c\"}}]",
+	 "pools.1.labels"},
+	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
+	          "{\"name\":\"w\",\"labels\":{\"node-role.kubernetes.io/w\":\"\",\"x-k8s.io/b\":\"c\","
+	          "\"topology.kubernetes.io/zone\":\"z\",\"node.kubernetes.io/x\":\"y\"}}]",
+	 NULL},
 	{"pools", "[{\"name\":\"m\",\"controlPlane\":true},"
 	          "{\"name\":\"w\",\"taints\":[{\"key\":\"a\",\"value\":\"b\",\"effect\":\"NoExecute\"}]}]",
 	 NULL},
@@ -291,6 +319,35 @@ START_TEST(specs_have_no_empty_member_and_lists_of_arguments)
 	json_decref(first);
 	json_decref(worker);
 	json_decref(in);
+}
+END_TEST
+
+START_TEST(volumes_of_a_component_reach_kubeadm_and_the_control_plane)
+{
+	static const char *const versions[] = {"v1.30.4", "v1.36.3"};
+	static const char volume[] = "[{\"name\":\"audit-policy\",\"hostPath\":\"/etc/kubernetes/audit-policy.yaml\","
+				     "\"mountPath\":\"/etc/kubernetes/audit-policy.yaml\",\"readOnly\":true,"
+				     "\"pathType\":\"File\"}]";
+	json_t *want = json_loads(volume, 0, NULL);
+
+	for (size_t i = 0; i < 2; i++) {
+		json_t *in = input_of(spec_of(versions[i])), *cp = NULL, *docs = NULL;
+		struct pcg_error err;
+		struct buf b;
+
+		json_put(in, "spec.kubeadmConfig.apiServer.extraVolumes", json_deep_copy(want));
+		ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
+		ck_assert(json_equal(json_at(cp, "clusterConfiguration.apiServer.extraVolumes"), want));
+		buf_init(&b, 1 << 20);
+		ck_assert_int_eq(bootstrap_kubeadm_yaml(in, &b, &err), 0);
+		ck_assert_int_eq(yaml_load_all(b.data, b.len, "kubeadm.yaml", &docs, &err), 0);
+		ck_assert(json_equal(json_at(docs, "0.apiServer.extraVolumes"), want));
+		buf_free(&b);
+		json_decref(docs);
+		json_decref(cp);
+		json_decref(in);
+	}
+	json_decref(want);
 }
 END_TEST
 
@@ -378,6 +435,38 @@ START_TEST(labels_and_taints_of_a_pool_reach_its_nodes)
 }
 END_TEST
 
+START_TEST(a_range_of_pods_may_have_any_size_that_goes_with_the_nodes_own)
+{
+	json_t *spec = spec_of("v1.36.3"), *list;
+
+	json_put_str(spec, "podCIDR", "10.0.0.0/26");
+	json_put_str(spec, "kubeadmConfig.controllerManager.extraArgs.node-cidr-mask-size", "28");
+	list = bootstrap_check(spec);
+	ck_assert_uint_eq(json_array_size(list), 0);
+	json_decref(list);
+	json_decref(spec);
+}
+END_TEST
+
+/* kubelet: "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels", and it ends. */
+START_TEST(labels_that_kubelet_may_not_set_are_left_to_the_controllers)
+{
+	json_t *in = input_of(spec_of("v1.36.3")), *cp = NULL;
+	struct pcg_error err;
+
+	json_object_set_new(json_at(in, "spec.pools.0"), "labels",
+			    json_pack("{s:s, s:s}", "node-role.kubernetes.io/infra", "", "zone", "a"));
+	ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
+	ck_assert_str_eq(kubelet_arg(cp, "initConfiguration", "node-labels"), "zone=a");
+	json_decref(cp);
+	json_object_del(json_at(in, "spec.pools.0.labels"), "zone");
+	ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
+	ck_assert_ptr_null(kubelet_arg(cp, "initConfiguration", "node-labels"));
+	json_decref(cp);
+	json_decref(in);
+}
+END_TEST
+
 START_TEST(a_control_plane_that_also_works_has_an_empty_list_of_taints)
 {
 	json_t *in = input_of(spec_of("v1.36.3")), *cp = NULL;
@@ -412,6 +501,89 @@ START_TEST(long_files_are_cut_where_cluster_api_limits_them)
 	ck_assert_uint_ge(total, 53000);
 	free(big);
 	node_files_free(&n);
+}
+END_TEST
+
+/* The limits of a KubeadmControlPlane: CustomResourceDefinition of Cluster API 1.14. */
+START_TEST(what_a_control_planes_object_cannot_hold_is_refused_before_there_is_a_node)
+{
+	static const struct {
+		const char *path, *says; /* of a list, one more than is taken */
+		size_t items, length;
+		const char *kind;
+	} table[] = {
+		{"preKubeadmCommands", "10241 characters", 1, 10241, NULL},
+		{"postKubeadmCommands", "1002 postKubeadmCommands", 1001, 4, NULL},
+		{"files", "files (each certificate is one", 201, 3, "path"},
+		{"files", "more than the 512 characters", 1, 513, "path"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		json_t *in = input_of(spec_of("v1.36.3")), *list = json_array(), *cp = NULL;
+		struct pcg_error err;
+		char *text = calloc(1, table[i].length + 1);
+
+		memset(text, '/', table[i].length);
+		for (size_t k = 0; k < table[i].items; k++)
+			json_array_append_new(list, table[i].kind ? json_pack("{s:s,s:s}", "path", text, "content", "x")
+								  : json_string(text));
+		json_object_set_new(in, table[i].path, list);
+		ck_assert_int_ne(bootstrap_control_plane_spec(in, &cp, &err), 0);
+		ck_assert_msg(strstr(err.text, table[i].says), "%s", err.text);
+		ck_assert_int_eq(err.class, PCG_CLASS_PERMANENT);
+		free(text);
+		json_decref(in);
+	}
+}
+END_TEST
+
+START_TEST(arguments_and_labels_that_a_control_planes_object_cannot_hold_are_told)
+{
+	json_t *spec = spec_of("v1.36.3"), *labels = json_object(), *list;
+	char text[1026], key[32];
+
+	memset(text, 'x', 1025);
+	text[1025] = '\0';
+	json_put_str(spec, "kubeadmConfig.apiServer.extraArgs.oidc-issuer-url", text);
+	for (int i = 0; i < 100; i++) {
+		snprintf(key, sizeof(key), "label-%d", i);
+		json_object_set_new(labels, key, json_string("value"));
+	}
+	json_object_set_new(json_at(spec, "pools.1"), "labels", labels);
+	list = bootstrap_check(spec);
+	ck_assert_uint_eq(json_array_size(list), 2);
+	ck_assert_str_eq(json_str(list, "0.field"), "pools.1.labels");
+	ck_assert_str_eq(json_str(list, "1.field"), "kubeadmConfig.apiServer.extraArgs");
+	json_decref(list);
+	json_decref(spec);
+}
+END_TEST
+
+START_TEST(the_image_of_kube_vip_is_where_those_of_the_bundle_are)
+{
+	static const struct {
+		const char *repository, *image;
+	} table[] = {
+		{NULL, "image: ghcr.io/kube-vip/kube-vip:v0.6.4\n"},
+		{"", "image: ghcr.io/kube-vip/kube-vip:v0.6.4\n"},
+		{"registry.example/mirror/", "image: registry.example/mirror/kube-vip:v0.6.4\n"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		json_t *in = input_of(spec_of("v1.36.3")), *cp = NULL, *f;
+		const char *manifest = "";
+		struct pcg_error err;
+		size_t n;
+
+		json_put_str(in, "imageRepository", table[i].repository);
+		ck_assert_int_eq(bootstrap_control_plane_spec(in, &cp, &err), 0);
+		json_array_foreach (json_at(cp, "files"), n, f)
+			if (strstr(json_str(f, "path"), "manifests/kube-vip.yaml"))
+				manifest = json_str(f, "content");
+		ck_assert_msg(strstr(manifest, table[i].image), "%s", manifest);
+		json_decref(cp);
+		json_decref(in);
+	}
 }
 END_TEST
 
@@ -522,11 +694,17 @@ int main(void)
 	tcase_add_loop_test(t, a_wrong_spec_is_told_by_field_with_a_remedy, 0,
 			    sizeof(checks) / sizeof(checks[0]));
 	tcase_add_test(t, specs_have_no_empty_member_and_lists_of_arguments);
+	tcase_add_test(t, volumes_of_a_component_reach_kubeadm_and_the_control_plane);
 	tcase_add_test(t, the_first_machine_has_the_gate_that_the_controller_compares_with);
 	tcase_add_test(t, nodes_register_with_a_provider_id_unless_a_cloud_provider_does_it);
 	tcase_add_test(t, labels_and_taints_of_a_pool_reach_its_nodes);
+	tcase_add_test(t, a_range_of_pods_may_have_any_size_that_goes_with_the_nodes_own);
+	tcase_add_test(t, labels_that_kubelet_may_not_set_are_left_to_the_controllers);
 	tcase_add_test(t, a_control_plane_that_also_works_has_an_empty_list_of_taints);
 	tcase_add_test(t, long_files_are_cut_where_cluster_api_limits_them);
+	tcase_add_test(t, what_a_control_planes_object_cannot_hold_is_refused_before_there_is_a_node);
+	tcase_add_test(t, arguments_and_labels_that_a_control_planes_object_cannot_hold_are_told);
+	tcase_add_test(t, the_image_of_kube_vip_is_where_those_of_the_bundle_are);
 	tcase_add_test(t, a_proxy_value_that_would_break_a_file_is_refused);
 	tcase_add_test(t, a_certificate_that_is_none_is_refused_by_name);
 	tcase_add_test(t, user_data_without_keys_is_refused);

@@ -171,6 +171,23 @@ START_TEST(cluster_is_paused_and_in_the_gateways_hands)
 }
 END_TEST
 
+START_TEST(ranges_of_both_families_are_a_block_each)
+{
+	AUTO_JSON json_t *in = sample_input("ca crt\n"), *two = NULL,
+			 *pods = json_pack("[s,s]", "10.0.0.0/16", "fd00::/48"),
+			 *services = json_pack("[s,s]", "10.96.0.0/12", "fd01::/112");
+	const json_t *o;
+	struct pcg_error err;
+
+	json_put_str(in, "spec.podCIDR", "10.0.0.0/16,fd00::/48");
+	json_put_str(in, "spec.serviceCIDR", "10.96.0.0/12,fd01::/112");
+	ck_assert_int_eq(capi_objects_build(in, &two, &err), 0);
+	o = json_object_get(sample_entry(two, "Cluster", "c1"), "object");
+	ck_assert(json_equal(json_at(o, "spec.clusterNetwork.pods.cidrBlocks"), pods));
+	ck_assert(json_equal(json_at(o, "spec.clusterNetwork.services.cidrBlocks"), services));
+}
+END_TEST
+
 START_TEST(pools_have_their_wanted_sizes_and_workers_no_machines)
 {
 	const json_t *md = object("MachineDeployment", "c1-md");
@@ -206,6 +223,21 @@ START_TEST(labels_and_taints_of_a_pool_reach_its_nodes)
 	ck_assert_str_eq(
 		json_str(o, "spec.template.spec.joinConfiguration.nodeRegistration.taints.0.key"),
 		"gpu");
+}
+END_TEST
+
+START_TEST(labels_that_kubelet_may_not_set_reach_control_plane_nodes_by_their_machines)
+{
+	AUTO_JSON json_t *in = sample_input("ca crt\n"), *labelled = NULL,
+			 *want = json_pack("{s:s}", "node-role.kubernetes.io/infra", "");
+	const json_t *o;
+	struct pcg_error err;
+
+	json_object_set_new(json_at(in, "spec.pools.0"), "labels",
+			    json_pack("{s:s,s:s}", "node-role.kubernetes.io/infra", "", "zone", "a"));
+	ck_assert_int_eq(capi_objects_build(in, &labelled, &err), 0);
+	o = json_object_get(sample_entry(labelled, "KubeadmControlPlane", "c1-cp"), "object");
+	ck_assert(json_equal(json_at(o, "spec.machineTemplate.metadata.labels"), want));
 }
 END_TEST
 
@@ -400,8 +432,10 @@ int main(void)
 	tcase_add_test(t, owner_stands_in_an_earlier_group);
 	tcase_add_test(t, nothing_empty_is_sent);
 	tcase_add_test(t, cluster_is_paused_and_in_the_gateways_hands);
+	tcase_add_test(t, ranges_of_both_families_are_a_block_each);
 	tcase_add_test(t, pools_have_their_wanted_sizes_and_workers_no_machines);
 	tcase_add_test(t, labels_and_taints_of_a_pool_reach_its_nodes);
+	tcase_add_test(t, labels_that_kubelet_may_not_set_reach_control_plane_nodes_by_their_machines);
 	tcase_add_test(t,
 		       machine_of_kubeadm_init_has_the_control_planes_configuration_without_join);
 	tcase_add_test(t, second_control_plane_machine_has_it_without_init);

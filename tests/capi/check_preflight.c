@@ -576,6 +576,9 @@ START_TEST(a_cluster_that_serves_v1beta1_alone_gets_its_shapes)
 	ck_assert_str_eq(json_str(o, "spec.kubeadmConfigSpec.initConfiguration.nodeRegistration."
 				     "kubeletExtraArgs.cloud-provider"),
 			 "");
+	ck_assert_ptr_null(json_at(o, "spec.kubeadmConfigSpec.clusterConfiguration.encryptionAlgorithm"));
+	ck_assert_ptr_null(json_at(old_object("KubeadmConfig", "c1-cp-bcdfg"),
+				   "spec.clusterConfiguration.encryptionAlgorithm"));
 	o = old_object("MachineDeployment", "c1-md");
 	ck_assert_str_eq(json_str(o, "spec.strategy.type"), "RollingUpdate");
 	ck_assert_ptr_null(json_at(o, "spec.rollout"));

@@ -101,7 +101,8 @@ START_TEST(values_of_the_base_layers_become_settings_of_the_cluster)
 		"\"kubeadmconfig:\\n  preKubeadmCommands:\\n  - first\\n  files:\\n  - targetPath: /etc/a\\n    content: x\\n\"},"
 		"{\"name\":\"kubernetes\",\"layer\":\"k8s\",\"tag\":\"1.36.3\",\"values\":"
 		"\"pack:\\n  podCIDR: 10.1.0.0/16\\n  serviceClusterIpRange: 10.2.0.0/16\\nkubeadmconfig:\\n  apiServer:\\n    "
-		"extraArgs:\\n      secure-port: 6443\\n      profiling: false\\n  preKubeadmCommands:\\n  - second\\n\"}]";
+		"extraArgs:\\n      secure-port: 6443\\n      profiling: false\\n    extraVolumes:\\n    - name: audit\\n      hostPath: /a\\n      "
+		"mountPath: /b\\n      readOnly: true\\n  preKubeadmCommands:\\n  - second\\n\"}]";
 	AUTO_JSON json_t *problems = json_array();
 	const json_t *os;
 	AUTO_JSON json_t *doc = build(packs, NULL, problems, &os);
@@ -112,6 +113,8 @@ START_TEST(values_of_the_base_layers_become_settings_of_the_cluster)
 	ck_assert_str_eq(json_str(doc, "kubernetesVersion"), "v1.36.3");
 	ck_assert_str_eq(json_str(doc, "kubeadmConfig.apiServer.extraArgs.secure-port"), "6443");
 	ck_assert_str_eq(json_str(doc, "kubeadmConfig.apiServer.extraArgs.profiling"), "false");
+	ck_assert_str_eq(json_str(doc, "kubeadmConfig.apiServer.extraVolumes.0.mountPath"), "/b");
+	ck_assert(json_bool_or(doc, "kubeadmConfig.apiServer.extraVolumes.0.readOnly", false));
 	ck_assert_str_eq(json_str(doc, "kubeadmConfig.preKubeadmCommands.0"), "first");
 	ck_assert_str_eq(json_str(doc, "kubeadmConfig.preKubeadmCommands.1"), "second");
 	ck_assert_str_eq(json_str(doc, "kubeadmConfig.files.0.targetOwner"), "root:root");

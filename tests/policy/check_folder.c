@@ -2,6 +2,8 @@
 #include "config.h"
 #include "tests/policy/rig.h"
 
+#include <dirent.h>
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -139,6 +141,47 @@ START_TEST(what_is_no_plain_file_is_named)
 	ck_assert_int_lt(check(&r, &out), 0);
 	ck_assert_msg(strstr(out.data, troubles[_i]), "%s", out.data);
 	buf_free(&out);
+	rig_end(&r);
+}
+END_TEST
+
+/* In place of libc's: spoils a file when a folder is about to be listed for the n-th time. */
+static const char *spoilt;
+static int spoil_in;
+
+int scandir(const char *dir, struct dirent ***list, int (*filter)(const struct dirent *),
+	    int (*compare)(const struct dirent **, const struct dirent **))
+{
+	int (*real)(const char *, struct dirent ***, int (*)(const struct dirent *),
+		    int (*)(const struct dirent **, const struct dirent **)) = dlsym(RTLD_NEXT, "scandir");
+
+	if (spoilt && --spoil_in == 0)
+		ck_assert_int_eq(chmod(spoilt, 0646), 0);
+	return real(dir, list, filter, compare);
+}
+
+START_TEST(a_script_that_spoils_while_the_folder_is_read_is_not_left_out)
+{
+	char path[512];
+	struct rig r;
+	struct got g;
+	struct buf out;
+
+	rig_begin(&r);
+	rig_write(&r, "t1/20-deny.lua", DENY);
+	rig_write(&r, "t1/10-allow.lua", ALLOW);
+	rig_open(&r);
+	rig_write(&r, "t1/10-allow.lua", "-- changed\n" ALLOW);
+	snprintf(path, sizeof(path), "%s/t1/20-deny.lua", r.dir);
+	spoilt = path;
+	spoil_in = 4; /* the folder, _all and t1 are listed in one reading */
+	buf_init(&out, 65536);
+	ck_assert_int_lt(rig_reload(&r, &out), 0);
+	spoilt = NULL;
+	buf_free(&out);
+	rig_do(&r, &g, "t1", "admission", "{}");
+	ck_assert_str_eq(json_str_or(g.result, "reason", ""), "no");
+	got_free(&g);
 	rig_end(&r);
 }
 END_TEST
@@ -337,6 +380,7 @@ TCase *folder_cases(void)
 	tcase_add_loop_test(c, a_bad_folder_is_refused_whole_and_the_old_set_stays, 0, ARRAY_LEN(bads));
 	tcase_add_test(c, a_daemon_does_not_start_with_a_bad_folder);
 	tcase_add_loop_test(c, what_is_no_plain_file_is_named, 0, TROUBLES);
+	tcase_add_test(c, a_script_that_spoils_while_the_folder_is_read_is_not_left_out);
 	tcase_add_loop_test(c, an_absent_or_empty_folder_allows_everything, 0, 2);
 	tcase_add_test(c, a_reload_reaches_a_worker_that_runs);
 	tcase_add_test(c, a_reload_that_tries_a_slow_script_holds_no_question_up);

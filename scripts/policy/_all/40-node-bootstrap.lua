@@ -1,8 +1,8 @@
 -- Files and commands for nodes, beside those of the profile.
 --
 -- Hook node_bootstrap: files are written and preKubeadmCommands run before kubeadm, postKubeadmCommands
--- after it. What several scripts return is joined in their order. A command that fails stops the
--- node, so let one that may fail end in "|| true".
+-- after it. What several scripts return is joined in their order. They are lines of one shell script:
+-- one that fails stops nothing, so let one that must not fail end in "|| exit 1", and there is no node.
 
 -- As it is it adds nothing.
 
