@@ -244,27 +244,41 @@ static bool complete(const json_t *o)
 	return version && *version && kind && *kind && name && *name;
 }
 
-static void begin(void *arg)
+static int check(const json_t *ordered, struct pcg_error *err)
 {
-	struct apply *a = arg;
-	struct pcg_error err;
 	size_t i;
 	json_t *o;
 
-	kube_timer_stop(&a->begin);
-	json_array_foreach (a->objects, i, o) {
+	json_array_foreach (ordered, i, o) {
 		char name[256];
 
 		if (complete(o))
 			continue;
 		kube_object_name(o, NULL, name);
-		pcg_fail(&err, PCG_CLASS_PERMANENT,
-			 "give every object apiVersion, kind and metadata.name",
-			 "applying %s: it lacks apiVersion, kind or metadata.name", name);
-		finish(a, &err);
-		return;
+		return pcg_fail(err, PCG_CLASS_PERMANENT,
+				"give every object apiVersion, kind and metadata.name",
+				"applying %s: it lacks apiVersion, kind or metadata.name", name);
 	}
-	fill(a);
+	return 0;
+}
+
+int kube_apply_check(const json_t *objects, struct pcg_error *err)
+{
+	AUTO_JSON json_t *ordered = kube_apply_order(objects);
+
+	return check(ordered, err);
+}
+
+static void begin(void *arg)
+{
+	struct apply *a = arg;
+	struct pcg_error err;
+
+	kube_timer_stop(&a->begin);
+	if (check(a->objects, &err))
+		finish(a, &err);
+	else
+		fill(a);
 }
 
 struct kube_op *kube_apply(struct kube *k, const struct kube_apply_spec *spec)

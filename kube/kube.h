@@ -75,6 +75,8 @@ struct kube_apply_spec {
 	void *arg;
 };
 struct kube_op *kube_apply(struct kube *k, const struct kube_apply_spec *spec);
+/* Whether each of them, and of the items of a List, says what it is: what kube_apply would refuse. Any thread. */
+int kube_apply_check(const json_t *objects, struct pcg_error *err);
 
 /* All pages of a list (limit 500, continue), items in one array. */
 struct kube_op *kube_list(struct kube *k, const char *path, const char *label_selector, kube_cb cb, void *arg);

@@ -47,6 +47,8 @@ int capi_objects_build(const json_t *input, json_t **plan, struct pcg_error *err
  * {"layers":[..], "bundle":DIR, "provider":"vsphere", "addresses": whether it has static ones, "variables":{..}, "imageRepository",
  * "servicesMs"}. */
 struct capi_op *capi_install(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
+/* Whether the manifests of a spec's layers can be read, and each object says what it is. Any thread; takes time. */
+int capi_layers_check(const json_t *layers, struct pcg_error *err);
 /* What is missing in a bundle folder for this provider: named, with where it comes from. addresses: for clusters with
  * static addresses, whose pools need a provider of their own. */
 int capi_bundle_check(const char *dir, const char *provider, bool addresses, struct pcg_error *err);

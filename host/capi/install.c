@@ -207,6 +207,29 @@ static int load_bundle(struct reading *rd)
 	return r;
 }
 
+int capi_layers_check(const json_t *layers, struct pcg_error *err)
+{
+	struct reading rd = {.input = json_pack("{s:O*}", "layers", layers), .stages.list = json_array()};
+	json_t *stage;
+	size_t i;
+	int r = load_layers(&rd, true);
+
+	if (!r)
+		r = load_layers(&rd, false);
+	json_array_foreach (rd.stages.list, i, stage)
+		if (!r) {
+			r = kube_apply_check(json_object_get(stage, "objects"), &rd.err);
+			if (r)
+				pcg_fail_prefix(&rd.err, "layer %s", json_str(stage, "name"));
+		}
+	if (r && !*rd.err.remedy)
+		snprintf(rd.err.remedy, sizeof(rd.err.remedy), "correct this manifest in the cluster's profile");
+	*err = rd.err;
+	json_decref(rd.input);
+	stages_free(&rd.stages);
+	return r;
+}
+
 static void read_all(uv_work_t *work)
 {
 	struct reading *rd = work->data;

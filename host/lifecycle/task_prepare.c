@@ -189,11 +189,14 @@ static void identity_free(struct identity *id)
 	free(id);
 }
 
+/* What cannot go into the cluster is told before there is a machine for it. */
 static void make_keys(uv_work_t *work)
 {
 	struct identity *id = work->data;
 
-	id->result = bootstrap_keys_new(id->spec, clock_wall_ms(), &id->keys, &id->err);
+	id->result = capi_layers_check(json_object_get(id->spec, "layers"), &id->err);
+	if (!id->result)
+		id->result = bootstrap_keys_new(id->spec, clock_wall_ms(), &id->keys, &id->err);
 }
 
 /* Its name, uid and addresses. */

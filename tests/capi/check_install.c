@@ -206,6 +206,39 @@ START_TEST(nothing_is_sent_when_a_file_is_wrong)
 }
 END_TEST
 
+static const struct {
+	const char *content, *says; /* NULL: it is good */
+} layer_rows[] = {
+	{addon, NULL},
+	{"", NULL},
+	{"kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n---\nkind: List\napiVersion: v1\nitems: []\n", NULL},
+	{"kind: ConfigMap\nmetadata: {name: a}\n", "lacks apiVersion, kind or metadata.name"},
+	{"kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Secret}\n", "lacks apiVersion"},
+	{"- a\n", "lacks apiVersion"},
+	{"apiVersion: v1\nkind: ConfigMap\nkind: Secret\n", "stands twice"},
+	{"a:\n\tb: 1\n", "line 2"},
+};
+
+START_TEST(layers_that_cannot_be_installed_are_told_without_a_cluster)
+{
+	AUTO_JSON json_t *in = input(), *layers = json_incref(json_object_get(in, "layers"));
+	json_t *layer = json_array_get(layers, (size_t)_i % 2);
+	struct pcg_error err;
+	int r;
+
+	json_put(layer, "manifests", json_pack("[{s:s,s:s}]", "name", "m", "content", layer_rows[_i].content));
+	r = capi_layers_check(layers, &err);
+	if (!layer_rows[_i].says) {
+		ck_assert_msg(!r, "%s", err.text);
+		return;
+	}
+	ck_assert_int_ne(r, 0);
+	ck_assert_int_eq(err.class, PCG_CLASS_PERMANENT);
+	ck_assert_msg(strstr(err.text, layer_rows[_i].says) && strstr(err.text, json_str(layer, "name")), "%s", err.text);
+	ck_assert_str_ne(err.remedy, "");
+}
+END_TEST
+
 START_TEST(cancelled_at_any_time_it_never_calls_back)
 {
 	AUTO_JSON json_t *in = input();
@@ -276,6 +309,7 @@ int main(void)
 	tcase_add_test(t, images_come_from_the_sites_own_repository);
 	tcase_add_test(t, installing_again_arrives_at_the_same);
 	tcase_add_test(t, nothing_is_sent_when_a_file_is_wrong);
+	tcase_add_loop_test(t, layers_that_cannot_be_installed_are_told_without_a_cluster, 0, ARRAY_LEN(layer_rows));
 	tcase_add_test(t, a_text_that_is_at_hand_is_what_is_sent);
 	tcase_add_test(t, cancelled_at_any_time_it_never_calls_back);
 	suite_add_tcase(s, t);
