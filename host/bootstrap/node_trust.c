@@ -16,12 +16,14 @@
 #define TRUST_SCRIPT "/etc/pcg/trust-certificates.sh"
 #define PEM_END "-----END CERTIFICATE-----"
 
-/* Debian reads the folder itself; Red Hat's and Photon's tools read others. */
+/* Debian reads the folder itself; the tools of SUSE (of the same name as Debian's), Red Hat and Photon read others. */
 static const char trust_script[] =
 	"#!/bin/sh\n"
 	"# Makes the system trust the certificates in " TRUST_DIR ".\n"
 	"from=" TRUST_DIR "\n"
-	"if command -v update-ca-certificates >/dev/null 2>&1; then\n"
+	"if [ -d /etc/pki/trust/anchors ] && command -v update-ca-certificates >/dev/null 2>&1; then\n"
+	"\tcp \"$from\"/pcg-*.crt /etc/pki/trust/anchors/ && update-ca-certificates\n"
+	"elif command -v update-ca-certificates >/dev/null 2>&1; then\n"
 	"\tupdate-ca-certificates\n"
 	"elif command -v update-ca-trust >/dev/null 2>&1; then\n"
 	"\tmkdir -p /etc/pki/ca-trust/source/anchors\n"

@@ -12,6 +12,12 @@ void attached_free(struct attached *a)
 	a->load_balancers = a->volumes = NULL;
 }
 
+/* One that is kept for a claim has that named, and will have it. */
+static bool never_claimed(const json_t *volume)
+{
+	return strcmp(json_str_or(volume, "phase", ""), "Available") == 0 && !json_str(volume, "claim.name");
+}
+
 bool attached_is_removed(const json_t *volume, const json_t *keep)
 {
 	json_t *name;
@@ -21,7 +27,8 @@ bool attached_is_removed(const json_t *volume, const json_t *keep)
 		if (strcmp(json_string_value(name) ? json_string_value(name) : "",
 			   json_str_or(volume, "name", "")) == 0)
 			return false;
-	return strcmp(json_str_or(volume, "reclaimPolicy", ""), "Delete") == 0;
+	/* One that nobody ever claimed is removed by no driver. */
+	return strcmp(json_str_or(volume, "reclaimPolicy", ""), "Delete") == 0 && !never_claimed(volume);
 }
 
 static json_t *ingress_addresses(const json_t *service)
@@ -178,7 +185,9 @@ static json_t *left_volume(const json_t *v, bool kept, const char *why)
 	AUTO_FREE char *name = NULL;
 	AUTO_FREE char *text = NULL;
 
-	if (kept)
+	if (kept && never_claimed(v))
+		why = "kept: nobody has claimed it, so no driver removes it";
+	else if (kept)
 		why = strcmp(json_str_or(v, "reclaimPolicy", ""), "Delete") == 0
 			      ? "kept by policy"
 			      : "kept: its reclaim policy is not Delete";

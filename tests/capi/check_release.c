@@ -7,6 +7,8 @@
 #include "config.h"
 #include "tests/capi/rig.h"
 
+#include "core/clock.h"
+
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
@@ -210,6 +212,21 @@ START_TEST(what_is_retained_or_dies_with_its_machine_is_not_touched)
 }
 END_TEST
 
+START_TEST(a_volume_that_nobody_ever_claimed_is_told_and_not_waited_for)
+{
+	int64_t before;
+
+	put("/api/v1/persistentvolumes/spare",
+	    "{\"kind\":\"PersistentVolume\",\"metadata\":{\"name\":\"spare\"},\"spec\":{"
+	    "\"persistentVolumeReclaimPolicy\":\"Delete\"," CSI "},\"status\":{\"phase\":\"Available\"}}");
+	before = clock_mono_ms();
+	ck_assert(release(NULL, 3000));
+	ck_assert_int_lt(clock_mono_ms() - before, 3000);
+	ck_assert(!get("/api/v1/persistentvolumes/cache"));
+	ck_assert_str_eq(why_left("spare"), "kept: nobody has claimed it, so no driver removes it");
+}
+END_TEST
+
 START_TEST(a_volume_that_policy_keeps_stays_with_its_pods)
 {
 	ck_assert(release("db-0", 20000));
@@ -284,6 +301,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, everything_that_would_outlive_the_machines_is_removed);
 	tcase_add_test(t, what_is_retained_or_dies_with_its_machine_is_not_touched);
+	tcase_add_test(t, a_volume_that_nobody_ever_claimed_is_told_and_not_waited_for);
 	tcase_add_test(t, a_volume_that_policy_keeps_stays_with_its_pods);
 	tcase_add_test(t, what_nobody_removes_is_told_and_holds_nothing_up);
 	tcase_add_test(t, a_cluster_without_any_costs_two_lists);
