@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,6 +54,7 @@ static const char *const network_paths[] = {
 	"/run/resolvconf", "/run/NetworkManager", "/etc/ssl/certs", "/etc/ssl/openssl.cnf",
 	"/usr/lib/ssl", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
 	"/etc/pki/tls/certs", "/etc/pki/tls/openssl.cnf", "/etc/pki/ca-trust/extracted",
+	"/var/lib/ca-certificates",
 	"/etc/crypto-policies", "/etc/ld.so.cache", "/etc/ld.so.preload", "/lib", "/lib64",
 	"/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo",
 	"/dev/urandom", "/dev/random", "/dev/null", "/sys/devices/system/cpu", "/proc/meminfo",
@@ -100,6 +102,19 @@ static void allow_all(int ruleset, const char *const *paths)
 		allow_path(ruleset, *paths, LL_READ_FILE | LL_READ_DIR);
 }
 
+/* What OpenSSL reads in place of its own folder; SSL_CERT_DIR may be a list. */
+static void allow_system_cas(int ruleset)
+{
+	const char *file = getenv("SSL_CERT_FILE"), *dirs = getenv("SSL_CERT_DIR");
+	AUTO_FREE char *list = dirs ? strdup(dirs) : NULL;
+	char *rest = NULL;
+
+	if (file)
+		allow_path(ruleset, file, LL_READ_FILE);
+	for (char *dir = list ? strtok_r(list, ":", &rest) : NULL; dir; dir = strtok_r(NULL, ":", &rest))
+		allow_path(ruleset, dir, LL_READ_FILE | LL_READ_DIR);
+}
+
 static struct ll_ruleset rights_of(int abi, bool network)
 {
 	struct ll_ruleset set = { .handled_fs = LL_FS_ABI1 };
@@ -138,8 +153,10 @@ int confine_landlock(const json_t *confine)
 		return -1;
 	allow_list(fd, json_at(confine, "read"));
 	allow_list(fd, json_at(confine, "exec"));
-	if (network)
+	if (network) {
 		allow_all(fd, network_paths);
+		allow_system_cas(fd);
+	}
 #ifdef PCG_SANITIZED
 	allow_all(fd, sanitizer_paths);
 #endif

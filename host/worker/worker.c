@@ -288,10 +288,12 @@ static json_t *hello_frame(const struct worker_spec *spec)
 	return doc;
 }
 
-/* Nothing of the host's environment goes on, but what tests and sanitizers need in their builds. */
+/* Nothing of the host's environment goes on but where its OpenSSL finds the system's CAs, and what tests and sanitizers need in
+ * their builds. */
 static void child_environment(char *env[ENV_PASSED_MAX + 5], struct buf *room)
 {
 	static const char *const passed[] = {
+		"SSL_CERT_FILE", "SSL_CERT_DIR",
 #ifdef PCG_FAULT_POINTS
 		"PCG_FAULT_DIR", "PCG_TEST_CLOCK_FILE",
 #endif

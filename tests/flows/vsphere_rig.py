@@ -122,9 +122,9 @@ class Rig:
 
     # Processes.
 
-    def spawn(self, name, args, **more):
+    def spawn(self, name, args, given=None, **more):
         log = open(self.path(name + ".log"), "a")
-        environment = dict(os.environ, TMPDIR=self.path("tmp"))
+        environment = dict(os.environ, TMPDIR=self.path("tmp"), **(given or {}))
         if self.faults:
             environment["PCG_FAULT_DIR"] = self.faults
         self.running[name] = subprocess.Popen(args, stderr=log, env=environment, cwd=self.dir,
@@ -205,8 +205,8 @@ plane = {{ url = "{self.plane_url}"; ca_file = "{self.path('plane', 'ca.crt')}";
         if done.returncode:
             raise Failed(f"pairing: {done.stdout}")
 
-    def start_gateway(self):
-        self.spawn("pcgd", [self.program("pcgd"), "--config", self.path("pcgd.conf")])
+    def start_gateway(self, **environment):
+        self.spawn("pcgd", [self.program("pcgd"), "--config", self.path("pcgd.conf")], environment)
 
     def keep_alive(self):
         """pcgd again when a fault point killed it; it may never end by itself."""

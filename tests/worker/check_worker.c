@@ -161,11 +161,14 @@ START_TEST(has_nothing_secret_in_argv_or_environment)
 
 	talk_init(&t);
 	setenv("PCG_TEST_SECRET", "s3cr3t-in-environment", 1);
+	setenv("SSL_CERT_FILE", "/etc/hostname", 1);
 	struct worker_spec spec = spec_of(&t);
 	spec.hello = hello;
 	talk_start(&t, &spec);
 	ck_assert_int_eq(attempt(&t, "environment", "PCG_TEST_SECRET"), ENOENT);
 	ck_assert_int_eq(attempt(&t, "environment", "PATH"), 0);
+	ck_assert_int_eq(attempt(&t, "environment", "SSL_CERT_FILE"), 0);
+	unsetenv("SSL_CERT_FILE");
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", worker_pid(t.worker));
 	int fd = open(path, O_RDONLY);
 	ssize_t n = read(fd, text, sizeof(text));
