@@ -208,36 +208,58 @@ static char *pack_dir(const char *packs_dir, const json_t *pack)
 	return out;
 }
 
+/* What a profile says and no cluster is given: the gateway tells it. */
+static void ignore(json_t *config, const char *path, const char *member)
+{
+	json_t *list = json_object_get(config, "ignored");
+
+	if (!list) {
+		list = json_array();
+		json_object_set_new(config, "ignored", list);
+	}
+	json_array_append_new(list, json_sprintf("%s%s%s", path, *path ? "." : "", member));
+}
+
+static void merge_arg(json_t *config, const char *path, json_t *into, const char *key, const json_t *value)
+{
+	char number[64];
+
+	if (json_is_string(value)) {
+		json_object_set(into, key, (json_t *)(uintptr_t)value);
+		return;
+	}
+	if (json_is_boolean(value))
+		snprintf(number, sizeof(number), "%s", json_is_true(value) ? "true" : "false");
+	else if (json_is_integer(value))
+		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
+	else if (json_is_real(value))
+		snprintf(number, sizeof(number), "%g", json_real_value(value));
+	else {
+		ignore(config, path, key);
+		return;
+	}
+	json_object_set_new(into, key, json_string(number));
+}
+
+/* {name: value}, as kubeadm had it, or [{name, value}], as it has had it since v1beta4. */
 static void merge_args(json_t *config, const char *path, const json_t *args)
 {
-	json_t *into;
+	json_t *into, *value;
 	const char *key;
-	json_t *value;
+	size_t i;
 
-	if (!json_is_object(args))
+	if (!json_is_object(args) && !json_is_array(args))
 		return;
 	into = json_at(config, path);
 	if (!into) {
 		json_put(config, path, json_object());
 		into = json_at(config, path);
 	}
-	json_object_foreach((json_t *)args, key, value) {
-		char number[64];
-
-		if (json_is_string(value)) {
-			json_object_set(into, key, value);
-			continue;
-		}
-		if (json_is_boolean(value))
-			snprintf(number, sizeof(number), "%s", json_is_true(value) ? "true" : "false");
-		else if (json_is_integer(value))
-			snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
-		else if (json_is_real(value))
-			snprintf(number, sizeof(number), "%g", json_real_value(value));
-		else
-			continue;
-		json_object_set_new(into, key, json_string(number));
-	}
+	json_object_foreach((json_t *)(uintptr_t)args, key, value)
+		merge_arg(config, path, into, key, value);
+	json_array_foreach(args, i, value)
+		if (json_str(value, "name"))
+			merge_arg(config, path, into, json_str(value, "name"), json_object_get(value, "value"));
 }
 
 static void append_list(json_t *config, const char *name, const json_t *list)
@@ -286,17 +308,52 @@ static void add_file(json_t *files, const json_t *file, const char *field, const
 	json_add(files, out);
 }
 
+static const char *const args[] = { "apiServer.extraArgs", "controllerManager.extraArgs", "scheduler.extraArgs",
+				    "kubeletExtraArgs" };
+static const char *const lists[] = { "apiServer.certSANs", "apiServer.extraVolumes", "controllerManager.extraVolumes",
+				     "scheduler.extraVolumes", "preKubeadmCommands", "postKubeadmCommands" };
+static const char *const texts[] = { "encryptionAlgorithm", "imageRepository" };
+
+/* Whether one of these is the member at path, or (parts) has one in it. */
+static bool one_of(const char *const *known, size_t n, const char *path, bool parts)
+{
+	size_t len = strlen(path);
+
+	for (size_t i = 0; i < n; i++)
+		if (!strncmp(known[i], path, len) && known[i][len] == (parts ? '.' : '\0'))
+			return true;
+	return false;
+}
+
+static bool known_member(const char *path, bool parts)
+{
+	return one_of(args, ARRAY_LEN(args), path, parts) || one_of(lists, ARRAY_LEN(lists), path, parts) ||
+	       one_of(texts, ARRAY_LEN(texts), path, parts) || (!parts && !strcmp(path, "files"));
+}
+
+static void ignore_unknown(json_t *config, const json_t *k, const char *path)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)(uintptr_t)k, key, value) {
+		char at[256];
+
+		snprintf(at, sizeof(at), "%s%s%s", path, *path ? "." : "", key);
+		if (json_is_object(value) && known_member(at, true))
+			ignore_unknown(config, value, at);
+		else if (!json_is_null(value) && !known_member(at, false))
+			ignore(config, path, key);
+	}
+}
+
 void document_merge_kubeadm(json_t *config, const json_t *k, const char *field, const char *dir,
 			    json_t *problems)
 {
-	static const char *const args[] = { "apiServer.extraArgs", "controllerManager.extraArgs",
-					    "scheduler.extraArgs", "kubeletExtraArgs" };
-	static const char *const lists[] = { "apiServer.certSANs", "apiServer.extraVolumes",
-					     "controllerManager.extraVolumes", "scheduler.extraVolumes",
-					     "preKubeadmCommands", "postKubeadmCommands" };
-	static const char *const texts[] = { "encryptionAlgorithm", "imageRepository" };
 	json_t *file, *files;
 	size_t i;
+
+	ignore_unknown(config, k, "");
 
 	for (i = 0; i < ARRAY_LEN(args); i++)
 		merge_args(config, args[i], json_at(k, args[i]));

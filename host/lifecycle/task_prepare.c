@@ -122,6 +122,22 @@ static bool account_known(struct cluster *c)
 	return false;
 }
 
+static void tell_ignored(struct cluster *c)
+{
+	json_t *ignored = json_at(c->spec, "kubeadmConfig.ignored"), *member;
+	struct buf text;
+	size_t i;
+
+	if (!json_array_size(ignored) || c->lc.attempts)
+		return;
+	buf_init(&text, 4096);
+	json_array_foreach(ignored, i, member)
+		buf_addf(&text, "%skubeadmconfig.%s", i ? ", " : "", json_string_value(member));
+	cluster_note(c, "profile_ignored", json_pack("{s:s,s:s}", "what", text.len ? text.data : "", "remedy",
+						     "correct the names, or take them out of the profile: no node is given them"));
+	buf_free(&text);
+}
+
 void task_admit(struct cluster *c)
 {
 	AUTO_JSON json_t *problems = NULL, *input = NULL;
@@ -138,6 +154,7 @@ void task_admit(struct cluster *c)
 		cluster_failed(c, &err);
 		return;
 	}
+	tell_ignored(c);
 	if (policy_asks(c->l->spec.policy, c->tenant, json_str(c->spec, "tenantName"), "admission"))
 		input = cluster_public_spec(c);
 	policy_eval(c->l->spec.policy, c->tenant, json_str(c->spec, "tenantName"), "admission", input,

@@ -121,6 +121,26 @@ START_TEST(values_of_the_base_layers_become_settings_of_the_cluster)
 }
 END_TEST
 
+START_TEST(what_a_profile_says_and_no_cluster_is_given_is_listed)
+{
+	static const char packs[] =
+		"[{\"name\":\"kubernetes\",\"layer\":\"k8s\",\"tag\":\"1.36.3\",\"values\":"
+		"\"kubeadmconfig:\\n  etcd:\\n    local: {}\\n  preKubeadmCommand:\\n  - one\\n  imageRepository: r\\n  files: []\\n  "
+		"dns:\\n  apiServer:\\n    timeoutForControlPlane: 4m\\n    extraArgs:\\n    - name: profiling\\n      value: no\\n    "
+		"- name: odd\\n      value: [1]\\n\"}]";
+	AUTO_JSON json_t *problems = json_array(), *want = json_pack("[s,s,s,s]", "etcd", "preKubeadmCommand",
+								     "apiServer.timeoutForControlPlane", "apiServer.extraArgs.odd");
+	const json_t *os;
+	AUTO_JSON json_t *doc = build(packs, NULL, problems, &os);
+
+	ck_assert_uint_eq(json_array_size(problems), 0);
+	ck_assert_msg(json_equal(json_at(doc, "kubeadmConfig.ignored"), want), "%s",
+		      json_dumps(json_at(doc, "kubeadmConfig.ignored"), JSON_ENCODE_ANY));
+	ck_assert_str_eq(json_str(doc, "kubeadmConfig.apiServer.extraArgs.profiling"), "false");
+	ck_assert_str_eq(json_str(doc, "kubeadmConfig.imageRepository"), "r");
+}
+END_TEST
+
 START_TEST(layers_are_in_the_order_in_which_they_are_applied)
 {
 	static const char packs[] =
@@ -289,6 +309,7 @@ int main(void)
 	tcase_add_test(t, finds_the_layer_of_a_pack_by_what_it_says_or_by_its_name);
 	tcase_add_test(t, puts_variables_in_and_names_those_without_a_value);
 	tcase_add_test(t, values_of_the_base_layers_become_settings_of_the_cluster);
+	tcase_add_test(t, what_a_profile_says_and_no_cluster_is_given_is_listed);
 	tcase_add_test(t, layers_are_in_the_order_in_which_they_are_applied);
 	tcase_add_test(t, what_is_missing_is_named_with_a_remedy);
 	tcase_add_test(t, a_pack_from_the_folder_gives_its_manifests_in_the_order_of_their_names);
