@@ -3,10 +3,20 @@
 #include "core/stdout.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int why; /* the first time that it could not be written */
+
+/* The wrong way round: to read or write them fails as it did, so that nothing is thought to be shown. */
+void stdio_begin(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			(void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
 
 bool stdout_flush(void)
 {

@@ -177,6 +177,7 @@ int main(int argc, char **argv)
 	const char *arg;
 	int o, used;
 
+	stdio_begin();
 	signal(SIGPIPE, SIG_IGN);
 	log_init("pcgctl", LOG_L_WARN);
 	if (argc == 3 && !strcmp(argv[1], "--worker")) {

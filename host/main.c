@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/secret.h"
+#include "core/stdout.h"
 #include "host/folders.h"
 #include "host/settings.h"
 #include "host/worker/worker.h"
@@ -119,6 +120,7 @@ int main(int argc, char **argv)
 	struct conf *conf;
 	int o;
 
+	stdio_begin();
 	signal(SIGPIPE, SIG_IGN);
 	umask(077);
 	if (argc == 3 && !strcmp(argv[1], "--worker"))

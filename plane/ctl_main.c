@@ -200,6 +200,7 @@ int main(int argc, char **argv)
 	const char *arg = NULL;
 	int o, r;
 
+	stdio_begin();
 	log_init("pcg-planectl", LOG_L_ERROR);
 	while ((o = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
 		r = take_option(&c, o);

@@ -5,6 +5,7 @@
 #include "core/blocks.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "core/stdout.h"
 #include "net/http_client.h"
 #include "net/pki.h"
 #include "plane/api.h"
@@ -369,6 +370,7 @@ int main(int argc, char **argv)
 	size_t n_names = 0;
 	int o;
 
+	stdio_begin();
 	blocks_begin();
 	log_init("pcg-plane", LOG_L_INFO);
 	opt.state_dir = state;

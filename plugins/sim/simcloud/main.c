@@ -3,6 +3,7 @@
 
 #include "core/log.h"
 #include "core/secret.h"
+#include "core/stdout.h"
 #include "plugins/sim/simcloud/cloud.h"
 #include "plugins/sim/simcloud/cloud_api.h"
 
@@ -175,6 +176,7 @@ int main(int argc, char **argv)
 	struct options o;
 	uv_loop_t loop;
 
+	stdio_begin();
 	if (options_read(argc, argv, &o))
 		return 2;
 	log_init("pcg-simcloud", LOG_L_INFO);
