@@ -139,6 +139,9 @@ int ctl_account_validate(struct ctl *c, const char *arg)
 	char cloud[32];
 	int r;
 
+	if (arg && (c->file || c->password_file || c->ca_file || c->cloud || c->overlord))
+		return ctl_fail(CTL_USAGE, "of an account that is kept give the name or uid alone, of one that is not yet -f FILE "
+					   "alone");
 	if (arg) {
 		r = validate_stored(c, arg, &detail);
 	} else {

@@ -64,44 +64,48 @@ static const char help[] =
 	"\n"
 	"Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 the plane is not reached.\n";
 
+enum { OPT_FILE = 256, OPT_OVERLORD, OPT_NAME, OPT_ACCOUNT, OPT_CLOUD, OPT_PASSWORD, OPT_CA, OPT_FILTER, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE, OPT_ABANDON,
+       OPT_OUTPUT, OPT_STATE, OPT_URL, OPT_HELP, OPT_VERSION };
+
+#define TAKES(option) (1u << (OPT_##option - OPT_FILE))
+#define TAKES_ACCOUNT (TAKES(FILE) | TAKES(CLOUD) | TAKES(OVERLORD) | TAKES(PASSWORD) | TAKES(CA))
+
 static const struct command {
 	const char *noun, *verb;
 	bool arg_needed, arg_allowed;
 	int (*run)(struct ctl *c, const char *arg);
+	unsigned takes; /* which of the options that are not of every command */
 } commands[] = {
-	{ "gateway", "list", false, false, ctl_gateway_list },
-	{ "pair", NULL, false, false, ctl_pair },
-	{ "account", "add", false, false, ctl_account_add },
-	{ "account", "update", true, true, ctl_account_update },
-	{ "account", "remove", true, true, ctl_account_remove },
-	{ "account", "validate", false, true, ctl_account_validate },
-	{ "account", "choices", false, true, ctl_account_choices },
-	{ "account", "list", false, false, ctl_account_list },
-	{ "profile", "add", false, false, ctl_profile_add },
-	{ "profile", "list", false, false, ctl_profile_list },
-	{ "cluster", "create", false, false, ctl_cluster_create },
-	{ "cluster", "list", false, false, ctl_cluster_list },
-	{ "cluster", "get", true, true, ctl_cluster_get },
-	{ "cluster", "watch", true, true, ctl_cluster_watch },
-	{ "cluster", "kubeconfig", true, true, ctl_cluster_kubeconfig },
-	{ "cluster", "delete", true, true, ctl_cluster_delete },
-	{ "cluster", "found", false, false, ctl_cluster_found },
-	{ "cluster", "adopt", true, true, ctl_cluster_adopt },
-	{ "pool", "list", false, false, ctl_pool_list },
-	{ "pool", "add", false, false, ctl_pool_add },
-	{ "pool", "update", true, true, ctl_pool_update },
-	{ "pool", "remove", true, true, ctl_pool_remove },
-	{ "pool", "show", true, true, ctl_pool_show },
-	{ "dns", "list", false, false, ctl_dns_list },
-	{ "dns", "add", false, false, ctl_dns_add },
-	{ "dns", "remove", true, true, ctl_dns_remove },
+	{ "gateway", "list", false, false, ctl_gateway_list, 0 },
+	{ "pair", NULL, false, false, ctl_pair, TAKES(OVERLORD) | TAKES(NAME) | TAKES(CLOUD) },
+	{ "account", "add", false, false, ctl_account_add, TAKES_ACCOUNT | TAKES(NOVALIDATE) },
+	{ "account", "update", true, true, ctl_account_update, TAKES_ACCOUNT | TAKES(NOVALIDATE) },
+	{ "account", "remove", true, true, ctl_account_remove, 0 },
+	{ "account", "validate", false, true, ctl_account_validate, TAKES_ACCOUNT },
+	{ "account", "choices", false, true, ctl_account_choices, TAKES(ACCOUNT) | TAKES(FILTER) },
+	{ "account", "list", false, false, ctl_account_list, 0 },
+	{ "profile", "add", false, false, ctl_profile_add, TAKES(FILE) },
+	{ "profile", "list", false, false, ctl_profile_list, 0 },
+	{ "cluster", "create", false, false, ctl_cluster_create, TAKES(FILE) | TAKES(CLOUD) },
+	{ "cluster", "list", false, false, ctl_cluster_list, 0 },
+	{ "cluster", "get", true, true, ctl_cluster_get, 0 },
+	{ "cluster", "watch", true, true, ctl_cluster_watch, TAKES(UNTIL) | TAKES(TIMEOUT) },
+	{ "cluster", "kubeconfig", true, true, ctl_cluster_kubeconfig, 0 },
+	{ "cluster", "delete", true, true, ctl_cluster_delete, TAKES(FORCE) | TAKES(ABANDON) },
+	{ "cluster", "found", false, false, ctl_cluster_found, 0 },
+	{ "cluster", "adopt", true, true, ctl_cluster_adopt, TAKES(ACCOUNT) },
+	{ "pool", "list", false, false, ctl_pool_list, TAKES(OVERLORD) },
+	{ "pool", "add", false, false, ctl_pool_add, TAKES(FILE) | TAKES(OVERLORD) },
+	{ "pool", "update", true, true, ctl_pool_update, TAKES(FILE) | TAKES(OVERLORD) },
+	{ "pool", "remove", true, true, ctl_pool_remove, TAKES(OVERLORD) },
+	{ "pool", "show", true, true, ctl_pool_show, TAKES(OVERLORD) },
+	{ "dns", "list", false, false, ctl_dns_list, 0 },
+	{ "dns", "add", false, false, ctl_dns_add, TAKES(FILE) | TAKES(OVERLORD) },
+	{ "dns", "remove", true, true, ctl_dns_remove, 0 },
 };
 
-enum { OPT_OVERLORD = 256, OPT_NAME, OPT_ACCOUNT, OPT_CLOUD, OPT_PASSWORD, OPT_CA, OPT_FILTER, OPT_NOVALIDATE, OPT_UNTIL, OPT_TIMEOUT, OPT_FORCE, OPT_ABANDON,
-       OPT_OUTPUT, OPT_STATE, OPT_URL, OPT_HELP, OPT_VERSION };
-
 static const struct option options[] = {
-	{ "file", 1, NULL, 'f' },
+	{ "file", 1, NULL, OPT_FILE },
 	{ "overlord", 1, NULL, OPT_OVERLORD },
 	{ "name", 1, NULL, OPT_NAME },
 	{ "account", 1, NULL, OPT_ACCOUNT },
@@ -147,13 +151,23 @@ static int take_filter(struct ctl *c, const char *text)
 	return CTL_DONE;
 }
 
+/* An option that a command does not look at would leave somebody with something else than what was asked for. */
+static int check_taken(const struct command *cmd, unsigned given)
+{
+	for (const struct option *o = options; o->name; o++)
+		if (o->val < OPT_OUTPUT && (given & ~cmd->takes & (1u << (o->val - OPT_FILE))))
+			return ctl_fail(CTL_USAGE, "--%s is not taken by %s%s%s; see pcg-planectl --help", o->name, cmd->noun,
+					cmd->verb ? " " : "", cmd->verb ? cmd->verb : "");
+	return CTL_DONE;
+}
+
 /* -1: go on. */
 static int take_option(struct ctl *c, int o)
 {
 	int r = CTL_DONE;
 
 	switch (o) {
-	case 'f': c->file = optarg; break;
+	case OPT_FILE: c->file = optarg; break;
 	case OPT_OVERLORD: c->overlord = optarg; break;
 	case OPT_NAME: c->name = optarg; break;
 	case OPT_ACCOUNT: c->account = optarg; break;
@@ -198,20 +212,27 @@ int main(int argc, char **argv)
 	struct ctl c = { .state_dir = state };
 	const struct command *cmd;
 	const char *arg = NULL;
+	unsigned given = 0;
 	int o, r;
 
 	stdio_begin();
 	log_init("pcg-planectl", LOG_L_ERROR);
 	while ((o = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
+		if (o == 'f')
+			o = OPT_FILE;
 		r = take_option(&c, o);
 		if (r >= 0)
 			return stdout_end("pcg-planectl", r, CTL_FAILED);
+		if (o < OPT_OUTPUT)
+			given |= 1u << (o - OPT_FILE);
 	}
 	cmd = find_command(argc - optind, argv + optind, &arg);
 	if (!cmd)
 		return ctl_fail(CTL_USAGE, optind < argc ? "not a command, or with too few or too many words; see "
 							   "pcg-planectl --help" :
 							   "which command? See pcg-planectl --help");
+	if (check_taken(cmd, given))
+		return CTL_USAGE;
 	signal(SIGPIPE, SIG_IGN);
 	secret_no_core();
 	http_global_init();
