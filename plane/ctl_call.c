@@ -251,6 +251,7 @@ int ctl_read_secret(struct ctl *c, const char *what, json_t *spec)
 {
 	const char *had = json_str(spec, what);
 	struct buf secret;
+	size_t n;
 	int r = CTL_DONE;
 
 	if (had && *had && !c->password_file)
@@ -262,11 +263,11 @@ int ctl_read_secret(struct ctl *c, const char *what, json_t *spec)
 			     c->password_file ? c->password_file : what,
 			     c->password_file ? ": cannot be read" :
 						": give it in a file with --password-file, there is no terminal to ask at");
-	else {
-		size_t n = strcspn(secret.data, "\r\n");
-
-		json_object_set_new(spec, what, json_stringn(secret.data, n));
-	}
+	else if (!(n = strcspn(secret.data, "\r\n")))
+		r = ctl_fail(CTL_FAILED, "the %s is empty%s%s%s", what, c->password_file ? ": there is nothing in the first line of " : "",
+			     c->password_file ? c->password_file : "", c->password_file ? "" : ": nothing was typed");
+	else if (json_object_set_new(spec, what, json_stringn(secret.data, n)))
+		r = ctl_fail(CTL_FAILED, "the %s is not UTF-8", what);
 	buf_free(&secret);
 	return r;
 }
