@@ -190,18 +190,39 @@ int ctl_profile_list(struct ctl *c, const char *arg)
 	return r ? r : ctl_print_list(c, flat, columns, paths);
 }
 
+/* Profiles may share a name, with one version or several. */
+static int name_profile(const json_t *items, json_t *given)
+{
+	const char *name = json_str_or(given, "uid", "-");
+	json_t *p, *found = NULL;
+	size_t i, named = 0;
+
+	json_array_foreach((json_t *)items, i, p) {
+		if (strcmp(json_str_or(p, "metadata.uid", ""), name) == 0)
+			return CTL_DONE;
+		if (strcmp(json_str_or(p, "metadata.name", ""), name) == 0) {
+			found = p;
+			named++;
+		}
+	}
+	if (named > 1)
+		return ctl_fail(CTL_FAILED, "%zu profiles have the name '%s': give the uid of one (pcg-planectl profile list)", named,
+				name);
+	if (found)
+		json_object_set(given, "uid", json_at(found, "metadata.uid"));
+	return CTL_DONE;
+}
+
 /* Names stand for uids where the API wants one. */
 static int name_profiles(struct ctl *c, json_t *doc)
 {
 	AUTO_JSON json_t *items = NULL;
-	json_t *given, *p;
-	size_t i, k;
+	json_t *given;
+	size_t i;
 	int r = ctl_get_items(c, "/v1/dashboard/clusterprofiles/metadata", &items);
 
 	json_array_foreach(json_at(doc, "spec.profiles"), i, given)
-		json_array_foreach(items, k, p)
-			if (strcmp(json_str_or(p, "metadata.name", ""), json_str_or(given, "uid", "-")) == 0)
-				json_object_set(given, "uid", json_at(p, "metadata.uid"));
+		r = r ? r : name_profile(items, given);
 	return r;
 }
 

@@ -26,17 +26,22 @@ static int pools_path(struct ctl *c, char path[256])
 static int find_item(struct ctl *c, const char *path, const char *what, const char *arg, json_t **found)
 {
 	AUTO_JSON json_t *items = NULL;
-	json_t *item;
-	size_t i;
+	json_t *item, *by_uid = NULL, *by_name = NULL;
+	size_t i, named = 0;
 	int r = ctl_get_items(c, path, &items);
 
-	*found = NULL;
-	json_array_foreach(items, i, item)
-		if (strcmp(json_str_or(item, "metadata.uid", ""), arg) == 0 ||
-		    strcmp(json_str_or(item, "metadata.name", ""), arg) == 0)
-			*found = item;
-	json_incref(*found);
-	if (!r && !*found)
+	json_array_foreach(items, i, item) {
+		if (strcmp(json_str_or(item, "metadata.uid", ""), arg) == 0)
+			by_uid = item;
+		if (strcmp(json_str_or(item, "metadata.name", ""), arg) == 0) {
+			by_name = item;
+			named++;
+		}
+	}
+	*found = json_incref(by_uid ? by_uid : named == 1 ? by_name : NULL);
+	if (!r && !*found && named)
+		r = ctl_fail(CTL_FAILED, "%zu have the name '%s': give the uid of one %s (its list has it)", named, arg, what);
+	else if (!r && !*found)
 		r = ctl_fail(CTL_NOT_FOUND, "there is no %s with the uid or name '%s'", what, arg);
 	return r;
 }
