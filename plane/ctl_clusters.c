@@ -149,6 +149,17 @@ int ctl_cluster_get(struct ctl *c, const char *arg)
 	return CTL_DONE;
 }
 
+static int check_until(const struct ctl *c)
+{
+	static const char *const states[] = { "Pending", "Provisioning", "Running", "Deleting", "Deleted", "Error" };
+
+	for (size_t i = 0; i < ARRAY_LEN(states); i++)
+		if (!c->until || strcmp(c->until, states[i]) == 0)
+			return CTL_DONE;
+	return ctl_fail(CTL_USAGE, "--until %s: no state; there are Pending, Provisioning, Running, Deleting, Deleted and Error",
+			c->until);
+}
+
 static bool reached(struct ctl *c, const char *state)
 {
 	if (c->until)
@@ -206,8 +217,10 @@ int ctl_cluster_watch(struct ctl *c, const char *arg)
 	int64_t started = clock_mono_ms();
 	AUTO_JSON json_t *cluster = NULL;
 	char last[512] = "";
-	int r = find_cluster(c, arg, &cluster);
+	int r = check_until(c);
 
+	if (!r)
+		r = find_cluster(c, arg, &cluster);
 	while (!r) {
 		const char *state;
 
@@ -217,6 +230,8 @@ int ctl_cluster_watch(struct ctl *c, const char *arg)
 		state = json_str_or(cluster, "state", "");
 		if (reached(c, state))
 			return strcmp(state, "Error") == 0 ? CTL_FAILED : CTL_DONE;
+		if (strcmp(state, "Deleted") == 0)
+			return ctl_fail(CTL_FAILED, "cluster %s is Deleted, and will not be %s", arg, c->until);
 		if (c->timeout_s && clock_mono_ms() - started > c->timeout_s * 1000)
 			return ctl_fail(CTL_FAILED, "cluster %s is %s after %lld s", arg, state,
 					(long long)c->timeout_s);
