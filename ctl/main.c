@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/stdout.h"
+#include "core/utf8.h"
 #include "host/policy/policy.h"
 #include "host/provider/provider_pool.h"
 #include "host/worker/worker.h"
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define NAME_BYTES 1024
 #define DEFAULT_SOCKET PCG_LOCALSTATEDIR "/lib/pcg/pcgd.sock"
 
 struct command {
@@ -118,12 +120,25 @@ static void usage(FILE *out)
 		DEFAULT_SOCKET);
 }
 
+/* Such a name would be lost on the way, and the request be one of all clusters. */
+static bool can_be_name(const char *arg)
+{
+	size_t n = strlen(arg);
+
+	return n <= NAME_BYTES && utf8_valid(arg, n);
+}
+
 static int run(const struct ctl *c, const struct command *k, const char *arg)
 {
 	AUTO_JSON json_t *result = NULL;
 	json_t *req;
 	int status;
 
+	if (arg && strstr(k->arg, "NAME") && !can_be_name(arg)) {
+		fprintf(stderr, "pcgctl: no cluster has such a name: it is longer than %d bytes, or not UTF-8\n"
+				"  what to do: pcgctl cluster list shows what there is\n", NAME_BYTES);
+		return CTL_NOT_FOUND;
+	}
 	if (k->run)
 		return k->run(c, arg);
 	req = json_pack("{s:s}", "op", k->op);
