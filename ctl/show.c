@@ -253,6 +253,17 @@ int show_policies(const json_t *p)
 	return CTL_DONE;
 }
 
+/* Everything waits for it, whatever the clusters say that they wait for. */
+static void show_unwritable(const json_t *u)
+{
+	char since[16];
+
+	printf("  store:     nothing can be written, for %s, and no cluster goes on\n", age(u, "since", since));
+	printf("             %s\n", show_text(json_str_or(u, "cause", "")));
+	if (json_str_or(u, "remedy", "")[0])
+		printf("             what to do: %s\n", show_text(json_str(u, "remedy")));
+}
+
 int show_status(const json_t *s)
 {
 	const json_t *k = json_object_get(s, "confinement");
@@ -274,6 +285,8 @@ int show_status(const json_t *s)
 	       (long long)json_int_or(s, "clusters.clusters", 0),
 	       (long long)json_int_or(s, "clusters.inFlight", 0),
 	       (long long)json_int_or(s, "clusters.reportsWaiting", 0));
+	if (json_at(s, "store.unwritable"))
+		show_unwritable(json_at(s, "store.unwritable"));
 	json_array_foreach(json_at(s, "plugins.items"), i, v)
 		printf("  provider:  %s %s %s%s%s\n", json_str_or(v, "name", ""),
 		       json_str_or(v, "version", ""), json_str_or(v, "state", ""),

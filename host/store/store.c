@@ -53,6 +53,8 @@ struct store {
 	void (*closed)(void *arg);
 	void *closed_arg;
 	struct log_outage outage;
+	struct pcg_error unwritable; /* why, and since when: 0 when it can be written */
+	int64_t unwritable_ms;
 	uint64_t commits, batches, rows, cpu_us;
 };
 
@@ -210,6 +212,16 @@ static void answer_reads(struct store *s)
 		give_back(s, reads.head);
 }
 
+static void tell_unwritable(struct store *s, const struct pcg_error *err)
+{
+	pthread_mutex_lock(&s->lock);
+	if (err)
+		s->unwritable = *err;
+	if (!err || !s->unwritable_ms)
+		s->unwritable_ms = err ? clock_wall_ms() : 0;
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* A full or failing disk: tried again until it takes the group, or the store is told to stop. */
 static bool write_until_durable(struct store *s, struct job *list)
 {
@@ -217,11 +229,14 @@ static bool write_until_durable(struct store *s, struct job *list)
 
 	while (write_group(s, list, &err)) {
 		log_outage_begin(&s->outage, "store_unwritable", "store", &err);
+		tell_unwritable(s, &err);
 		answer_reads(s);
 		if (stopping(s))
 			return false;
 		wait_a_second(s);
 	}
+	if (s->outage.since_ms)
+		tell_unwritable(s, NULL);
 	log_outage_end(&s->outage, "store_writable", "store");
 	return true;
 }
@@ -445,12 +460,17 @@ struct db *store_db(struct store *s)
 
 json_t *store_stats(struct store *s)
 {
+	char since[CLOCK_RFC3339_SIZE];
 	json_t *j;
 
 	pthread_mutex_lock(&s->lock);
 	j = json_pack("{s:I,s:I,s:I,s:I}", "commits", (json_int_t)s->commits, "batches",
 		      (json_int_t)s->batches, "rows", (json_int_t)s->rows, "cpu_us",
 		      (json_int_t)s->cpu_us);
+	if (s->unwritable_ms)
+		json_object_set_new(j, "unwritable", json_pack("{s:s,s:s,s:s}", "since",
+							       clock_rfc3339(s->unwritable_ms, since), "cause",
+							       s->unwritable.text, "remedy", s->unwritable.remedy));
 	pthread_mutex_unlock(&s->lock);
 	return j;
 }

@@ -88,7 +88,8 @@ typedef void (*store_history_cb)(void *arg, json_t *history);
 void store_history(struct store *s, const char *uid_or_name, uint32_t limit, store_history_cb cb,
 		   void *arg);
 
-/* Time spent and commits made, for the benchmark: {"commits","batches","rows","cpu_us"}. */
+/* Time spent and commits made, for the benchmark: {"commits","batches","rows","cpu_us"}. While it cannot be written
+ * "unwritable" {"since","cause","remedy"} as well. */
 json_t *store_stats(struct store *s);
 
 #endif

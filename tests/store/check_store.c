@@ -602,7 +602,7 @@ START_TEST(a_full_disk_is_waited_for_while_history_can_be_read)
 	struct store_batch *b = store_batch_new(s);
 	unsigned done = 0;
 	char big[60000];
-	json_t *all;
+	json_t *all, *stats;
 
 	signal(SIGXFSZ, SIG_IGN);
 	histories = 0;
@@ -621,8 +621,15 @@ START_TEST(a_full_disk_is_waited_for_while_history_can_be_read)
 	ask_history(s, "c1", 10);
 	ck_assert_uint_eq(json_array_size(history), 1);
 	ck_assert_uint_eq(done, 0);
+	stats = store_stats(s);
+	ck_assert_ptr_nonnull(strstr(json_str_or(stats, "unwritable.cause", ""), "pcgd.db"));
+	ck_assert_ptr_nonnull(json_str(stats, "unwritable.since"));
+	json_decref(stats);
 	allow_bytes(RLIM_INFINITY);
 	run_until(&done, 2);
+	stats = store_stats(s);
+	ck_assert_ptr_null(json_object_get(stats, "unwritable"));
+	json_decref(stats);
 	json_decref(history);
 	history = NULL;
 	close_store(s);
