@@ -14,12 +14,24 @@
 
 #define ANSWER_MS 90000
 
-int ctl_complain(const struct pcg_error *err)
+/* problems: all that is wrong, in place of a text that has room for some of it. */
+static int complain(const struct pcg_error *err, const json_t *problems)
 {
-	fprintf(stderr, "pcgctl: %s\n", show_text(err->text));
+	size_t i;
+	json_t *v;
+
+	json_array_foreach((json_t *)problems, i, v)
+		fprintf(stderr, "pcgctl: %s\n", show_text(json_string_value(v)));
+	if (!json_array_size(problems))
+		fprintf(stderr, "pcgctl: %s\n", show_text(err->text));
 	if (*err->remedy)
 		fprintf(stderr, "  what to do: %s\n", show_text(err->remedy));
 	return err->class == PCG_CLASS_NOT_FOUND ? CTL_NOT_FOUND : CTL_FAILED;
+}
+
+int ctl_complain(const struct pcg_error *err)
+{
+	return complain(err, NULL);
 }
 
 static int dial(const struct ctl *c, int *fd)
@@ -61,7 +73,7 @@ static int checked(json_t *doc, int *exit_status)
 	if (json_bool_or(doc, "ok", false))
 		return 0;
 	json_to_error(json_object_get(doc, "error"), &err);
-	*exit_status = ctl_complain(&err);
+	*exit_status = complain(&err, json_object_get(doc, "problems"));
 	return -1;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The Unix socket for pcgctl: frames of core/frame.h. One request {"op", ...} a connection at a
- * time; the answer is {"ok":true,"result":{}} or {"ok":false,"error":{class,text,remedy}}. A watch
+ * time; the answer is {"ok":true,"result":{}} or {"ok":false,"error":{class,text,remedy}}, of a reload with
+ * "problems" [text] as well. A watch
  * answers {"ok":true,"event":{}} for each change until the client leaves: the cluster whole, or uid,
  * name, phase and note of one of which all else is as it was. It shows and checks, and has no verb
  * that changes a cluster: Palette alone does. Who says nothing for ten seconds, or does not read
@@ -15,6 +16,7 @@
 #include "core/clock.h"
 #include "core/frame.h"
 #include "core/log.h"
+#include "core/utf8.h"
 #include "host/settings.h"
 
 #include <assert.h>
@@ -247,10 +249,24 @@ static void on_audit(void *arg, json_t *result)
 		answer(cl, json_incref(result));
 }
 
+/* One a line: together they may be longer than an error's text. */
+static json_t *problem_list(const char *problems)
+{
+	AUTO_FREE char *text = utf8_repair(problems, strlen(problems));
+	json_t *list = json_array();
+	char *rest = text, *line;
+
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			json_array_append_new(list, json_string(line));
+	return list;
+}
+
 static void on_reloaded(void *arg, const char *problems)
 {
 	struct client *cl = later_take(arg);
 	struct pcg_error err;
+	json_t *o;
 
 	if (!cl)
 		return;
@@ -260,7 +276,9 @@ static void on_reloaded(void *arg, const char *problems)
 	}
 	pcg_fail(&err, PCG_CLASS_PERMANENT,
 		 "mend what is named and reload again; the old settings are kept", "%s", problems);
-	refuse(cl, &err);
+	o = json_pack("{s:b,s:o,s:o}", "ok", 0, "error", json_from_error(&err), "problems", problem_list(problems));
+	client_send(cl, o, false);
+	json_decref(o);
 }
 
 static int need_cluster(const json_t *req, const char **name, struct pcg_error *err)
