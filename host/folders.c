@@ -8,9 +8,12 @@
 #include "host/provider/plugin_folder.h"
 #include "host/provider/plugin_load.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void tell(const struct conf *c, const char *name, const struct pcg_error *err, struct buf *report)
@@ -76,15 +79,18 @@ static void check_bundles(const struct conf *c, const struct plugin_file *plugin
 	buf_free(&missing);
 }
 
-/* A folder that is not there allows everything. */
-static void check_policies(const struct conf *c, struct buf *report)
+/* A folder that is not there allows everything: told, for its name may be misspelt. */
+static void check_policies(const struct conf *c, struct buf *report, struct buf *notes)
 {
 	const char *dir = conf_str(c, "policy_dir");
 	struct buf found;
 	char *line, *rest;
 
-	if (access(dir, F_OK) && errno == ENOENT)
+	if (access(dir, F_OK) && errno == ENOENT) {
+		conf_where(c, "policy_dir", notes);
+		buf_addf(notes, "%s is not there: every cluster is allowed, and none is changed\n", dir);
 		return;
+	}
 	buf_init(&found, 1u << 20);
 	if (policy_check_dir("/proc/self/exe", dir, &found))
 		for (rest = found.data; (line = strsep(&rest, "\n"));) {
@@ -94,6 +100,49 @@ static void check_policies(const struct conf *c, struct buf *report)
 			buf_addf(report, "%s\n", line);
 		}
 	buf_free(&found);
+}
+
+static int parent_check(const char *dir, struct pcg_error *err)
+{
+	AUTO_FREE char *parent = strdup(dir);
+	char *end;
+	int why;
+
+	assert(parent);
+	for (end = parent + strlen(parent); end > parent + 1 && end[-1] == '/'; end--)
+		end[-1] = '\0';
+	end = strrchr(parent, '/');
+	if (end)
+		end[end == parent] = '\0';
+	if (!access(end ? parent : ".", W_OK | X_OK))
+		return 0;
+	why = errno;
+	pcg_fail_errno(err, why, "making %s", dir);
+	if (why == ENOENT)
+		snprintf(err->remedy, sizeof(err->remedy), "make the folder that it is to be in");
+	return pcg_error_code(err);
+}
+
+int folders_state_dir(const char *dir, struct pcg_error *err)
+{
+	struct stat st;
+
+	if (stat(dir, &st))
+		return errno == ENOENT ? parent_check(dir, err) : pcg_fail_errno(err, errno, "looking at %s", dir);
+	if (st.st_mode & 0022)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, "give state_dir a folder of its own that only this user may change, or chmod go-w it",
+				"others may write to %s", dir);
+	if (access(dir, W_OK | X_OK))
+		return pcg_fail_errno(err, errno, "writing to %s", dir);
+	return 0;
+}
+
+static void check_state(const struct conf *c, struct buf *report)
+{
+	struct pcg_error err;
+
+	if (folders_state_dir(conf_str(c, "state_dir"), &err))
+		tell(c, "state_dir", &err, report);
 }
 
 void folders_check(const struct conf *c, struct buf *report, struct buf *notes)
@@ -107,5 +156,6 @@ void folders_check(const struct conf *c, struct buf *report, struct buf *notes)
 			check_bundles(c, plugins, report, notes);
 	}
 	plugin_folder_free(plugins);
-	check_policies(c, report);
+	check_state(c, report);
+	check_policies(c, report, notes);
 }

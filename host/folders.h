@@ -7,9 +7,12 @@
 
 #include "core/conf.h"
 
-/* Plugins that workers would load, for at least one of them all controllers, and policies, which a worker
- * tries. Problems, one a line, into report; what only concerns clusters of one infrastructure into notes. No
- * plugin is loaded. */
+/* Not there and can be made, or a folder that this user may write and no other. */
+int folders_state_dir(const char *dir, struct pcg_error *err);
+
+/* state_dir; plugins that workers would load, for at least one of them all controllers, and policies, which a worker
+ * tries. Problems, one a line, into report; what only concerns clusters of one infrastructure, and policies that are not
+ * there, into notes. No plugin is loaded. */
 void folders_check(const struct conf *c, struct buf *report, struct buf *notes);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "host/folders.h"
 #include "host/settings.h"
 #include "host/worker/worker.h"
 
@@ -117,6 +118,8 @@ static int open_store(struct gateway *g, struct pcg_error *err)
 
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		return pcg_fail_errno(err, errno, "making state_dir %s", dir);
+	if (folders_state_dir(dir, err))
+		return pcg_error_code(err);
 	snprintf(path, sizeof(path), "%s/pcgd.db", dir);
 	snprintf(key_path, sizeof(key_path), "%s/pcgd.key", dir);
 	r = secret_key_load("pcgd.key", key_path, true, &key, err);

@@ -22,7 +22,7 @@
 /* name, type, default, min, max, required, may change while running, meaning */
 const struct conf_setting settings_table[] = {
 	{ "state_dir", CONF_STR, PCG_LOCALSTATEDIR "/lib/pcg", 0, 0, false, false,
-	  "folder of the store and its key; made with mode 0700" },
+	  "folder of the store and its key; made with mode 0700, refused when others may write to it" },
 	{ "plugins_dir", CONF_STR, PCG_LIBDIR "/plugins", 0, 0, false, false,
 	  "folder of infrastructure providers, libpcg-NAME.so" },
 	{ "policy_dir", CONF_STR, PCG_SYSCONFDIR "/pcg/policy.d", 0, 0, false, false,
