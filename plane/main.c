@@ -14,11 +14,13 @@
 #include "plane/rows.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define HOUR_MS (3600 * 1000)
 #define BODY_MAX (8u << 20)
@@ -182,6 +184,16 @@ static int write_ready(struct plane *p, struct pcg_error *err)
 				err);
 }
 
+/* A first start that came no further than to a port that is taken has told nobody yet. */
+static bool never_served(const struct plane *p)
+{
+	AUTO_FREE char *path = NULL;
+	int n = asprintf(&path, "%s/url", p->opt.state_dir);
+
+	assert(n >= 0);
+	return access(path, F_OK) && errno == ENOENT;
+}
+
 static void say_first(struct plane *p)
 {
 	struct pki_info info = { 0 };
@@ -277,6 +289,7 @@ static int run(struct plane_options *opt)
 	uv_loop_init(&loop);
 	p.loop = &loop;
 	r = setup_open(&p, &first, &err);
+	first = first || (!r && never_served(&p));
 	if (!r)
 		r = setup_server_certificate(&p, &err);
 	if (!r)
