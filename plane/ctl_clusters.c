@@ -302,19 +302,23 @@ int ctl_cluster_found(struct ctl *c, const char *arg)
 
 int ctl_cluster_adopt(struct ctl *c, const char *arg)
 {
-	AUTO_JSON json_t *account = NULL, *body = json_object();
+	AUTO_JSON json_t *account = NULL, *body = json_object(), *adopted = json_pack("{s:s}", "uid", arg);
 	struct ctl_reply reply;
 	char path[128];
 	int r = c->account ? ctl_find_account(c, c->account, &account) : CTL_DONE;
 
+	if (!r && (!*arg || !ctl_plain(arg)))
+		r = ctl_fail(CTL_NOT_FOUND, "found cluster '%s' does not exist: pcg-planectl cluster found lists them by uid", arg);
 	if (r)
 		return r;
 	if (account)
 		json_put_str(body, "cloudAccountUid", json_str(account, "metadata.uid"));
 	snprintf(path, sizeof(path), "/v1/pcg/clusters/found/%.64s/adopt", arg);
 	r = ctl_call(c, "POST", path, body, 0, &reply);
-	ctl_reply_free(&reply);
-	if (!r && !c->json)
+	if (!r && c->json)
+		ctl_print_json(adopted);
+	else if (!r)
 		printf("cluster %s is adopted\n", arg);
+	ctl_reply_free(&reply);
 	return r;
 }

@@ -52,6 +52,7 @@ int ctl_pair(struct ctl *c, const char *arg)
 {
 	struct ctl_reply reply;
 	char path[512];
+	int64_t s;
 	int n, r;
 
 	if ((c->overlord && !ctl_plain(c->overlord)) || (c->name && !ctl_plain(c->name)) ||
@@ -67,12 +68,13 @@ int ctl_pair(struct ctl *c, const char *arg)
 		json_put_str(reply.json, "planeUrl", c->url);
 		ctl_print_json(reply.json);
 	} else if (!r) {
+		s = json_int_or(reply.json, "expiresInSeconds", 0);
 		puts(json_str_or(reply.json, "pairingCode", ""));
 		fprintf(stderr,
-			"Good for one gateway, for %lld minutes. Put it into a file that only the gateway's user can read;\n"
-			"in pcgd.conf: plane.url = \"%s\", plane.ca_file = a copy of %s/ca.crt,\n"
-			"plane.pairing_code_file = that file.\n",
-			(long long)json_int_or(reply.json, "expiresInSeconds", 0) / 60, c->url, c->state_dir);
+			"Good for one gateway, for %lld %s. In its pcgd.conf, with a copy of %s/ca.crt:\n"
+			"    plane = { url = \"%s\"; ca_file = \"THE-COPY\"; };\n"
+			"then: pcgd --pair FILE, with the code in a file that only its user can read, or - for standard input\n",
+			(long long)(s < 120 ? s : s / 60), s < 120 ? "seconds" : "minutes", c->state_dir, c->url);
 	}
 	ctl_reply_free(&reply);
 	return r;
