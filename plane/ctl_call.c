@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -228,21 +229,45 @@ int ctl_read_file(struct ctl *c, json_t **out)
 	return r;
 }
 
+static struct {
+	int fd;
+	struct termios was;
+} asked;
+
+/* Who gives up at the question is left with a terminal that shows what is typed. */
+static void on_interrupted(int number)
+{
+	tcsetattr(asked.fd, TCSANOW, &asked.was);
+	raise(number);
+}
+
+static void when_interrupted(void (*handler)(int))
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	struct sigaction a = { .sa_handler = handler, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER) };
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		sigaction(numbers[i], &a, NULL);
+}
+
 static int ask(const char *what, struct buf *out)
 {
-	struct termios was, quiet;
 	AUTO_CLOSE int tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
+	struct termios quiet;
 	char ch;
 
-	if (tty < 0 || tcgetattr(tty, &was))
+	if (tty < 0 || tcgetattr(tty, &asked.was))
 		return -1;
-	quiet = was;
+	asked.fd = tty;
+	quiet = asked.was;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	when_interrupted(on_interrupted);
 	tcsetattr(tty, TCSAFLUSH, &quiet); /* before whoever answers sees the question */
 	dprintf(tty, "%s: ", what);
 	while (read(tty, &ch, 1) == 1 && ch != '\n')
 		buf_add(out, &ch, 1);
-	tcsetattr(tty, TCSADRAIN, &was);
+	tcsetattr(tty, TCSADRAIN, &asked.was);
+	when_interrupted(SIG_DFL);
 	dprintf(tty, "\n");
 	return 0;
 }
