@@ -71,6 +71,8 @@ int ctl_post_new(struct ctl *c, const char *path, const char *what, const json_t
 /* The gateway that --overlord names, else the only one. */
 int ctl_choose_overlord(struct ctl *c, char uid[64]);
 
+/* An item of the list at path by its name, which no other may have, or its uid; a new reference. */
+int ctl_find_item(struct ctl *c, const char *path, const char *what, const char *arg, json_t **found);
 /* PUT or DELETE of an item of the list at path, told as "WHAT NAME DONE". */
 int ctl_change(struct ctl *c, const char *method, const char *what, const char *done, const char *path,
 	       const json_t *item, const json_t *body);
@@ -90,6 +92,7 @@ int ctl_find_account(struct ctl *c, const char *arg, json_t **found);
 int ctl_account_choices(struct ctl *c, const char *arg);
 int ctl_account_list(struct ctl *c, const char *arg);
 int ctl_profile_add(struct ctl *c, const char *arg);
+int ctl_profile_remove(struct ctl *c, const char *arg);
 int ctl_profile_list(struct ctl *c, const char *arg);
 int ctl_cluster_create(struct ctl *c, const char *arg);
 int ctl_cluster_list(struct ctl *c, const char *arg);

@@ -30,6 +30,7 @@ static const char help[] =
 	"  account list\n"
 	"  profile add -f FILE\n"
 	"  profile list\n"
+	"  profile remove NAME|UID                   one that no cluster uses\n"
 	"  cluster create -f FILE [--cloud TYPE]\n"
 	"  cluster list\n"
 	"  cluster get NAME|UID\n"
@@ -86,6 +87,7 @@ static const struct command {
 	{ "account", "choices", false, true, ctl_account_choices, TAKES(ACCOUNT) | TAKES(FILTER) },
 	{ "account", "list", false, false, ctl_account_list, 0 },
 	{ "profile", "add", false, false, ctl_profile_add, TAKES(FILE) },
+	{ "profile", "remove", true, true, ctl_profile_remove, 0 },
 	{ "profile", "list", false, false, ctl_profile_list, 0 },
 	{ "cluster", "create", false, false, ctl_cluster_create, TAKES(FILE) | TAKES(CLOUD) },
 	{ "cluster", "list", false, false, ctl_cluster_list, 0 },

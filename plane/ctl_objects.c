@@ -192,6 +192,14 @@ int ctl_profile_list(struct ctl *c, const char *arg)
 	return r ? r : ctl_print_list(c, flat, columns, paths);
 }
 
+int ctl_profile_remove(struct ctl *c, const char *arg)
+{
+	AUTO_JSON json_t *profile = NULL;
+	int r = ctl_find_item(c, "/v1/dashboard/clusterprofiles/metadata", "profile", arg, &profile);
+
+	return r ? r : ctl_change(c, "DELETE", "profile", "removed", "/v1/clusterprofiles", profile, NULL);
+}
+
 /* Profiles may share a name, with one version or several. */
 static int name_profile(const json_t *items, json_t *given)
 {

@@ -22,8 +22,7 @@ static int pools_path(struct ctl *c, char path[256])
 	return r;
 }
 
-/* By name or uid; a new reference. */
-static int find_item(struct ctl *c, const char *path, const char *what, const char *arg, json_t **found)
+int ctl_find_item(struct ctl *c, const char *path, const char *what, const char *arg, json_t **found)
 {
 	AUTO_JSON json_t *items = NULL;
 	json_t *item, *by_uid = NULL, *by_name = NULL;
@@ -119,7 +118,7 @@ int ctl_pool_update(struct ctl *c, const char *arg)
 	if (!r)
 		r = pools_path(c, path);
 	if (!r)
-		r = find_item(c, path, "IP pool", arg, &pool);
+		r = ctl_find_item(c, path, "IP pool", arg, &pool);
 	return r ? r : ctl_change(c, "PUT", "IP pool", "changed", path, pool, doc);
 }
 
@@ -130,7 +129,7 @@ int ctl_pool_remove(struct ctl *c, const char *arg)
 	int r = pools_path(c, path);
 
 	if (!r)
-		r = find_item(c, path, "IP pool", arg, &pool);
+		r = ctl_find_item(c, path, "IP pool", arg, &pool);
 	return r ? r : ctl_change(c, "DELETE", "IP pool", "removed", path, pool, NULL);
 }
 
@@ -209,7 +208,7 @@ int ctl_pool_show(struct ctl *c, const char *arg)
 	int r = pools_path(c, path);
 
 	if (!r)
-		r = find_item(c, path, "IP pool", arg, &pool);
+		r = ctl_find_item(c, path, "IP pool", arg, &pool);
 	if (r)
 		return r;
 	if (c->json) {
@@ -311,7 +310,7 @@ int ctl_dns_add(struct ctl *c, const char *arg)
 int ctl_dns_remove(struct ctl *c, const char *arg)
 {
 	AUTO_JSON json_t *mapping = NULL;
-	int r = find_item(c, DNS_PATH, "DNS mapping", arg, &mapping);
+	int r = ctl_find_item(c, DNS_PATH, "DNS mapping", arg, &mapping);
 
 	return r ? r : ctl_change(c, "DELETE", "DNS mapping", "removed", DNS_PATH, mapping, NULL);
 }
