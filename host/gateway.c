@@ -114,6 +114,7 @@ static int open_store(struct gateway *g, struct pcg_error *err)
 	const char *dir = conf_str(g->conf, "state_dir");
 	struct secret *key = NULL;
 	char path[4096], key_path[4096];
+	bool is_new;
 	int r;
 
 	if (mkdir(dir, 0700) && errno != EEXIST)
@@ -122,7 +123,12 @@ static int open_store(struct gateway *g, struct pcg_error *err)
 		return pcg_error_code(err);
 	snprintf(path, sizeof(path), "%s/pcgd.db", dir);
 	snprintf(key_path, sizeof(key_path), "%s/pcgd.key", dir);
-	r = secret_key_load("pcgd.key", key_path, true, &key, err);
+	is_new = access(path, F_OK) && errno == ENOENT;
+	r = secret_key_load("pcgd.key", key_path, is_new, &key, err);
+	if (r == PCG_ENOTFOUND && !is_new)
+		snprintf(err->remedy, sizeof(err->remedy),
+			 "put back the key that belongs to pcgd.db; when it is lost, move state_dir away and pair anew: "
+			 "pcg-planectl pair --overlord, with the uid that pcg-planectl gateway list has");
 	if (!r)
 		r = store_open(&g->loop, path, key, &g->store, err);
 	secret_unref(key);
