@@ -134,7 +134,7 @@ static int take_number(struct ctl *c, const char *text)
 	char *end;
 
 	c->timeout_s = strtoll(text, &end, 10);
-	return *end || end == text || c->timeout_s < 0 ?
+	return *end || end == text || c->timeout_s < 0 || c->timeout_s > INT64_MAX / 1000 ?
 		       ctl_fail(CTL_USAGE, "--timeout %s: not a number of seconds", text) :
 		       CTL_DONE;
 }

@@ -315,7 +315,7 @@ static int64_t number(const char *option, const char *text)
 	char *end;
 	long long n = strtoll(text, &end, 10);
 
-	if (*end || end == text || n < 0) {
+	if (*end || end == text || n < 0 || n > INT64_MAX / 1000) {
 		fprintf(stderr, "pcg-plane: %s %s: not a number of seconds\n", option, text);
 		exit(2);
 	}

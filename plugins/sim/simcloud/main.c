@@ -48,6 +48,8 @@ static int options_read(int argc, char **argv, struct options *o)
 		{ "max-connections", required_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' }, { NULL, 0, NULL, 0 },
 	};
+	unsigned long n;
+	char *end;
 	int c;
 
 	*o = (struct options){ .listen = "127.0.0.1:0" };
@@ -57,7 +59,14 @@ static int options_read(int argc, char **argv, struct options *o)
 		case 'l': o->listen = optarg; break;
 		case 't': o->token_file = optarg; break;
 		case 'r': o->ready_file = optarg; break;
-		case 'm': o->max_connections = (uint32_t)strtoul(optarg, NULL, 10); break;
+		case 'm':
+			n = strtoul(optarg, &end, 10);
+			if (*end || !n || n > UINT32_MAX) {
+				fprintf(stderr, "pcg-simcloud: --max-connections %s: not a number of connections\n", optarg);
+				return -1;
+			}
+			o->max_connections = (uint32_t)n;
+			break;
 		case 'h': fputs(usage, stdout); exit(0);
 		case 'v': puts("pcg-simcloud " PACKAGE_VERSION); exit(0);
 		default: fputs(usage, stderr); return -1;
