@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define OTHERS_WRITE 0022
+
 static void tell(const struct conf *c, const char *name, const struct pcg_error *err, struct buf *report)
 {
 	conf_where(c, name, report);
@@ -129,7 +131,7 @@ int folders_state_dir(const char *dir, struct pcg_error *err)
 
 	if (stat(dir, &st))
 		return errno == ENOENT ? parent_check(dir, err) : pcg_fail_errno(err, errno, "looking at %s", dir);
-	if (st.st_mode & 0022)
+	if (st.st_mode & OTHERS_WRITE)
 		return pcg_fail(err, PCG_CLASS_PERMANENT, "give state_dir a folder of its own that only this user may change, or chmod go-w it",
 				"others may write to %s", dir);
 	if (access(dir, W_OK | X_OK))
@@ -137,12 +139,15 @@ int folders_state_dir(const char *dir, struct pcg_error *err)
 	return 0;
 }
 
-static void check_state(const struct conf *c, struct buf *report)
+/* What is not there or not this user's may be so to pcgd's own: told, and no failure. */
+static void check_state(const struct conf *c, struct buf *report, struct buf *notes)
 {
+	const char *dir = conf_str(c, "state_dir");
 	struct pcg_error err;
+	struct stat st;
 
-	if (folders_state_dir(conf_str(c, "state_dir"), &err))
-		tell(c, "state_dir", &err, report);
+	if (folders_state_dir(dir, &err))
+		tell(c, "state_dir", &err, !stat(dir, &st) && (st.st_mode & OTHERS_WRITE) ? report : notes);
 }
 
 void folders_check(const struct conf *c, struct buf *report, struct buf *notes)
@@ -156,6 +161,6 @@ void folders_check(const struct conf *c, struct buf *report, struct buf *notes)
 			check_bundles(c, plugins, report, notes);
 	}
 	plugin_folder_free(plugins);
-	check_state(c, report);
+	check_state(c, report, notes);
 	check_policies(c, report, notes);
 }

@@ -117,10 +117,10 @@ static int open_store(struct gateway *g, struct pcg_error *err)
 	bool is_new;
 	int r;
 
-	if (mkdir(dir, 0700) && errno != EEXIST)
-		return pcg_fail_errno(err, errno, "making state_dir %s", dir);
 	if (folders_state_dir(dir, err))
 		return pcg_error_code(err);
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return pcg_fail_errno(err, errno, "making state_dir %s", dir);
 	snprintf(path, sizeof(path), "%s/pcgd.db", dir);
 	snprintf(key_path, sizeof(key_path), "%s/pcgd.key", dir);
 	is_new = access(path, F_OK) && errno == ENOENT;
