@@ -248,6 +248,8 @@ static void merge_args(json_t *config, const char *path, const json_t *args)
 	const char *key;
 	size_t i;
 
+	if (args && !json_is_null(args) && !json_is_object(args) && !json_is_array(args))
+		ignore(config, "", path);
 	if (!json_is_object(args) && !json_is_array(args))
 		return;
 	into = json_at(config, path);
@@ -266,6 +268,8 @@ static void append_list(json_t *config, const char *name, const json_t *list)
 {
 	json_t *into;
 
+	if (list && !json_is_null(list) && !json_is_array(list))
+		ignore(config, "", name);
 	if (!json_is_array(list))
 		return;
 	into = json_at(config, name);
@@ -354,7 +358,6 @@ void document_merge_kubeadm(json_t *config, const json_t *k, const char *field, 
 	size_t i;
 
 	ignore_unknown(config, k, "");
-
 	for (i = 0; i < ARRAY_LEN(args); i++)
 		merge_args(config, args[i], json_at(k, args[i]));
 	for (i = 0; i < ARRAY_LEN(lists); i++)

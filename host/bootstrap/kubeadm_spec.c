@@ -157,9 +157,7 @@ const json_t *kubeadm_spec_pool(const json_t *input, bool control_plane)
 	return found;
 }
 
-/* A kubelet that is told to give itself one of these does not start; Cluster API copies them from the
- * Machine to the Node. */
-static bool left_to_controllers(const char *label)
+bool kubeadm_spec_label_of_machine(const char *label)
 {
 	static const char *const domains[] = {"node-role.kubernetes.io/",
 					      "node-restriction.kubernetes.io/",
@@ -181,7 +179,7 @@ static void add_labels(json_t *args, const json_t *pool, bool raw)
 
 	buf_init(&b, 64 << 10);
 	json_object_foreach ((json_t *)labels, name, v)
-		if (json_is_string(v) && !left_to_controllers(name))
+		if (json_is_string(v) && !kubeadm_spec_label_of_machine(name))
 			buf_addf(&b, "%s%s=%s", b.len ? "," : "", name, json_string_value(v));
 	json_array_foreach (args, i, arg) {
 		if (!b.len || strcmp(json_str_or(arg, "name", ""), "node-labels") != 0)

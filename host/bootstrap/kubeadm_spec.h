@@ -17,6 +17,8 @@ enum kubeadm_spec_form {
 json_t *kubeadm_spec_cluster(const json_t *input, enum kubeadm_spec_form form);
 /* A nodeRegistration. */
 json_t *kubeadm_spec_node(const json_t *input, bool control_plane, enum kubeadm_spec_form form);
+/* A label that Cluster API copies from a Machine to its Node: a kubelet that is told to give it to itself does not start. */
+bool kubeadm_spec_label_of_machine(const char *label);
 /* The pool of the spec that the input's machine belongs to; NULL when there is none. */
 const json_t *kubeadm_spec_pool(const json_t *input, bool control_plane);
 

@@ -5,6 +5,7 @@
 #include "host/capi/path.h"
 #include "core/base64.h"
 #include "core/buf.h"
+#include "host/bootstrap/kubeadm_spec.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -160,20 +161,6 @@ json_t *shape_cluster(const struct shapes *s, const json_t *infrastructure)
 	return o;
 }
 
-/* Labels of these domains are copied to Nodes by Cluster API, and kubelet may not set them itself.
- */
-static bool synced_by_controllers(const char *label)
-{
-	static const char *const domains[] = {"node-role.kubernetes.io/",
-					      "node-restriction.kubernetes.io/",
-					      "node.cluster.x-k8s.io/"};
-
-	for (size_t i = 0; i < ARRAY_LEN(domains); i++)
-		if (strncmp(label, domains[i], strlen(domains[i])) == 0)
-			return true;
-	return false;
-}
-
 /* Those of a pool's labels that reach its Nodes by their Machines. */
 static void add_synced(json_t *labels, const json_t *pool)
 {
@@ -181,7 +168,7 @@ static void add_synced(json_t *labels, const json_t *pool)
 	json_t *value;
 
 	json_object_foreach (json_object_get(pool, "labels"), key, value)
-		if (synced_by_controllers(key))
+		if (kubeadm_spec_label_of_machine(key))
 			json_object_set(labels, key, value);
 }
 
@@ -226,7 +213,7 @@ static void register_labels(json_t *registration, const json_t *labels)
 
 	buf_init(&list, 64 * 1024);
 	json_object_foreach ((json_t *)labels, key, value)
-		if (!synced_by_controllers(key))
+		if (!kubeadm_spec_label_of_machine(key))
 			buf_addf(&list, "%s%s=%s", list.len ? "," : "", key,
 				 json_string_value(value) ? json_string_value(value) : "");
 	if (list.len && !args) {

@@ -25,7 +25,7 @@
 #define DRAIN_MS 1000      /* from the child's exit to the end of what it sent */
 #define LINGER_MS 2000     /* from the end of the conversation to the child's exit */
 #define QUEUE_MAX (64u << 20)
-#define ENV_PASSED_MAX 6   /* names that may go on to a child */
+#define ENV_PASSED_MAX 8   /* names that may go on to a child */
 #ifdef PCG_SANITIZED
 #define GRACE_FACTOR 20    /* it looks for leaks before it ends */
 #else
@@ -305,6 +305,8 @@ static void child_environment(char *env[ENV_PASSED_MAX + 5], struct buf *room)
 	static char path[] = "PATH=/usr/bin:/bin", lang[] = "LANG=C.UTF-8", home[] = "HOME=/";
 	static char memory[] = MEMORY_ENVIRONMENT;
 	size_t starts[ENV_PASSED_MAX], n = 0, e = 0;
+
+	_Static_assert(ARRAY_LEN(passed) - 1 <= ENV_PASSED_MAX, "room for each name that goes on");
 
 	env[e++] = path;
 	env[e++] = lang;
