@@ -125,7 +125,8 @@ START_TEST(what_a_profile_says_and_no_cluster_is_given_is_listed)
 {
 	static const char packs[] =
 		"[{\"name\":\"kubernetes\",\"layer\":\"k8s\",\"tag\":\"1.36.3\",\"values\":"
-		"\"kubeadmconfig:\\n  etcd:\\n    local: {}\\n  preKubeadmCommand:\\n  - one\\n  imageRepository: r\\n  postKubeadmCommands: two\\n  scheduler:\\n    extraArgs: three\\n  files: []\\n  "
+		"\"kubeadmconfig:\\n  etcd:\\n    local: {}\\n  preKubeadmCommand:\\n  - one\\n  imageRepository: r\\n  postKubeadmCommands: two\\n  scheduler:\\n    extraArgs: three\\n  "
+		"files: []\\n  "
 		"dns:\\n  apiServer:\\n    timeoutForControlPlane: 4m\\n    extraArgs:\\n    - name: profiling\\n      value: no\\n    "
 		"- name: odd\\n      value: [1]\\n\"}]";
 	AUTO_JSON json_t *problems = json_array(), *want = json_pack("[s,s,s,s,s,s]", "etcd", "preKubeadmCommand",
