@@ -24,10 +24,10 @@ static const struct {
 
 static json_t *profile(void)
 {
-	return json_pack("{s:{s:{s:s,s:s},s:[s]},s:{s:s},s:{s:s},s:[{s:s,s:s,s:s,s:s}],s:[s,s],s:[s]}",
+	return json_pack("{s:{s:{s:s,s:s},s:[s]},s:{s:{s:s}},s:{s:s},s:[{s:s,s:s,s:s,s:s}],s:[s,s],s:[s]}",
 			 "apiServer", "extraArgs", "audit-log-maxage", "30", "profiling", "false",
-			 "certSANs", "api.example", "controllerManager", "extraArgs", "kubeletExtraArgs",
-			 "max-pods", "200", "files", "targetPath", "/etc/kubernetes/audit.yaml",
+			 "certSANs", "api.example", "controllerManager", "extraArgs", "v", "2",
+			 "kubeletExtraArgs", "max-pods", "200", "files", "targetPath", "/etc/kubernetes/audit.yaml",
 			 "targetOwner", "root:root", "targetPermissions", "0600", "content",
 			 "a: \"{{ x }}\" $y\n", "preKubeadmCommands", "echo 'it is {{ so }}'",
 			 "true && false", "postKubeadmCommands", "systemctl status kubelet");
@@ -45,13 +45,8 @@ static json_t *spec_of(size_t i)
 			    json_pack("[{s:s,s:i,s:b,s:b,s:{s:s}}]", "name", "control", "size", 1,
 				      "controlPlane", 1, "controlPlaneAsWorker", cases[i].as_worker,
 				      "labels", "zone", "a"));
-	if (cases[i].profile) {
-		json_t *config = profile();
-
-		json_object_set_new(config, "controllerManager",
-				    json_pack("{s:{s:s}}", "extraArgs", "v", "2"));
-		json_object_set_new(spec, "kubeadmConfig", config);
-	}
+	if (cases[i].profile)
+		json_object_set_new(spec, "kubeadmConfig", profile());
 	if (cases[i].cloud_provider)
 		json_object_set_new(spec, "layers",
 				    json_pack("[{s:s,s:s,s:[]}]", "layer", "cloud-provider", "name",
