@@ -6,6 +6,7 @@
 #include "plane/api.h"
 #include "plane/clusters.h"
 #include "plane/document.h"
+#include "plane/profile_check.h"
 #include "plane/rows.h"
 
 #include <stdio.h>
@@ -29,41 +30,11 @@ static int load(struct api_call *c, json_t **doc, struct pcg_error *err)
 	return r ? 0 : api_not_found(c, "cluster profile", c->param[0]);
 }
 
-static void check_pack(const json_t *pack, size_t i, json_t *fields)
-{
-	const char *type = json_str_or(pack, "type", "spectro");
-	char at[64];
-	json_t *m;
-	size_t k;
-
-	snprintf(at, sizeof(at), "spec.template.packs.%zu", i);
-	if (!json_is_object(pack) || !json_str(pack, "name") || !*json_str(pack, "name")) {
-		api_field(fields, at, "each pack needs a name");
-		return;
-	}
-	if (strcmp(type, "spectro") && strcmp(type, "helm") && strcmp(type, "manifest") &&
-	    strcmp(type, "oci"))
-		api_field(fields, at, "type '%.32s' is none of spectro, helm, manifest, oci", type);
-	json_array_foreach(json_object_get(pack, "manifests"), k, m)
-		if (!json_str(m, "name") || (!json_str(m, "content") && !json_str(m, "uid")))
-			api_field(fields, at, "each manifest needs name and content");
-}
-
 static int check(struct api_call *c)
 {
-	const json_t *packs = json_at(c->body, "spec.template.packs");
-	json_t *fields = json_array(), *pack;
-	const char *name = json_str(c->body, "metadata.name");
-	size_t i;
+	json_t *fields = json_array();
 
-	if (!name || !*name)
-		api_field(fields, "metadata.name", "is missing");
-	if (!json_is_object(json_at(c->body, "spec.template")))
-		api_field(fields, "spec.template", "is missing");
-	if (!api_absent(packs) && !json_is_array(packs))
-		api_field(fields, "spec.template.packs", "is not an array");
-	json_array_foreach((json_t *)packs, i, pack)
-		check_pack(pack, i, fields);
+	profile_check(c->body, fields);
 	if (json_array_size(fields))
 		return api_refuse_fields(c, "cluster profile", fields);
 	json_decref(fields);
@@ -314,12 +285,16 @@ static int variables(struct api_call *c, struct pcg_error *err)
 static int put_variables(struct api_call *c, struct pcg_error *err)
 {
 	AUTO_JSON json_t *doc = NULL;
+	json_t *fields;
 	int r = load(c, &doc, err);
 
 	if (r)
 		return r;
-	if (!json_is_array(json_object_get(c->body, "variables")))
-		return api_refuse(c, 400, "InvalidRequest", "variables is not an array");
+	fields = json_array();
+	profile_check_variables(json_object_get(c->body, "variables"), "variables", fields);
+	if (json_array_size(fields))
+		return api_refuse_fields(c, "cluster profile", fields);
+	json_decref(fields);
 	json_put(doc, "spec.variables", json_deep_copy(json_object_get(c->body, "variables")));
 	r = save(c, doc, err);
 	if (!r)
