@@ -100,7 +100,8 @@ struct capi_op *capi_attached(struct kube *k, const struct capi_callbacks *cb);
 json_t *capi_attached_left(const json_t *attached, const json_t *keep, const char *why);
 /* Has the cluster's own controllers remove its load balancers and the volumes with reclaim policy
  * Delete, with what uses these; for a cluster whose authority was taken back. input
- * {"keepVolumes":[name], "timeoutMs" (300 s)}. What is still there then, and what is kept, is in
+ * {"keepVolumes":[name], "timeoutMs" (300 s)}. A claim whose volume a driver is making is left alone for a fifth of
+ * that. What is still there then, and what is kept, is in
  * result {"left":[{"id","name","why"}]}; only an API that does not answer is an error. */
 struct capi_op *capi_release(struct kube *k, const json_t *input, const struct capi_callbacks *cb);
 

@@ -4,6 +4,9 @@
  * run. A claim is held by the pods that use it, and made again by a StatefulSet that finds it gone:
  * so whatever made the pods goes too, and everything is looked at anew until nothing is left or the
  * time is over. What stays is told, and holds nothing up.
+ *
+ * A volume that a driver is making is seen by nobody until it is there. Its claim is left alone for a fifth of the time, so
+ * that it becomes one that can be removed; after that the claim goes, and what its driver still makes is waited for a while.
  */
 #include "config.h"
 #include "host/capi/capi.h"
@@ -32,10 +35,27 @@ struct release {
 	struct target *targets; /* of the round under way */
 	size_t n, room;
 	json_t *namespaces; /* of the claims that go, in this round */
+	json_t *making;     /* claims that a driver makes a volume for, in this round: [{"namespace","name","uid"}] */
+	json_t *unmade;     /* those that were deleted all the same */
 	json_t *asked;      /* labels of what was deleted before: told once */
-	int64_t deadline_ms;
+	int64_t started_ms, deadline_ms;
+	int64_t settled_ms; /* not done before */
+	bool overdue;       /* what is still being made goes */
 	uint32_t look_ms;
 };
+
+/* How long a volume that is being made is waited for before its claim goes. */
+static int64_t making_ms(const struct release *r)
+{
+	return (r->deadline_ms - r->started_ms) / 5;
+}
+
+/* How long one that a driver goes on making without its claim. */
+static int64_t settle_ms(const struct release *r)
+{
+	return (r->deadline_ms - r->started_ms) / 20;
+}
+
 
 static void drop_targets(struct release *r)
 {
@@ -54,6 +74,8 @@ static void free_release(void *state)
 	free(r->targets);
 	attached_free(&r->attached);
 	json_decref(r->namespaces);
+	json_decref(r->making);
+	json_decref(r->unmade);
 	json_decref(r->asked);
 	json_decref(r->input);
 }
@@ -82,15 +104,23 @@ static void add_target(struct release *r, const char *api, const char *kind, con
 	t->path = TAKE(path);
 }
 
+static bool is_claim(const json_t *claim, const char *ns, const char *name)
+{
+	return strcmp(json_str_or(claim, "namespace", ""), ns) == 0 &&
+	       strcmp(json_str_or(claim, "name", ""), name) == 0;
+}
+
 static bool claim_goes(const struct release *r, const char *ns, const char *name)
 {
-	json_t *v;
+	json_t *v, *claim;
 	size_t i;
 
+	json_array_foreach (r->making, i, claim)
+		if (r->overdue && is_claim(claim, ns, name))
+			return true;
 	json_array_foreach (r->attached.volumes, i, v)
 		if (attached_is_removed(v, json_object_get(r->input, "keepVolumes")) &&
-		    strcmp(json_str_or(v, "claim.namespace", ""), ns) == 0 &&
-		    strcmp(json_str_or(v, "claim.name", ""), name) == 0)
+		    is_claim(json_object_get(v, "claim"), ns, name))
 			return true;
 	return false;
 }
@@ -282,12 +312,68 @@ static void end_pods(struct capi_op *op, void *arg)
 
 /* ---- a round ---- */
 
+static void add_unmade(struct release *r, const json_t *claim)
+{
+	json_t *known;
+	size_t i;
+
+	json_array_foreach (r->unmade, i, known)
+		if (strcmp(json_str_or(known, "uid", ""), json_str_or(claim, "uid", "")) == 0)
+			return;
+	json_array_append_new(r->unmade, json_deep_copy(claim));
+}
+
+static bool is_volume_of(const json_t *volumes, const char *uid)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach (volumes, i, v)
+		if (strcmp(json_str_or(v, "claim.uid", ""), uid) == 0)
+			return true;
+	return false;
+}
+
+/* One whose volume was seen after all is told as that volume, or is gone. */
+static void forget_made(struct release *r)
+{
+	size_t i = 0;
+
+	while (i < json_array_size(r->unmade)) {
+		const json_t *claim = json_array_get(r->unmade, i);
+
+		if (is_volume_of(r->attached.volumes, json_str_or(claim, "uid", "")))
+			json_array_remove(r->unmade, i);
+		else
+			i++;
+	}
+}
+
+/* External provisioners call a volume pvc-UID. */
+static json_t *left_unmade(const json_t *claim)
+{
+	AUTO_FREE char *id = NULL;
+	AUTO_FREE char *name = NULL;
+
+	if (asprintf(&id, "pvc-%s", json_str_or(claim, "uid", "")) < 0 ||
+	    asprintf(&name, "volume of claim %s/%s", json_str_or(claim, "namespace", ""),
+		     json_str_or(claim, "name", "")) < 0)
+		abort();
+	return json_pack("{s:s,s:s,s:s}", "id", id, "name", name, "why",
+			 "may be there: its driver had been asked for it and had not made it in time");
+}
+
 static json_t *left(const struct release *r)
 {
 	AUTO_JSON json_t *seen = json_pack("{s:O,s:O}", "loadBalancers", r->attached.load_balancers,
 					   "volumes", r->attached.volumes);
+	json_t *out = capi_attached_left(seen, json_object_get(r->input, "keepVolumes"), NULL);
+	json_t *claim;
+	size_t i;
 
-	return capi_attached_left(seen, json_object_get(r->input, "keepVolumes"), NULL);
+	json_array_foreach (r->unmade, i, claim)
+		json_array_append_new(out, left_unmade(claim));
+	return out;
 }
 
 static size_t count_going(const struct release *r)
@@ -314,45 +400,102 @@ static void add_claim(struct release *r, const json_t *claim)
 	json_array_append_new(r->namespaces, json_string(ns));
 }
 
-static void on_attached(struct capi_op *op, struct attached *a)
+static void add_targets(struct release *r)
 {
-	struct release *r = op_state(op);
 	json_t *o;
 	size_t i;
 
-	if (count_going(r) == 0 || clock_mono_ms() >= r->deadline_ms) {
-		op_progress(op, count_going(r) ? "given up" : "released",
-			    "load balancers and volumes");
-		op_done(op, json_pack("{s:o}", "left", left(r)));
-		return;
-	}
 	drop_targets(r);
 	json_array_clear(r->namespaces);
-	json_array_foreach (a->load_balancers, i, o)
+	json_array_foreach (r->attached.load_balancers, i, o)
 		if (!json_bool_or(o, "deleting", false))
 			add_target(r, "v1", "Service", json_str(o, "namespace"),
 				   json_str(o, "name"), json_str(o, "uid"));
-	json_array_foreach (a->volumes, i, o)
+	json_array_foreach (r->attached.volumes, i, o)
 		if (attached_is_removed(o, json_object_get(r->input, "keepVolumes")) &&
 		    strcmp(json_str_or(o, "phase", ""), "Bound") == 0 && json_str(o, "claim.name"))
 			add_claim(r, json_object_get(o, "claim"));
+	if (!json_array_size(r->making) || !r->overdue)
+		return;
+	if (!json_array_size(r->unmade))
+		r->look_ms = LOOK_FIRST_MS;
+	json_array_foreach (r->making, i, o) {
+		add_claim(r, o);
+		add_unmade(r, o);
+	}
+	r->settled_ms = clock_mono_ms() + settle_ms(r);
+}
+
+/* What a driver was given and has not bound yet. The annotation is set when a driver is asked: at once, or when the
+ * claim's first pod has a node. */
+static void take_making(struct release *r, const json_t *claims)
+{
+	static const char *const asked[] = {"volume.kubernetes.io/storage-provisioner",
+					    "volume.beta.kubernetes.io/storage-provisioner"};
+	json_t *c;
+	size_t i;
+
+	json_array_clear(r->making);
+	json_array_foreach (claims, i, c) {
+		const json_t *annotations = json_at(c, "metadata.annotations");
+
+		if (*json_str_or(c, "spec.volumeName", "") || (!json_object_get(annotations, asked[0]) &&
+							       !json_object_get(annotations, asked[1])))
+			continue;
+		json_array_append_new(r->making,
+				      json_pack("{s:s,s:s,s:s}", "namespace",
+						json_str_or(c, "metadata.namespace", ""), "name",
+						json_str_or(c, "metadata.name", ""), "uid",
+						json_str_or(c, "metadata.uid", "")));
+	}
+}
+
+static void on_attached(struct capi_op *op, struct attached *a)
+{
+	struct release *r = op_state(op);
+	size_t going = count_going(r) + json_array_size(r->making);
+	int64_t now = clock_mono_ms();
+
+	(void)a;
+	forget_made(r);
+	if ((going == 0 && now >= r->settled_ms) || now >= r->deadline_ms) {
+		op_progress(op, going ? "given up" : "released", "load balancers and volumes");
+		op_done(op, json_pack("{s:o}", "left", left(r)));
+		return;
+	}
+	add_targets(r);
 	op_batch(op, json_array_size(r->namespaces), begin_pods, end_pods, r);
+}
+
+/* Claims are read before the volumes: one that is bound meanwhile has its volume in what is read next. */
+static void on_claims(struct capi_op *op, void *arg, const struct kube_reply *reply)
+{
+	struct release *r = op_state(op);
+	struct pcg_error err = reply->err;
+
+	(void)arg;
+	if (reply->status != 200) {
+		pcg_fail_prefix(&err, "listing the claims of the cluster");
+		op_fail(op, &err);
+		return;
+	}
+	take_making(r, json_object_get(reply->body, "items"));
+	r->overdue = clock_mono_ms() - r->started_ms >= making_ms(r);
+	attached_read(op, &r->attached, on_attached);
 }
 
 static void read_again(struct capi_op *op, void *arg)
 {
-	struct release *r = op_state(op);
-
 	(void)arg;
-	attached_read(op, &r->attached, on_attached);
+	op_list(op, "/api/v1/persistentvolumeclaims", NULL, on_claims, NULL);
 }
 
 static void start_release(struct capi_op *op)
 {
 	struct release *r = op_state(op);
 
-	r->deadline_ms =
-		clock_mono_ms() + json_int_or(r->input, "timeoutMs", RELEASE_MS);
+	r->started_ms = clock_mono_ms();
+	r->deadline_ms = r->started_ms + json_int_or(r->input, "timeoutMs", RELEASE_MS);
 	r->look_ms = LOOK_FIRST_MS;
 	read_again(op, NULL);
 }
@@ -370,6 +513,8 @@ struct capi_op *capi_release(struct kube *k, const json_t *input, const struct c
 
 	r->input = json_deep_copy(input);
 	r->namespaces = json_array();
+	r->making = json_array();
+	r->unmade = json_array();
 	r->asked = json_array();
 	return op;
 }

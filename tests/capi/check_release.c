@@ -17,6 +17,8 @@
 #define APPS "/apis/apps/v1/namespaces/shop/"
 
 static bool driver_works;
+/* The claim "new", in so many requests: its volume is made; made when the claim is gone; removed. */
+static int makes_in, makes_late_in, removes_in;
 
 static void put(const char *path, const char *text)
 {
@@ -106,9 +108,27 @@ static void run_driver(const char *name, const char *pod)
 		fake_api_drop(rig.api, volume);
 }
 
+/* A driver goes on when the claim is gone; the volume that it made then is removed, as its claim is not there. */
+static void make_volume(void)
+{
+	const json_t *claim = get(NS "persistentvolumeclaims/new");
+	bool late = !claim && makes_late_in > 0 && --makes_late_in == 0;
+
+	if (late || (makes_in > 0 && --makes_in == 0)) {
+		put_volume("new", "Delete", CSI);
+		json_put_str(get(NS "persistentvolumeclaims/new"), "spec.volumeName", "new");
+		removes_in = late ? 6 : 0;
+		if (late)
+			fake_api_drop(rig.api, NS "persistentvolumeclaims/new");
+	}
+}
+
 static void run_controllers(struct fake_api *f)
 {
 	(void)f;
+	make_volume();
+	if (removes_in == 0 || --removes_in == 0)
+		run_driver("new", "waits");
 	run_driver("db-0", "db-0");
 	run_driver("cache", "web-1-abc");
 	run_driver("run-tmp", "run");
@@ -133,6 +153,8 @@ static void setup(void)
 {
 	rig_setup();
 	driver_works = true;
+	makes_late_in = 0;
+	makes_in = removes_in = 0;
 	put(NS "services/web",
 	    "{\"kind\":\"Service\",\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\",\"finalizers\":"
 	    "[\"service.kubernetes.io/load-balancer-cleanup\"]},\"spec\":{\"type\":\"LoadBalancer\"},"
@@ -249,7 +271,70 @@ START_TEST(what_nobody_removes_is_told_and_holds_nothing_up)
 }
 END_TEST
 
-START_TEST(a_cluster_without_any_costs_two_lists)
+/* A claim that a driver was asked for a volume for, and a pod that waits for it. */
+static void put_asked_claim(const char *annotation)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "{\"kind\":\"PersistentVolumeClaim\",\"metadata\":{\"name\":\"new\",\"namespace\":\"shop\","
+		 "\"uid\":\"claim-new\",\"annotations\":{%s},\"finalizers\":[\"kubernetes.io/pvc-protection\"]}}",
+		 annotation);
+	put(NS "persistentvolumeclaims/new", text);
+	put_pod("waits", "", CLAIM("new"));
+}
+
+#define ASKED "\"volume.kubernetes.io/storage-provisioner\":\"csi.example\""
+
+START_TEST(a_volume_that_is_being_made_is_removed_when_it_is_there)
+{
+	put_asked_claim(ASKED);
+	makes_in = 6;
+	ck_assert(release(NULL, 20000));
+	ck_assert(makes_in == 0);
+	ck_assert(!get("/api/v1/persistentvolumes/new"));
+	ck_assert(!get(NS "persistentvolumeclaims/new"));
+	ck_assert(!get(NS "pods/waits"));
+	ck_assert(!why_left("new"));
+}
+END_TEST
+
+START_TEST(one_that_is_never_made_is_told_and_holds_nothing_up)
+{
+	int64_t before = clock_mono_ms();
+
+	put_asked_claim(ASKED);
+	ck_assert(release(NULL, 4000));
+	ck_assert_int_lt(clock_mono_ms() - before, 4000);
+	ck_assert(!get(NS "persistentvolumeclaims/new"));
+	ck_assert(!get(NS "pods/waits"));
+	ck_assert_str_eq(why_left("volume of claim shop/new"),
+			 "may be there: its driver had been asked for it and had not made it in time");
+	ck_assert(rig_progressed("released load balancers and volumes"));
+}
+END_TEST
+
+START_TEST(one_that_its_driver_makes_after_its_claim_went_is_removed)
+{
+	put_asked_claim(ASKED);
+	makes_late_in = 5;
+	ck_assert(release(NULL, 20000));
+	ck_assert_int_eq(makes_late_in, 0);
+	ck_assert(!get("/api/v1/persistentvolumes/new"));
+	ck_assert(!why_left("new"));
+}
+END_TEST
+
+START_TEST(a_claim_that_waits_for_its_first_pod_is_not_waited_for)
+{
+	put_asked_claim("");
+	ck_assert(release(NULL, 2000));
+	ck_assert(exists(NS "persistentvolumeclaims/new"));
+	ck_assert(!why_left("new"));
+}
+END_TEST
+
+START_TEST(a_cluster_without_any_costs_three_lists)
 {
 	long before;
 
@@ -257,7 +342,7 @@ START_TEST(a_cluster_without_any_costs_two_lists)
 	fake_api_drop(rig.api, "/api/v1/persistentvolumes/archive");
 	before = fake_api_requests(rig.api);
 	ck_assert(release(NULL, 20000));
-	ck_assert_int_eq(fake_api_requests(rig.api) - before, 2);
+	ck_assert_int_eq(fake_api_requests(rig.api) - before, 3);
 	ck_assert_uint_eq(json_array_size(json_object_get(rig.result, "left")), 0);
 }
 END_TEST
@@ -304,8 +389,12 @@ int main(void)
 	tcase_add_test(t, a_volume_that_nobody_ever_claimed_is_told_and_not_waited_for);
 	tcase_add_test(t, a_volume_that_policy_keeps_stays_with_its_pods);
 	tcase_add_test(t, what_nobody_removes_is_told_and_holds_nothing_up);
-	tcase_add_test(t, a_cluster_without_any_costs_two_lists);
-	tcase_add_loop_test(t, is_done_also_when_it_was_cut_at_any_request, 1, 12);
+	tcase_add_test(t, a_volume_that_is_being_made_is_removed_when_it_is_there);
+	tcase_add_test(t, one_that_is_never_made_is_told_and_holds_nothing_up);
+	tcase_add_test(t, one_that_its_driver_makes_after_its_claim_went_is_removed);
+	tcase_add_test(t, a_claim_that_waits_for_its_first_pod_is_not_waited_for);
+	tcase_add_test(t, a_cluster_without_any_costs_three_lists);
+	tcase_add_loop_test(t, is_done_also_when_it_was_cut_at_any_request, 1, 13);
 	tcase_add_test(t, what_a_cluster_has_is_read_for_policy);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
