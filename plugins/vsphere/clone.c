@@ -87,11 +87,12 @@ static void write_share(struct soap *s, const char *name, const struct vs_share 
 	soap_close(s);
 }
 
+/* Left out, the template's cores per socket would hold, which may be no divisor of numCPUs: vCenter refuses that. The vSphere controllers make one
+ * socket of a machine that says nothing. */
 static void write_size(struct soap *s, const struct vs_options *o)
 {
 	soap_int(s, "numCPUs", o->cpus);
-	if (o->cores)
-		soap_int(s, "numCoresPerSocket", o->cores);
+	soap_int(s, "numCoresPerSocket", o->cores ? o->cores : o->cpus);
 	soap_int(s, "memoryMB", o->memory_mib);
 }
 

@@ -64,14 +64,14 @@ static void set_at(json_t *doc, const char *path, json_t *value)
 static const struct option {
 	const char *name, *set, *vm, *clone;
 } options[] = {
-	{ "nothing", "{}", "{\"numCPU\":4, \"memoryMB\":8192, \"disks.0.capacityKB\":41943040, \"disks.1.capacityKB\":10485760,"
+	{ "nothing", "{}", "{\"numCPU\":4, \"coresPerSocket\":4, \"memoryMB\":8192, \"disks.0.capacityKB\":41943040, \"disks.1.capacityKB\":10485760,"
 	  " \"nics.0.type\":\"vmxnet3\", \"nics.0.network\":\"DC0_DVPG0\", \"nics.0.addressType\":\"manual\", \"nics.0.wakeOnLan\":true,"
 	  " \"resourcePool\":\"/DC0/host/DC0_C0/Resources\", \"datastores.0\":\"LocalDS_0\", \"cpu.reservation\":0,"
 	  " \"notes\":\"Machine of a Kubernetes cluster, made by its private cloud gateway.\", \"hardwareVersion\":\"vmx-13\"}",
 	  "{\"diskMoveType\":\"moveAllDiskBackingsAndConsolidate\", \"snapshot\":\"\", \"powerOn\":true, \"profiles\":[], \"locatorProfiles\":[],"
 	  " \"vAppConfigRemoved\":true}" },
-	{ "processors", "{\"instanceType.numCPUs\":8}", "{\"numCPU\":8}", "{}" },
-	{ "one processor is two", "{\"instanceType.numCPUs\":1}", "{\"numCPU\":2}", "{}" },
+	{ "processors", "{\"instanceType.numCPUs\":8}", "{\"numCPU\":8, \"coresPerSocket\":8}", "{}" },
+	{ "one processor is two", "{\"instanceType.numCPUs\":1}", "{\"numCPU\":2, \"coresPerSocket\":2}", "{}" },
 	{ "cores", "{\"instanceType.numCoresPerSocket\":2}", "{\"coresPerSocket\":2}", "{}" },
 	{ "memory", "{\"instanceType.memoryMiB\":3072}", "{\"memoryMB\":3072}", "{}" },
 	{ "disk", "{\"instanceType.diskGiB\":50}", "{\"disks.0.capacityKB\":52428800, \"disks.1.capacityKB\":10485760}", "{}" },
