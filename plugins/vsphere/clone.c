@@ -49,6 +49,7 @@ struct making {
 	const struct vs_options *o;
 	json_t *netdevices;
 	char *user_data;
+	bool *asked;
 	size_t zone;
 	const char *encoding;
 	char profile[POLICY_ID]; /* id of the storage policy, "" none */
@@ -189,6 +190,7 @@ static int clone_task(struct vsphere *v, struct pcg_call *call, const json_t *do
 		return -1;
 	}
 	v->svc->fault_point(v->host, "vsphere.before_clone");
+	*m->asked = true;
 	r = vs_task(&v->session, call, &s, task, err);
 	v->svc->fault_point(v->host, "vsphere.after_clone_sent");
 	return r;
@@ -267,13 +269,14 @@ int clone_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, 
 }
 
 int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *sub,
-	       struct vs_ref *task, struct vs_ref *folder, struct vs_err *err)
+	       struct vs_ref *task, struct vs_ref *folder, bool *asked, struct vs_err *err)
 {
 	struct vs_options o;
 	struct spot spot;
-	struct making m = { .sub = sub, .spot = &spot, .o = &o, .zone = zone_pick(v, sub) };
+	struct making m = { .sub = sub, .spot = &spot, .o = &o, .asked = asked, .zone = zone_pick(v, sub) };
 	int r;
 
+	*asked = false;
 	if (!name_good(sub->name)) {
 		vs_fail(err, PCG_ERR_BUG, "", "\"%s\" is no name of a machine", sub->name);
 		return -1;

@@ -183,6 +183,7 @@ static void clone_begin(struct vsphere *v, struct pcg_call *call, const json_t *
 	uint64_t now = v->svc->mono_ms(v->host);
 	struct vs_ref task, folder;
 	struct vs_err err;
+	bool asked;
 	int r;
 
 	if (clone_limit_held(v->clones, s->key, now, &err)) {
@@ -194,8 +195,9 @@ static void clone_begin(struct vsphere *v, struct pcg_call *call, const json_t *
 		vs_pending(v, call, CLONE_LINE_MS, NULL);
 		return;
 	}
-	r = clone_send(v, call, doc, s, &task, &folder, &err);
-	clone_limit_sent(v->clones, r ? &err : NULL, v->svc->mono_ms(v->host));
+	r = clone_send(v, call, doc, s, &task, &folder, &asked, &err);
+	/* What was wrong before the request, and a vCenter that is away, say nothing of how much one can do. */
+	clone_limit_sent(v->clones, r && asked && !vs_outage_on(v->session.outage) ? &err : NULL, v->svc->mono_ms(v->host));
 	if (r) {
 		vs_error(v, call, &err);
 		return;

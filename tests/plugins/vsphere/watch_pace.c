@@ -185,6 +185,27 @@ START_TEST(halves_the_window_once_for_clones_that_began_together_and_opens_it_by
 }
 END_TEST
 
+/* Nobody answers; or a read before the clone goes wrong. */
+START_TEST(a_clone_that_came_to_no_request_halves_no_window)
+{
+	static const char doc[] = "{\"cluster\":{\"uid\":\"c1\",\"spec\":{}}, \"machine\":{\"uid\":\"m2\", \"name\":\"n2\"}, \"mark\":{}}";
+	static const char nonsense[] = HEAD "<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval><token>1</token></returnval>"
+				       "</RetrievePropertiesExResponse>" TAIL;
+	unsigned before = clone_limit_window(end.v->clones);
+
+	end.away = _i ? 0 : 1000;
+	end.objects = nonsense;
+	for (int i = 0; i < 12; i++) {
+		end.class = 0;
+		provider->machine_ensure(end.v, NULL, doc);
+		ck_assert_uint_eq(end.class, PCG_ERR_RETRY);
+		end.clock += 30000;
+	}
+	ck_assert_ptr_null(strstr(end.calls, "CloneVM_Task"));
+	ck_assert_uint_eq(clone_limit_window(end.v->clones), before);
+}
+END_TEST
+
 START_TEST(lets_clones_in_in_the_order_of_coming)
 {
 	struct clone_limit *cl = clone_limit_new(2);
@@ -254,6 +275,7 @@ void pace_cases(TCase *tc)
 {
 	tcase_add_test(tc, waits_the_longer_the_more_there_is_in_flight);
 	tcase_add_test(tc, halves_the_window_once_for_clones_that_began_together_and_opens_it_by_one_for_each_round);
+	tcase_add_loop_test(tc, a_clone_that_came_to_no_request_halves_no_window, 0, 2);
 	tcase_add_test(tc, lets_clones_in_in_the_order_of_coming);
 	tcase_add_test(tc, holds_a_clone_back_that_fails_again_and_again);
 	tcase_add_test(tc, tells_an_outage_once_whoever_meets_it);
