@@ -23,6 +23,8 @@
 #define POWER_AGAIN_MS 1000u
 #define POWER_REFUSED_MS 60000u /* and it is told who refuses */
 #define NAME_TAKEN_TRIES 20
+#define ADDRESS_KEPT_MS 60000u   /* without an address for so long: since when is kept, */
+#define ADDRESS_TOLD_MS 300000   /* and it is told */
 
 static bool is_uuid(const char *s)
 {
@@ -301,6 +303,42 @@ static void power_on(struct vsphere *v, struct pcg_call *call, const struct subj
 	vs_pending(v, call, track_after_ms(v, s->key), NULL);
 }
 
+static void tell_no_address(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+
+	if (json_array_size(t->addresses))
+		vs_fail(&err, PCG_ERR_RETRY, "Give the cluster another endpoint, or the machine another address.",
+			"machine %s (%s) runs, but has no address beside the cluster's endpoint", s->name, t->vm.value);
+	else if (t->tools)
+		vs_fail(&err, PCG_ERR_RETRY, "Look at its console in vCenter: whether its network has DHCP, or takes the static address that it was given, "
+			"and what cloud-init says.",
+			"machine %s (%s) runs with VMware Tools, but these tell no address of it", s->name, t->vm.value);
+	else
+		vs_fail(&err, PCG_ERR_RETRY, "Look at its console in vCenter: whether it boots. The template needs open-vm-tools, which tell its "
+			"addresses, and cloud-init.",
+			"machine %s (%s) is powered on, but VMware Tools do not run in it, so that its address is not known", s->name,
+			t->vm.value);
+	vs_error(v, call, &err);
+}
+
+/* Any machine has no address until it has booted; one without tools or DHCP never gets one. Since when is kept, so that another worker goes on
+ * telling, but not for those that boot as they should. */
+static void wait_for_address(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s, const struct track *t)
+{
+	json_int_t since = json_integer_value(json_object_get(json_object_get(doc, "checkpoint"), "noAddressSince"));
+	json_int_t now = v->svc->wall_ms(v->host);
+	uint64_t on_ms = track_on_ms(v, s->key);
+
+	watch_sync(v, call);
+	if (since <= 0 || since > now)
+		since = on_ms >= ADDRESS_KEPT_MS ? now - (json_int_t)on_ms : 0;
+	if (since > 0 && now - since >= ADDRESS_TOLD_MS)
+		tell_no_address(v, call, s, t);
+	else
+		vs_pending(v, call, track_after_ms(v, s->key), since > 0 ? json_pack("{s:b, s:I}", "begun", 1, "noAddressSince", since) : NULL);
+}
+
 static bool waits_for_clone(const struct track *t)
 {
 	return t->kind == TASK_CLONE && !t->task_done;
@@ -380,6 +418,8 @@ static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t
 		machine_ready(v, call, s, t);
 	} else if (t->known && !t->on && !waits_for_clone(t) && !(t->kind == TASK_ON && !t->task_done)) {
 		power_on(v, call, s, t);
+	} else if (t->known && t->on && !waits_for_clone(t)) {
+		wait_for_address(v, call, doc, s, t);
 	} else {
 		ask_later(v, call, s, t);
 	}

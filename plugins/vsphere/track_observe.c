@@ -101,10 +101,12 @@ static bool observe_vm(struct track *t, const struct xn *object, const struct vs
 
 		changed = changed || on != t->on;
 		t->on = on;
-		if (on)
+		if (on) {
 			t->off_since = 0;
-		else
+		} else {
+			t->on_since = 0;
 			track_forget_addresses(t);
+		}
 	}
 	changed |= copy_prop(object, "config.uuid", t->bios, sizeof(t->bios));
 	changed |= copy_prop(object, "name", t->name, sizeof(t->name));

@@ -178,6 +178,8 @@ static void fake_error(struct pcg_call *call, uint32_t class, const char *text, 
 static void fake_pending(struct pcg_call *call, uint32_t after_ms, const char *doc, const char *checkpoint)
 {
 	end.pended = true;
+	if (checkpoint)
+		snprintf(end.checkpoint, sizeof(end.checkpoint), "%s", checkpoint);
 }
 
 static void fake_done(struct pcg_call *call, const char *doc)

@@ -48,6 +48,7 @@ extern struct fake_vc {
 	uint32_t class;
 	char text[512];
 	bool pended, is_done;
+	char checkpoint[256];  /* of the last answer that had one */
 	const char *objects;   /* of RetrievePropertiesEx, NULL: none */
 	const char *found;     /* by uuid; NULL: none */
 } end;
