@@ -208,14 +208,14 @@ bool export_datastore(struct export *e, json_t *object, const struct spot *spot,
 	char path[512];
 
 	if (!spot->pod.value[0]) {
-		export_text(object, "datastore", spot->datastore_path);
+		export_path_text(object, "datastore", spot->datastore_path);
 		return true;
 	}
 	if (*o->policy)
 		return true;
 	if (storage_member(e->v, e->call, spot, path, sizeof(path), &e->err))
 		return false;
-	export_text(object, "datastore", path);
+	export_path_text(object, "datastore", path);
 	return true;
 }
 
@@ -249,11 +249,11 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 		vs_fail(&e->err, why.class, why.remedy, "pool %s: %s", pool_name, why.text);
 		return NULL;
 	}
-	spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:{s:o}}", "server", e->v->session.server, "datacenter",
-			 spot.datacenter, "folder", *e->folder ? e->folder : spot.folder_path, "resourcePool", spot.pool_path,
-			 "template", spot.template_path, "cloneMode", o.linked ? "linkedClone" : "fullClone", "powerOffMode",
-			 o.power_off_mode, "customVMXKeys", custom_keys(e, pool_name, role), "network", "devices",
-			 clone_netdevices(&spot));
+	spec = json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:{s:o}}", "server", e->v->session.server, "datacenter",
+			 export_path(spot.datacenter), "folder", export_path(*e->folder ? e->folder : spot.folder_path), "resourcePool",
+			 export_path(spot.pool_path), "template", export_path(spot.template_path), "cloneMode",
+			 o.linked ? "linkedClone" : "fullClone", "powerOffMode", o.power_off_mode, "customVMXKeys",
+			 custom_keys(e, pool_name, role), "network", "devices", export_netdevices(&spot));
 	export_text(spec, "thumbprint", e->thumbprint);
 	export_text(spec, "storagePolicyName", o.policy);
 	export_text(spec, "snapshot", o.linked ? o.snapshot : "");

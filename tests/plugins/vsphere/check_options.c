@@ -673,6 +673,39 @@ START_TEST(all_of_it_is_exported_for_the_controllers)
 }
 END_TEST
 
+/* What a person calls "50% [x]" vCenter calls 50%25 [x], and govmomi, by which the controllers look things up, takes it for a pattern. */
+START_TEST(names_with_special_characters_lead_there_for_us_and_for_the_controllers)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *inventory = NULL;
+	AUTO_FREE char *command = NULL;
+	char cluster_uid[32], uid[48], name[32], machine_name[48];
+	json_t *infra, *doc;
+	const json_t *spec;
+
+	rig_vmctl(&rig, "make-folder '/DC0/vm/50% [x]'");
+	rig_vmctl(&rig, "clone /DC0/vm/templates/ubuntu-2404-kube-v1.36.3 '/DC0/vm/50%25 \\[x]/odd' --pool /DC0/host/DC0_C0/Resources");
+	rig_vmctl(&rig, "make-template '/DC0/vm/50%25 \\[x]/odd'");
+	set_at(cluster, "spec.cloudConfig.placement.folder", json_string("50% [x]"));
+	set_at(cluster, "spec.image.template", json_string("50% [x]/odd"));
+	ids_of(0, cluster_uid, uid, name, machine_name);
+	AUTO_JSON json_t *machine = rig_machine(cluster, uid, machine_name);
+	infra = json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed");
+	ck_assert_str_eq(json_str_or(infra, "folder.path", ""), "/DC0/vm/50% [x]/c1");
+	rig_ok(&rig, "machine_ensure", uid, rig_doc(cluster, machine, infra));
+	doc = json_pack("{s:O, s:{s:s}, s:O}", "cluster", cluster, "mark", "cluster", CLUSTER_UID, "observed", infra);
+	spec = json_at(exported(json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects"), "VSphereMachineTemplate"),
+		       "spec.template.spec");
+	ck_assert_str_eq(json_str_or(spec, "folder", ""), "/DC0/vm/50%25 \\[x]/c1");
+	ck_assert_str_eq(json_str_or(spec, "network.devices.0.networkName", ""), "/DC0/network/DC0_DVPG0");
+	ck_assert_int_gt(asprintf(&command, "clone '%s' '%s/by-the-controllers' --pool '%s'", json_str(spec, "template"),
+				  json_str(spec, "folder"), json_str(spec, "resourcePool")), 0);
+	rig_vmctl(&rig, command);
+	inventory = rig_vmread(&rig);
+	ck_assert_ptr_nonnull(rig_vm(inventory, machine_name));
+	ck_assert_ptr_nonnull(rig_vm(inventory, "by-the-controllers"));
+}
+END_TEST
+
 /* set: members of the pool's cloudConfig that cannot be; what the problem says, and of which field. */
 static const struct {
 	const char *set, *field, *said;
@@ -755,6 +788,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_rule_keeps_control_planes_apart_and_goes_with_the_cluster);
 	tc = rig_case(s, "export", setup, teardown);
 	tcase_add_test(tc, all_of_it_is_exported_for_the_controllers);
+	tcase_add_test(tc, names_with_special_characters_lead_there_for_us_and_for_the_controllers);
 	tc = rig_case(s, "api", api_setup, teardown);
 	tcase_add_test(tc, what_was_made_anew_under_its_name_is_found_again);
 	tc = rig_case(s, "slow tasks", slow_setup, teardown);
