@@ -235,6 +235,19 @@ static bool set_tags(struct export *e, json_t *spec, const json_t *tags)
 	return !r;
 }
 
+static bool set_policy(struct export *e, json_t *spec, const char *policy)
+{
+	char name[512];
+
+	if (!*policy)
+		return true;
+	if (storage_policy_name(e->v, e->call, policy, name, sizeof(name), &e->err))
+		return false;
+	vs_utf8(name);
+	export_text(spec, "storagePolicyName", name);
+	return true;
+}
+
 /* What template and machine have in common; NULL with err. A full clone takes no snapshot, and a linked one gets the
  * one that was meant by its name. */
 static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, const char *pool_name, const char *role)
@@ -255,7 +268,6 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 			 o.linked ? "linkedClone" : "fullClone", "powerOffMode", o.power_off_mode, "customVMXKeys",
 			 custom_keys(e, pool_name, role), "network", "devices", export_netdevices(&spot));
 	export_text(spec, "thumbprint", e->thumbprint);
-	export_text(spec, "storagePolicyName", o.policy);
 	export_text(spec, "snapshot", o.linked ? o.snapshot : "");
 	export_text(spec, "hardwareVersion", o.hardware);
 	set_number(spec, "guestSoftPowerOffTimeoutSeconds", o.soft_off_s);
@@ -264,7 +276,7 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 	set_number(spec, "memoryMiB", o.memory_mib);
 	set_disks(spec, &o);
 	set_resources(spec, &o);
-	if (!export_datastore(e, spec, &spot, &o) || (o.tags && !set_tags(e, spec, o.tags))) {
+	if (!set_policy(e, spec, o.policy) || !export_datastore(e, spec, &spot, &o) || (o.tags && !set_tags(e, spec, o.tags))) {
 		json_decref(spec);
 		return NULL;
 	}

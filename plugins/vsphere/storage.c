@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define KIND "policy"
+#define KIND_NAME "policy name"
 #define FIELD "pool.cloudConfig.storagePolicyName"
 #define STORES_MAX 512
 #define LEASE_S 300 /* Storage DRS holds the space of a recommendation so long: its clone may stand in line */
@@ -43,6 +44,27 @@ static int policy_find(struct vsphere *v, struct pcg_call *call, const char *nam
 			   name, there);
 	json_decref(names);
 	json_decref(policies);
+	return 0;
+}
+
+int storage_policy_name(struct vsphere *v, struct pcg_call *call, const char *policy, char *name, size_t size, struct vs_err *err)
+{
+	json_t *policies, *one;
+	size_t i;
+
+	if (kept_get(v, KIND_NAME, policy, name, size))
+		return 0;
+	snprintf(name, size, "%s", policy);
+	/* The server's ids are uuids. */
+	if (strlen(policy) != 36 || policy[strspn(policy, "0123456789abcdefABCDEF-")])
+		return 0;
+	if (vs_pbm_policies(&v->session, call, &policies, err))
+		return -1;
+	json_array_foreach(policies, i, one)
+		if (strcmp(vs_str(one, "id"), policy) == 0)
+			snprintf(name, size, "%s", vs_str(one, "name"));
+	json_decref(policies);
+	kept_put(v, KIND_NAME, policy, name);
 	return 0;
 }
 

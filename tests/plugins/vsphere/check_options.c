@@ -673,6 +673,20 @@ START_TEST(all_of_it_is_exported_for_the_controllers)
 }
 END_TEST
 
+/* They know policies by their names alone. */
+START_TEST(a_storage_policy_that_is_named_by_its_id_is_exported_by_its_name)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	json_t *doc, *objects;
+
+	set_all(cluster, "{\"storagePolicyName\":\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"}");
+	doc = json_pack("{s:O, s:{s:s}, s:{}}", "cluster", cluster, "mark", "cluster", CLUSTER_UID, "observed");
+	objects = json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects");
+	ck_assert_str_eq(json_str_or(exported(objects, "VSphereMachineTemplate"), "spec.template.spec.storagePolicyName", ""),
+			 "vSAN Default Storage Policy");
+}
+END_TEST
+
 /* What a person calls "50% [x]" vCenter calls 50%25 [x], and govmomi, by which the controllers look things up, takes it for a pattern. */
 START_TEST(names_with_special_characters_lead_there_for_us_and_for_the_controllers)
 {
@@ -788,6 +802,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_rule_keeps_control_planes_apart_and_goes_with_the_cluster);
 	tc = rig_case(s, "export", setup, teardown);
 	tcase_add_test(tc, all_of_it_is_exported_for_the_controllers);
+	tcase_add_test(tc, a_storage_policy_that_is_named_by_its_id_is_exported_by_its_name);
 	tcase_add_test(tc, names_with_special_characters_lead_there_for_us_and_for_the_controllers);
 	tc = rig_case(s, "api", api_setup, teardown);
 	tcase_add_test(tc, what_was_made_anew_under_its_name_is_found_again);
