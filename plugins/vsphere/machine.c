@@ -307,7 +307,9 @@ static void tell_no_address(struct vsphere *v, struct pcg_call *call, const stru
 {
 	struct vs_err err;
 
-	if (json_array_size(t->addresses))
+	if (t->suspended)
+		vs_fail(&err, PCG_ERR_RETRY, "Resume it in vCenter.", "machine %s (%s) is suspended", s->name, t->vm.value);
+	else if (json_array_size(t->addresses))
 		vs_fail(&err, PCG_ERR_RETRY, "Give the cluster another endpoint, or the machine another address.",
 			"machine %s (%s) runs, but has no address beside the cluster's endpoint", s->name, t->vm.value);
 	else if (t->tools)

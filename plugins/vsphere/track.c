@@ -230,6 +230,22 @@ uint64_t track_on_ms(struct vsphere *v, const char *subject)
 	return power_ms(v, subject, true);
 }
 
+bool track_as_off(struct vsphere *v, const char *subject)
+{
+	struct track *t;
+	bool suspended;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = track_find_locked(v->tracks, subject);
+	suspended = t && t->known && !t->gone && t->suspended;
+	if (suspended) {
+		t->as_off = true;
+		t->on = false;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	return suspended;
+}
+
 bool track_cancel(struct vsphere *v, const char *subject)
 {
 	struct track *t;

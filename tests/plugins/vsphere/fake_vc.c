@@ -66,6 +66,8 @@ static const char *answer(const char *method, const char *body)
 		return content;
 	if (end.nameless && strcmp(method, end.nameless) == 0)
 		return end.absent ? empty(method) : made(method, "x", "");
+	if (end.refused && strcmp(method, end.refused) == 0)
+		return FAULT("InvalidPowerState");
 	if (strcmp(method, "RetrievePropertiesEx") == 0 && end.objects)
 		return end.objects;
 	if (strcmp(method, "WaitForUpdatesEx") == 0)
