@@ -263,7 +263,7 @@ int clone_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, 
 		r = -1;
 	}
 	json_array_clear(problems);
-	options_read(v, cluster, pool, o, problems);
+	options_read(v, cluster, pool, spot->where, o, problems);
 	json_decref(problems);
 	return r;
 }

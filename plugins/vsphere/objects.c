@@ -107,7 +107,7 @@ static bool keeps_together(const struct export *e)
 	size_t i;
 
 	json_array_foreach(pools, i, pool) {
-		options_read(e->v, e->cluster, pool, &o, problems);
+		options_read(e->v, e->cluster, pool, NULL, &o, problems);
 		together = together || (o.together && json_is_true(json_object_get(pool, "controlPlane")));
 	}
 	json_decref(problems);

@@ -229,7 +229,8 @@ static void read_labels(const struct reader *r, struct vs_options *o)
 	o->together = json_is_false(affinity);
 }
 
-void options_read(const struct vsphere *v, const json_t *cluster, const json_t *pool, struct vs_options *o, json_t *problems)
+void options_read(const struct vsphere *v, const json_t *cluster, const json_t *pool, const json_t *where, struct vs_options *o,
+		  json_t *problems)
 {
 	struct reader r = { .v = v, .cloud = json_object_get(pool, "cloudConfig"),
 			    .of_cluster = json_object_get(json_object_get(cluster, "spec"), "cloudConfig"),
@@ -242,5 +243,5 @@ void options_read(const struct vsphere *v, const json_t *cluster, const json_t *
 	read_clone(&r, o);
 	read_labels(&r, o);
 	if (!*o->policy)
-		o->policy = vs_str(json_array_get(json_object_get(r.cloud, "placements"), 0), "storagePolicyName");
+		o->policy = vs_str(where, "storagePolicyName");
 }

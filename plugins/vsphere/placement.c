@@ -215,10 +215,14 @@ static void find_datastore(const struct lookup *l, const char *given, bool polic
 	set(out->datastore_path, sizeof(out->datastore_path), d->path);
 }
 
+const json_t *placement_at(const json_t *pool, size_t zone)
+{
+	return json_array_get(json_object_get(json_object_get(pool, "cloudConfig"), "placements"), zone);
+}
+
 static void find_pool_parts(const struct lookup *l, const json_t *pool, size_t zone, const struct vs_options *o, struct spot *out)
 {
-	const json_t *cloud = json_object_get(pool, "cloudConfig");
-	const json_t *where = json_array_get(json_object_get(cloud, "placements"), zone);
+	const json_t *where = placement_at(pool, zone);
 
 	if (!where) {
 		vs_problem(l->problems, "pool.cloudConfig.placements", "Give a placement: cluster, datastore, network.",
@@ -303,7 +307,7 @@ int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *clust
 	int r;
 
 	memset(out, 0, sizeof(*out));
-	options_read(v, cluster, pool, &o, problems);
+	options_read(v, cluster, pool, placement_at(pool, zone), &o, problems);
 	pthread_mutex_lock(&v->placement->lock);
 	r = placement_read(v, call, err);
 	dc = r ? NULL : look(&l, vs_str(place, "datacenter"), "");

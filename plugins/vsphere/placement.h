@@ -67,6 +67,7 @@ void placement_forget(struct vsphere *v);
 int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, size_t zone,
 		   struct spot *out, json_t *problems, struct vs_err *err);
 size_t placement_zones(const json_t *pool); /* how many placements it has, 1 at least */
+const json_t *placement_at(const json_t *pool, size_t zone); /* NULL: there is none of that number */
 /* Looks for a folder by parent and name in the server itself. *found is empty when there is none. */
 int placement_child(struct vsphere *v, struct pcg_call *call, const struct vs_ref *parent, const char *name,
 		    struct vs_ref *found, struct vs_err *err);

@@ -239,7 +239,7 @@ static json_int_t shutdown_ms(const struct vsphere *v, const json_t *doc)
 	json_t *problems = json_array();
 	struct vs_options o;
 
-	options_read(v, json_object_get(doc, "cluster"), json_object_get(json_object_get(doc, "machine"), "poolSpec"), &o, problems);
+	options_read(v, json_object_get(doc, "cluster"), json_object_get(json_object_get(doc, "machine"), "poolSpec"), NULL, &o, problems);
 	json_decref(problems);
 	if (strcmp(o.power_off_mode, "hard") != 0)
 		return (o.soft_off_s ? o.soft_off_s : SOFT_OFF_S) * 1000;

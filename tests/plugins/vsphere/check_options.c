@@ -369,6 +369,28 @@ START_TEST(placements_are_failure_domains_that_machines_are_spread_over)
 }
 END_TEST
 
+/* The second has none, and a datastore of its own. The controllers have one template for all of a control plane: that is told. */
+START_TEST(a_placement_has_its_own_storage_policy)
+{
+	AUTO_JSON json_t *cluster = two_zones("{\"placements.0.storagePolicyName\":\"vSAN Default Storage Policy\"}"), *infra = NULL, *clones = NULL;
+	json_t *observed[2], *doc = rig_doc(cluster, NULL, NULL);
+
+	json_object_set_new(doc, "check", json_true());
+	AUTO_FREE char *told = json_dumps(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, doc), "problems"), 0);
+	ck_assert_msg(strstr(told, "placement 2 of control plane pool control-plane has another storage policy") != NULL, "%s", told);
+	infra = make_machines(cluster, 2, observed);
+	clones = rig_admin(&rig, "GET", "/clones", NULL);
+	for (size_t i = 0; i < 2; i++) {
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		check_all("policy", asked(clones, machine_name), json_int_or(observed[i], "zone", 9) ? "{\"profiles\":[]}" :
+			  "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}");
+		json_decref(observed[i]);
+	}
+}
+END_TEST
+
 START_TEST(failure_domains_need_the_tags_that_the_controllers_look_for)
 {
 	AUTO_JSON json_t *cluster = two_zones("{}"), *doc = rig_doc(cluster, NULL, NULL);
@@ -793,6 +815,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, without_a_reserved_address_nothing_is_made);
 	tcase_add_test(tc, what_cannot_be_is_a_problem_that_says_why);
 	tcase_add_test(tc, placements_are_failure_domains_that_machines_are_spread_over);
+	tcase_add_test(tc, a_placement_has_its_own_storage_policy);
 	tcase_add_test(tc, failure_domains_need_the_tags_that_the_controllers_look_for);
 	tcase_add_test(tc, a_name_that_is_not_unique_is_answered_with_paths_and_ids);
 	tcase_add_test(tc, a_template_is_named_by_path_name_id_or_uuid);
