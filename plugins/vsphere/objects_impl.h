@@ -29,6 +29,8 @@ void export_text(json_t *object, const char *key, const char *text);
 json_t *export_path(const char *path);
 /* The same as a member, nothing for "". */
 void export_path_text(json_t *object, const char *key, const char *path);
+/* Of a network; by its reference where others have its path. */
+json_t *export_network(const struct spot_nic *nic);
 /* The machines' devices, without addresses. */
 json_t *export_netdevices(const struct spot *spot);
 bool export_datastore(struct export *e, json_t *object, const struct spot *spot, const struct vs_options *o);

@@ -37,12 +37,18 @@ void export_path_text(json_t *object, const char *key, const char *path)
 		json_object_set_new(object, key, export_path(path));
 }
 
+/* networkName may be a managed object reference, as the controllers' definitions say. */
+json_t *export_network(const struct spot_nic *nic)
+{
+	return nic->twin ? json_sprintf("%s:%s", nic->network.type, nic->network.value) : export_path(nic->path);
+}
+
 json_t *export_netdevices(const struct spot *spot)
 {
 	json_t *devices = clone_netdevices(spot), *device;
 	size_t i;
 
 	json_array_foreach(devices, i, device)
-		json_object_set_new(device, "networkName", export_path(vs_str(device, "networkName")));
+		json_object_set_new(device, "networkName", export_network(&spot->nics[i]));
 	return devices;
 }

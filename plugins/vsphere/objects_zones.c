@@ -137,7 +137,7 @@ static bool export_zone(struct export *e, const json_t *domain)
 		return false;
 	networks = json_array();
 	for (size_t i = 0; i < spot.n_nics; i++)
-		json_array_append_new(networks, export_path(spot.nics[i].path));
+		json_array_append_new(networks, export_network(&spot.nics[i]));
 	topology = json_pack("{s:o, s:o, s:o}", "datacenter", export_path(spot.datacenter), "computeCluster",
 			     export_path(spot.cluster_path), "networks", networks);
 	if (!export_datastore(e, topology, &spot, &o)) {

@@ -173,6 +173,15 @@ static void no_switch(const struct lookup *l, const struct place *network)
 		   "without which no machine can be connected to it", network->path);
 }
 
+/* A standard network and a port group, or segments of NSX on several switches, may have one name in one folder. */
+static bool has_twin(const struct placement *p, const struct place *network)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->places[i].kind == PLACE_NETWORK && &p->places[i] != network && strcmp(p->places[i].path, network->path) == 0)
+			return true;
+	return false;
+}
+
 static void find_network(const struct lookup *l, const char *given, struct spot *out)
 {
 	const struct place *n = look_named(l, NAMED_NETWORK, given, NULL, out), *sw;
@@ -182,6 +191,7 @@ static void find_network(const struct lookup *l, const char *given, struct spot 
 		return;
 	nic = &out->nics[out->n_nics++];
 	nic->network = n->ref;
+	nic->twin = has_twin(l->p, n);
 	set(nic->path, sizeof(nic->path), n->path);
 	set(nic->name, sizeof(nic->name), n->name);
 	set(nic->key, sizeof(nic->key), n->key);

@@ -38,6 +38,7 @@ struct template {
 struct spot_nic {
 	struct vs_ref network;
 	char path[512], name[256], key[128], key_type[64], switch_uuid[64];
+	bool twin;                        /* another network has that path, too */
 };
 
 /* What a machine's clone needs. Copies: valid on their own, but for devices, which live as long as the plugin. */

@@ -20,6 +20,11 @@ static void setup(void)
 	rig_open(&rig, MODEL);
 }
 
+static void twin_setup(void)
+{
+	rig_open(&rig, MODEL ",twin=1");
+}
+
 /* Tags as a vCenter 7.0 U2 or newer has them. */
 static void api_setup(void)
 {
@@ -742,6 +747,31 @@ START_TEST(names_with_special_characters_lead_there_for_us_and_for_the_controlle
 }
 END_TEST
 
+/* A standard network and a port group. Whoever chose one by its id means that one later, too. */
+START_TEST(a_network_whose_path_another_has_is_exported_by_its_reference)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	const json_t *places = json_at(cluster, "spec.pools.0.cloudConfig.placements.0.network");
+	char id[64];
+	json_t *doc, *problems;
+	const char *text, *name;
+
+	json_object_set_new((json_t *)(uintptr_t)places, "networkName", json_string("VM Network"));
+	problems = problems_of(cluster);
+	text = json_str_or(json_array_get(problems, 0), "text", "");
+	ck_assert_msg(strstr(text, "2 networks go by \"VM Network\"; there are: ") != NULL, "%s", text);
+	text = strstr(text, "(dvportgroup-");
+	ck_assert_ptr_nonnull(text);
+	snprintf(id, sizeof(id), "%.*s", (int)strcspn(text + 1, ")"), text + 1);
+	json_object_set_new((json_t *)(uintptr_t)places, "networkName", json_string(id));
+	doc = json_pack("{s:O, s:{s:s}, s:{}}", "cluster", cluster, "mark", "cluster", CLUSTER_UID, "observed");
+	name = json_str_or(exported(json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects"), "VSphereMachineTemplate"),
+			   "spec.template.spec.network.devices.0.networkName", "");
+	ck_assert_int_eq(strncmp(name, "DistributedVirtualPortgroup:", 28), 0);
+	ck_assert_str_eq(name + 28, id);
+}
+END_TEST
+
 /* set: members of the pool's cloudConfig that cannot be; what the problem says, and of which field. */
 static const struct {
 	const char *set, *field, *said;
@@ -827,6 +857,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, all_of_it_is_exported_for_the_controllers);
 	tcase_add_test(tc, a_storage_policy_that_is_named_by_its_id_is_exported_by_its_name);
 	tcase_add_test(tc, names_with_special_characters_lead_there_for_us_and_for_the_controllers);
+	tc = rig_case(s, "twin", twin_setup, teardown);
+	tcase_add_test(tc, a_network_whose_path_another_has_is_exported_by_its_reference);
 	tc = rig_case(s, "api", api_setup, teardown);
 	tcase_add_test(tc, what_was_made_anew_under_its_name_is_found_again);
 	tc = rig_case(s, "slow tasks", slow_setup, teardown);
