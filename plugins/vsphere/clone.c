@@ -7,6 +7,7 @@
 #include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/netconfig.h"
 #include "plugins/vsphere/storage.h"
+#include "plugins/vsphere/task.h"
 #include "plugins/vsphere/zones.h"
 
 #include <inttypes.h>
@@ -268,6 +269,25 @@ int clone_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, 
 	return r;
 }
 
+static void nothing(void *arg, const struct xn *object)
+{
+}
+
+/* Something that the clone names is not there. Names are looked up anew; the cluster's folder is known by its id. */
+static void names_nothing(struct vsphere *v, struct pcg_call *call, const struct subject *sub, const struct spot *spot, struct vs_err *err)
+{
+	static const char *const paths[] = { "name" };
+	struct vs_err gone;
+
+	placement_forget(v);
+	if (!*vs_at(sub->observed, "folder", "id") || !object_read(v, call, &spot->folder, paths, 1, nothing, NULL, &gone) ||
+	    strcmp(gone.fault, "ManagedObjectNotFound") != 0)
+		return;
+	vs_fail(err, PCG_ERR_CONFLICT, "Delete the cluster, and create it again.",
+		"machine %s cannot be cloned: somebody removed the folder of its cluster, %s (%s)", sub->name,
+		vs_at(sub->observed, "folder", "path"), spot->folder.value);
+}
+
 int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *sub,
 	       struct vs_ref *task, struct vs_ref *folder, bool *asked, struct vs_err *err)
 {
@@ -287,7 +307,7 @@ int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, cons
 	if (!r)
 		r = clone_make(v, call, doc, &m, task, err);
 	if (r && strcmp(err->fault, "ManagedObjectNotFound") == 0)
-		placement_forget(v);
+		names_nothing(v, call, sub, &spot, err);
 	*folder = spot.folder;
 	return r;
 }
