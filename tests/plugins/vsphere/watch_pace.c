@@ -4,6 +4,7 @@
 #include "tests/plugins/vsphere/fake_vc.h"
 
 #include "plugins/vsphere/clone_limit.h"
+#include "plugins/vsphere/pbm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +90,27 @@ START_TEST(takes_single_failures_for_no_outage)
 	}
 	ck_assert_str_eq(end.events, "");
 	vs_outage_free(o);
+}
+END_TEST
+
+static void no_profiles(const char *method)
+{
+	end.away = strncmp(method, "Pbm", 3) == 0;
+}
+
+START_TEST(takes_a_storage_profile_service_that_is_down_for_no_outage)
+{
+	end.on_call = no_profiles;
+	for (int i = 0; i < 5; i++) {
+		json_t *policies = NULL;
+		struct vs_err err;
+
+		ck_assert_int_eq(vs_pbm_policies(&end.v->session, NULL, &policies, &err), -1);
+		ck_assert_uint_eq(err.class, PCG_ERR_RETRY);
+		ck_assert_msg(strstr(err.text, "PbmRetrieveServiceContent") && strstr(err.remedy, "vmware-sps"), "%s: %s", err.text, err.remedy);
+	}
+	ck_assert_str_eq(end.events, "");
+	ck_assert(!vs_outage_on(end.v->session.outage));
 }
 END_TEST
 
@@ -280,5 +302,6 @@ void pace_cases(TCase *tc)
 	tcase_add_test(tc, holds_a_clone_back_that_fails_again_and_again);
 	tcase_add_test(tc, tells_an_outage_once_whoever_meets_it);
 	tcase_add_test(tc, takes_single_failures_for_no_outage);
+	tcase_add_test(tc, takes_a_storage_profile_service_that_is_down_for_no_outage);
 	tcase_add_test(tc, the_watch_waits_for_the_end_of_an_outage);
 }
