@@ -8,6 +8,7 @@
 #include "plugins/vsphere/pbm.h"
 #include "plugins/vsphere/placement_impl.h"
 #include "plugins/vsphere/promise.h"
+#include "plugins/vsphere/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -307,6 +308,54 @@ static int recommendation_take(struct vsphere *v, struct pcg_call *call, const c
 	return 0;
 }
 
+static void on_pod(void *arg, const struct xn *object)
+{
+	const struct xn *config = xn_child(xn_prop(object, "podStorageDrsEntry"), "storageDrsConfig");
+	bool *off = arg;
+
+	*off = *off || strcmp(xn_get(xn_child(config, "podConfig"), "enabled"), "false") == 0;
+}
+
+/* Of a datastore cluster without Storage DRS, which is a folder of datastores then: the one that has the most left. */
+static int pod_choose(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot, struct vs_err *err)
+{
+	struct stores *all = calloc(1, sizeof(*all));
+	struct promise_ask ask = { .bytes = spot->bytes, .name = name };
+	bool good[STORES_MAX];
+	int r, chosen = -1;
+
+	if (!all)
+		abort();
+	r = stores_of_pod(v, call, spot, all, good, err);
+	ask.stores = all->refs;
+	ask.free = all->free;
+	ask.good = good;
+	ask.n = all->n;
+	if (!r)
+		chosen = promise_space(v, &ask);
+	if (chosen >= 0)
+		spot->datastore = all->refs[chosen];
+	else if (!r)
+		vs_fail(err, PCG_ERR_QUOTA, "Look at its datastores in vCenter: whether they are accessible, out of maintenance and seen by the compute "
+			"cluster, or turn Storage DRS on.",
+			"datastore cluster %s has Storage DRS off, and no datastore that can hold %s", spot->datastore_path, name);
+	free(all);
+	return chosen < 0 ? -1 : 0;
+}
+
+/* No recommendation came, for the reason in err. */
+static int not_recommended(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot, struct vs_err *err)
+{
+	static const char *const paths[] = { "podStorageDrsEntry" };
+	struct vs_err why;
+	bool off = false;
+
+	if (err->class == PCG_ERR_AUTH || err->class == PCG_ERR_CANCELLED || (err->class == PCG_ERR_RETRY && !*err->fault) ||
+	    object_read(v, call, &spot->pod, paths, 1, on_pod, &off, &why) || !off)
+		return -1;
+	return pod_choose(v, call, name, spot, err);
+}
+
 int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot,
 		      void (*write)(struct soap *s, const char *element, void *arg), void *arg, struct vs_err *err)
 {
@@ -339,8 +388,7 @@ int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name
 			"vCenter recommends no datastore of datastore cluster %s for %s", spot->datastore_path, name);
 		r = -1;
 	}
-	if (!r)
-		r = recommendation_take(v, call, name, spot, stores, err);
+	r = r ? not_recommended(v, call, name, spot, err) : recommendation_take(v, call, name, spot, stores, err);
 	free(stores);
 	return r;
 }

@@ -18,7 +18,7 @@ int storage_check(struct vsphere *v, struct pcg_call *call, const struct vs_opti
 		  json_t *problems, struct vs_err *err);
 /* A policy's name, as the vSphere controllers want it, of its name or id. What is not known stays as it is. */
 int storage_policy_name(struct vsphere *v, struct pcg_call *call, const char *policy, char *name, size_t size, struct vs_err *err);
-/* The datastore of spot's datastore cluster that vCenter recommends for a clone becomes spot's: the first that has room when what
+/* The datastore of spot's datastore cluster that vCenter recommends for a clone (without Storage DRS: that has the most left) becomes spot's: the first that has room when what
  * others were promised is taken off it, else another of the cluster's that has, else the first. After storage_policy().
  * write writes the clone's specification as the element that it is given the name of. */
 int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot,

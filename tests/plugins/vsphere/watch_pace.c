@@ -5,6 +5,7 @@
 
 #include "plugins/vsphere/clone_limit.h"
 #include "plugins/vsphere/pbm.h"
+#include "plugins/vsphere/storage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +112,42 @@ START_TEST(takes_a_storage_profile_service_that_is_down_for_no_outage)
 	}
 	ck_assert_str_eq(end.events, "");
 	ck_assert(!vs_outage_on(end.v->session.outage));
+}
+END_TEST
+
+#define STORE(id, gib_free, accessible)                                                                                \
+	"<objects><obj type=\"Datastore\">" id "</obj><propSet><name>summary</name><val><accessible>" accessible            \
+	"</accessible><freeSpace>" gib_free "000000000</freeSpace></val></propSet></objects>"
+#define POD(enabled)                                                                                                   \
+	HEAD "<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval><objects><obj type=\"StoragePod\">group-p1</obj><propSet>" \
+	     "<name>podStorageDrsEntry</name><val><storageDrsConfig><podConfig><enabled>" enabled "</enabled></podConfig>"   \
+	     "</storageDrsConfig></val></propSet></objects>" STORE("ds-1", "50", "true") STORE("ds-2", "70", "true")          \
+	     STORE("ds-3", "900", "false") "</returnval></RetrievePropertiesExResponse>" TAIL
+
+static void write_nothing(struct soap *s, const char *element, void *arg)
+{
+}
+
+/* vCenter recommends nothing, or refuses to. */
+START_TEST(chooses_from_a_datastore_cluster_without_storage_drs_itself)
+{
+	static const char *const stores[] = { "ds-2", "ds-1", "ds-2" };
+	struct spot spot = { .pod = { "StoragePod", "group-p1" }, .cluster = { "ClusterComputeResource", "domain-c1" },
+			     .template = { "VirtualMachine", "vm-9" }, .bytes = INT64_C(30000000000), .datastore_path = "/DC/datastore/pod" };
+	char name[8];
+	struct vs_err err;
+
+	end.objects = POD("false");
+	end.refused = _i ? "RecommendDatastores" : NULL;
+	for (size_t i = 0; i < ARRAY_LEN(stores); i++) {
+		snprintf(name, sizeof(name), "m%zu", i);
+		ck_assert_msg(storage_recommend(end.v, NULL, name, &spot, write_nothing, NULL, &err) == 0, "%s", err.text);
+		ck_assert_str_eq(spot.datastore.value, stores[i]);
+	}
+	/* Where it is on, that is an answer. */
+	end.objects = POD("true");
+	ck_assert_int_eq(storage_recommend(end.v, NULL, "m9", &spot, write_nothing, NULL, &err), -1);
+	ck_assert_msg(strstr(err.text, _i ? "InvalidPowerState" : "recommends no datastore of datastore cluster") != NULL, "%s", err.text);
 }
 END_TEST
 
@@ -303,5 +340,6 @@ void pace_cases(TCase *tc)
 	tcase_add_test(tc, tells_an_outage_once_whoever_meets_it);
 	tcase_add_test(tc, takes_single_failures_for_no_outage);
 	tcase_add_test(tc, takes_a_storage_profile_service_that_is_down_for_no_outage);
+	tcase_add_loop_test(tc, chooses_from_a_datastore_cluster_without_storage_drs_itself, 0, 2);
 	tcase_add_test(tc, the_watch_waits_for_the_end_of_an_outage);
 }
