@@ -203,31 +203,6 @@ int storage_check(struct vsphere *v, struct pcg_call *call, const struct vs_opti
 	return policy_look(v, call, o, spot, policy, false, problems, err);
 }
 
-int storage_member(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char *path, size_t size, struct vs_err *err)
-{
-	struct stores *stores = calloc(1, sizeof(*stores));
-	const struct place *place;
-	size_t best = 0;
-	int r;
-
-	if (!stores)
-		abort();
-	r = stores_read(v, call, &spot->pod, stores, err);
-	if (!r && !stores->n) {
-		vs_fail(err, PCG_ERR_QUOTA, "Add datastores to it, or end their maintenance.",
-			"datastore cluster %s has no datastore that can be written to", spot->datastore_path);
-		r = -1;
-	}
-	for (size_t i = 1; i < stores->n; i++)
-		best = stores->free[i] > stores->free[best] ? i : best;
-	pthread_mutex_lock(&v->placement->lock);
-	place = r ? NULL : placement_by_ref(v->placement, &stores->refs[best]);
-	snprintf(path, size, "%s", place ? place->path : r ? "" : stores->refs[best].value);
-	pthread_mutex_unlock(&v->placement->lock);
-	free(stores);
-	return r;
-}
-
 /* In every vCenter. */
 static const struct vs_ref manager = { "StorageResourceManager", "StorageResourceManager" };
 
@@ -279,6 +254,33 @@ static int stores_of_pod(struct vsphere *v, struct pcg_call *call, const struct 
 		r = stores_judge(v, call, spot->policy, all, good, err);
 	for (size_t i = 0; i < first; i++)
 		good[i] = true; /* Storage DRS has judged */
+	return r;
+}
+
+int storage_member(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char *path, size_t size, struct vs_err *err)
+{
+	struct stores *stores = calloc(1, sizeof(*stores));
+	const struct place *place;
+	bool good[STORES_MAX];
+	size_t best = 0;
+	int r;
+
+	if (!stores)
+		abort();
+	r = stores_of_pod(v, call, spot, stores, good, err);
+	if (!r && !stores->n) {
+		vs_fail(err, PCG_ERR_QUOTA, "Add datastores to it, end their maintenance, or connect the hosts to them.",
+			"datastore cluster %s has no datastore that can be written to and that %s reaches", spot->datastore_path,
+			spot->cluster_path);
+		r = -1;
+	}
+	for (size_t i = 1; i < stores->n; i++)
+		best = stores->free[i] > stores->free[best] ? i : best;
+	pthread_mutex_lock(&v->placement->lock);
+	place = r ? NULL : placement_by_ref(v->placement, &stores->refs[best]);
+	snprintf(path, size, "%s", place ? place->path : r ? "" : stores->refs[best].value);
+	pthread_mutex_unlock(&v->placement->lock);
+	free(stores);
 	return r;
 }
 

@@ -151,6 +151,34 @@ START_TEST(chooses_from_a_datastore_cluster_without_storage_drs_itself)
 }
 END_TEST
 
+#define STORES(list) HEAD "<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval>" list "</returnval></RetrievePropertiesExResponse>" TAIL
+
+/* The first read is of the datastore cluster, the second of what the hosts reach. */
+static void reach_less(const char *method)
+{
+	static const char *const answers[] = { STORES(STORE("ds-1", "50", "true") STORE("ds-2", "70", "true")), STORES(STORE("ds-1", "50", "true")) };
+	static size_t reads;
+
+	if (strcmp(method, "Login") == 0)
+		reads = 0;
+	if (strcmp(method, "RetrievePropertiesEx") == 0)
+		end.objects = answers[reads++ % 2];
+}
+
+START_TEST(hands_over_a_datastore_of_a_datastore_cluster_that_the_hosts_reach)
+{
+	struct spot spot = { .pod = { "StoragePod", "group-p1" }, .cluster = { "ClusterComputeResource", "domain-c1" } };
+	char path[64];
+	unsigned generation;
+	struct vs_err err;
+
+	end.on_call = reach_less;
+	ck_assert_int_eq(vs_session_open(&end.v->session, NULL, &generation, &err), 0);
+	ck_assert_msg(storage_member(end.v, NULL, &spot, path, sizeof(path), &err) == 0, "%s", err.text);
+	ck_assert_str_eq(path, "ds-1");
+}
+END_TEST
+
 /* It goes on trying, for nobody else may. */
 START_TEST(the_watch_waits_for_the_end_of_an_outage)
 {
@@ -341,5 +369,6 @@ void pace_cases(TCase *tc)
 	tcase_add_test(tc, takes_single_failures_for_no_outage);
 	tcase_add_test(tc, takes_a_storage_profile_service_that_is_down_for_no_outage);
 	tcase_add_loop_test(tc, chooses_from_a_datastore_cluster_without_storage_drs_itself, 0, 2);
+	tcase_add_test(tc, hands_over_a_datastore_of_a_datastore_cluster_that_the_hosts_reach);
 	tcase_add_test(tc, the_watch_waits_for_the_end_of_an_outage);
 }
