@@ -38,12 +38,23 @@ static void wrong(const struct reader *r, const char *name, const char *must)
 	vs_problem(r->problems, field, "Correct it, or leave it out.", "%s must be %s", name, must);
 }
 
+/* Nothing that XML has no way to write. */
+static bool is_text(const json_t *j)
+{
+	const char *c = json_string_value(j);
+
+	for (; c && *c; c++)
+		if ((unsigned char)*c < ' ' && !strchr("\t\n\r", *c))
+			return false;
+	return c != NULL;
+}
+
 static const char *text(const struct reader *r, const char *name)
 {
 	const json_t *j = option(r, name);
 
-	if (j && !json_is_string(j))
-		wrong(r, name, "a text");
+	if (j && !is_text(j))
+		wrong(r, name, "a text without control characters");
 	return json_is_string(j) ? json_string_value(j) : "";
 }
 
@@ -221,8 +232,8 @@ static void read_labels(const struct reader *r, struct vs_options *o)
 		o->attributes = NULL;
 	}
 	json_object_foreach((json_t *)(uintptr_t)o->attributes, key, value)
-		if (!json_is_string(value))
-			wrong(r, "customAttributes", "an object of texts");
+		if (!is_text(value))
+			wrong(r, "customAttributes", "an object of texts without control characters");
 	if (affinity && !json_is_boolean(affinity))
 		wrong(r, "antiAffinity", "true or false");
 	o->anti_affinity = json_is_true(affinity);

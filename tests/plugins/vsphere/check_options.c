@@ -794,6 +794,8 @@ static const struct {
 	{ "{\"dataDisks\":[{\"name\":\"d\",\"sizeGiB\":60000}]}", "pool.cloudConfig.placements.datastore", "machines are 60040 GiB" },
 	{ "{\"placements.0.datastore\":\"DC0_POD0\", \"instanceType.diskGiB\":60000}", "pool.cloudConfig.placements.datastore",
 	  "room for 0 of 1 machines with disks of 60000 GiB each" },
+	{ "{\"notes\":\"a\\u0007b\"}", "pool.cloudConfig.notes", "without control characters" },
+	{ "{\"customAttributes\":{\"owner\":\"a\\u0001\"}}", "pool.cloudConfig.customAttributes", "without control characters" },
 	{ "{\"tags\":[1]}", "pool.cloudConfig.tags", "CATEGORY/NAME" },
 	{ "{\"storagePolicyName\":\"absent\"}", "pool.cloudConfig.storagePolicyName", "no storage policy \"absent\"; there are: " },
 	{ "{\"tags\":[\"absent/prod\"]}", "pool.cloudConfig.tags", "no category \"absent\"" },
