@@ -22,6 +22,7 @@
 #define POWERS_ON_MS 5000u      /* a clone that has ended: vCenter begins to power it on by then */
 #define POWER_AGAIN_MS 1000u
 #define POWER_REFUSED_MS 60000u /* and it is told who refuses */
+#define POWER_TOLD_MS 120000u    /* a power-on of ours that has not ended is told */
 #define NAME_TAKEN_TRIES 20
 #define ADDRESS_KEPT_MS 60000u   /* without an address for so long: since when is kept, */
 #define ADDRESS_TOLD_MS 300000   /* and it is told */
@@ -388,6 +389,21 @@ static void other_machine(struct vsphere *v, struct pcg_call *call, const struct
 	vs_error(v, call, &err);
 }
 
+static bool power_on_hangs(struct vsphere *v, const struct track *t)
+{
+	return t->kind == TASK_ON && !t->task_done && v->svc->mono_ms(v->host) - t->begun >= POWER_TOLD_MS;
+}
+
+static void tell_power_on(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+
+	watch_sync(v, call);
+	vs_fail(&err, PCG_ERR_RETRY, "Look at the machine in vCenter: it may wait for the answer to a question.",
+		"machine %s (%s): the task that powers it on, %s, does not end", s->name, t->vm.value, t->task.value);
+	vs_error(v, call, &err);
+}
+
 static bool clone_names_nothing(const struct track *t)
 {
 	return t->kind == TASK_CLONE && t->task_done && !t->task_failed && !t->known && strcmp(t->vm.type, "VirtualMachine") != 0;
@@ -420,6 +436,8 @@ static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t
 		machine_ready(v, call, s, t);
 	} else if (t->known && !t->on && !waits_for_clone(t) && !(t->kind == TASK_ON && !t->task_done)) {
 		power_on(v, call, s, t);
+	} else if (t->known && !t->on && power_on_hangs(v, t)) {
+		tell_power_on(v, call, s, t);
 	} else if (t->known && t->on && !waits_for_clone(t)) {
 		wait_for_address(v, call, doc, s, t);
 	} else {

@@ -245,6 +245,26 @@ START_TEST(a_machine_that_gets_no_address_is_told)
 }
 END_TEST
 
+/* It may wait for somebody. */
+START_TEST(a_power_on_that_does_not_end_is_told)
+{
+	snprintf(end.checkpoint, sizeof(end.checkpoint), "{\"begun\":true}");
+	track_set_vm(end.v, "m1", "u1", &fake_vm);
+	track_set_task(end.v, "m1", "u1", TASK_ON, &fake_task, NULL, 1000);
+	end.objects = READ_AS("poweredOff", "</objects><objects><obj type=\"Task\">task-1</obj>" PROPERTY("info.state", "<val>running</val>"));
+	for (int s = 0; s < 130; s += 10) {
+		ensure_m1();
+		ck_assert_msg(s < 120 ? end.pended && !end.class : end.class == PCG_ERR_RETRY, "%d: %s", s, end.text);
+		end.clock += 10000;
+	}
+	ck_assert_msg(strstr(end.text, "machine n1 (vm-1): the task that powers it on, task-1, does not end") != NULL, "%s", end.text);
+	ck_assert_ptr_null(strstr(end.calls, "PowerOnVM_Task"));
+	end.objects = RUNNING(PROPERTY("guest.ipAddress", "<val>10.1.1.7</val>"));
+	ensure_m1();
+	ck_assert_msg(end.is_done && !end.class, "%s", end.text);
+}
+END_TEST
+
 /* vCenter does not power it off. */
 START_TEST(a_machine_that_somebody_suspended_is_removed)
 {
@@ -548,6 +568,7 @@ int main(void)
 	tcase_add_test(tc, what_is_cut_to_fit_is_still_a_text);
 	tcase_add_test(tc, a_machine_that_is_found_elsewhere_is_read_anew);
 	tcase_add_test(tc, a_machine_that_is_removed_each_time_is_not_cloned_in_a_hurry);
+	tcase_add_test(tc, a_power_on_that_does_not_end_is_told);
 	tcase_add_loop_test(tc, a_machine_that_somebody_suspended_is_removed, 0, 2);
 	tcase_add_loop_test(tc, a_machine_that_gets_no_address_is_told, 0, ARRAY_LEN(silent));
 	tcase_add_loop_test(tc, waits_once_the_clones_that_are_on_their_way_have_been_taken, 0, 2);
