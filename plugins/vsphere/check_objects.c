@@ -193,8 +193,12 @@ static bool listed(const struct xn *list, const struct vs_ref *ref)
  * one. That of older versions, and reports of them, have InvalidArgument where DRS is off; vSphere Standard has none. */
 static void judge_drs(const struct reading *r, const char *name, const char *field)
 {
-	const struct xn *config = xn_child(xn_prop(r->cluster, "configurationEx"), "drsConfig");
+	const struct xn *all = xn_prop(r->cluster, "configurationEx"), *config = xn_child(all, "drsConfig");
 
+	if (!all && r->uses & CHECK_RULES)
+		vs_problem(r->problems, field, "Name a compute cluster, or leave antiAffinity out.",
+			   "%s keeps no rule that keeps control planes apart: it is a host of its own, or the user may not read its "
+			   "configuration", name);
 	if (strcmp(xn_get(config, "enabled"), "false") != 0)
 		return;
 	if (r->uses & CHECK_RULES)

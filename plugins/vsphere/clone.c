@@ -7,6 +7,7 @@
 #include "plugins/vsphere/kept.h"
 #include "plugins/vsphere/netconfig.h"
 #include "plugins/vsphere/storage.h"
+#include "plugins/vsphere/task.h"
 #include "plugins/vsphere/zones.h"
 
 #include <inttypes.h>
@@ -49,6 +50,7 @@ struct making {
 	const struct vs_options *o;
 	json_t *netdevices;
 	char *user_data;
+	bool *asked;
 	size_t zone;
 	const char *encoding;
 	char profile[POLICY_ID]; /* id of the storage policy, "" none */
@@ -87,11 +89,12 @@ static void write_share(struct soap *s, const char *name, const struct vs_share 
 	soap_close(s);
 }
 
+/* Left out, the template's cores per socket would hold, which may be no divisor of numCPUs: vCenter refuses that. The vSphere controllers make one
+ * socket of a machine that says nothing. */
 static void write_size(struct soap *s, const struct vs_options *o)
 {
 	soap_int(s, "numCPUs", o->cpus);
-	if (o->cores)
-		soap_int(s, "numCoresPerSocket", o->cores);
+	soap_int(s, "numCoresPerSocket", o->cores ? o->cores : o->cpus);
 	soap_int(s, "memoryMB", o->memory_mib);
 }
 
@@ -188,6 +191,7 @@ static int clone_task(struct vsphere *v, struct pcg_call *call, const json_t *do
 		return -1;
 	}
 	v->svc->fault_point(v->host, "vsphere.before_clone");
+	*m->asked = true;
 	r = vs_task(&v->session, call, &s, task, err);
 	v->svc->fault_point(v->host, "vsphere.after_clone_sent");
 	return r;
@@ -260,19 +264,39 @@ int clone_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, 
 		r = -1;
 	}
 	json_array_clear(problems);
-	options_read(v, cluster, pool, o, problems);
+	options_read(v, cluster, pool, spot->where, o, problems);
 	json_decref(problems);
 	return r;
 }
 
+static void nothing(void *arg, const struct xn *object)
+{
+}
+
+/* Something that the clone names is not there. Names are looked up anew; the cluster's folder is known by its id. */
+static void names_nothing(struct vsphere *v, struct pcg_call *call, const struct subject *sub, const struct spot *spot, struct vs_err *err)
+{
+	static const char *const paths[] = { "name" };
+	struct vs_err gone;
+
+	placement_forget(v);
+	if (!*vs_at(sub->observed, "folder", "id") || !object_read(v, call, &spot->folder, paths, 1, nothing, NULL, &gone) ||
+	    strcmp(gone.fault, "ManagedObjectNotFound") != 0)
+		return;
+	vs_fail(err, PCG_ERR_CONFLICT, "Delete the cluster, and create it again.",
+		"machine %s cannot be cloned: somebody removed the folder of its cluster, %s (%s)", sub->name,
+		vs_at(sub->observed, "folder", "path"), spot->folder.value);
+}
+
 int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *sub,
-	       struct vs_ref *task, struct vs_ref *folder, struct vs_err *err)
+	       struct vs_ref *task, struct vs_ref *folder, bool *asked, struct vs_err *err)
 {
 	struct vs_options o;
 	struct spot spot;
-	struct making m = { .sub = sub, .spot = &spot, .o = &o, .zone = zone_pick(v, sub) };
+	struct making m = { .sub = sub, .spot = &spot, .o = &o, .asked = asked, .zone = zone_pick(v, sub) };
 	int r;
 
+	*asked = false;
 	if (!name_good(sub->name)) {
 		vs_fail(err, PCG_ERR_BUG, "", "\"%s\" is no name of a machine", sub->name);
 		return -1;
@@ -283,7 +307,7 @@ int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, cons
 	if (!r)
 		r = clone_make(v, call, doc, &m, task, err);
 	if (r && strcmp(err->fault, "ManagedObjectNotFound") == 0)
-		placement_forget(v);
+		names_nothing(v, call, sub, &spot, err);
 	*folder = spot.folder;
 	return r;
 }

@@ -21,7 +21,7 @@ struct clone_limit *clone_limit_new(unsigned bound);
 void clone_limit_free(struct clone_limit *cl);
 /* True: the clone may be sent, and clone_limit_sent follows. running: clone tasks that run, without those being sent. */
 bool clone_limit_enter(struct clone_limit *cl, const char *subject, unsigned running, uint64_t now);
-/* fault: of the request, "" when it was taken; class RETRY of one that was not answered counts as too much. */
+/* err: of the request, NULL when it was taken or came to none; class RETRY of one that was not answered counts as too much. */
 void clone_limit_sent(struct clone_limit *cl, const struct vs_err *err, uint64_t now);
 /* Some are on their way to the vCenter. */
 bool clone_limit_sending(struct clone_limit *cl);

@@ -37,7 +37,7 @@ static int check_labels(struct vsphere *v, struct pcg_call *call, const json_t *
 	struct vs_options o;
 	int r;
 
-	options_read(v, cluster, pool, &o, told);
+	options_read(v, cluster, pool, spot->where, &o, told);
 	r = storage_check(v, call, &o, spot, problems, err);
 	if (!r && placement_zones(pool) > 1 && spot->cluster.value[0] && json_is_true(json_object_get(pool, "controlPlane")))
 		r = zone_tags(v, call, spot, region, zone, problems, err);
@@ -59,6 +59,7 @@ static int check_all(struct vsphere *v, struct pcg_call *call, const json_t *clu
 		const json_t *pool = json_array_get(pools, i);
 
 		zone_addresses(pool, problems);
+		zone_policies(v, cluster, pool, problems);
 		for (size_t zone = 0; !r && zone < placement_zones(pool); zone++) {
 			json_t *some = json_array();
 
@@ -344,7 +345,7 @@ static int rules_remove(struct vsphere *v, struct pcg_call *call, const json_t *
 		json_t *problems = json_array();
 		struct vs_options o;
 
-		options_read(v, cluster, pool, &o, problems);
+		options_read(v, cluster, pool, NULL, &o, problems);
 		json_decref(problems);
 		if (!r && o.anti_affinity && json_is_true(json_object_get(pool, "controlPlane")))
 			r = pool_rules(v, call, cluster, pool, err);

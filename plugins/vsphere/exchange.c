@@ -104,6 +104,17 @@ static bool is_away(const struct pcg_http_response *resp)
 	return resp->status ? resp->status >= 502 && resp->status <= 504 : resp->error_class == PCG_ERR_RETRY;
 }
 
+/* The storage profile service is one of its own: that it is down says nothing of the vCenter. */
+static void note_result(struct vs_session *ss, const struct soap *s, int r, const struct pcg_http_response *resp, struct vs_err *err)
+{
+	bool away = r && is_away(resp), other = s->service != &soap_vim;
+
+	if (away && other)
+		snprintf(err->remedy, sizeof(err->remedy), "Check the vCenter's storage profile service (vmware-sps).");
+	vs_outage_result(ss->outage, away && !other,
+			 (away && other) || (r && !resp->status && resp->error_class != PCG_ERR_RETRY), err);
+}
+
 int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, const char *cookie, unsigned flags,
 		    uint32_t timeout_ms, struct xn **reply, char **cookie_out, struct vs_err *err)
 {
@@ -144,7 +155,7 @@ int vs_exchange(struct vs_session *ss, struct pcg_call *call, struct soap *s, co
 		if (!r && cookie_out)
 			*cookie_out = cookie_of(&resp);
 	}
-	vs_outage_result(ss->outage, r && is_away(&resp), r && !resp.status && resp.error_class != PCG_ERR_RETRY, err);
+	note_result(ss, s, r, &resp, err);
 	ss->svc->http_free(ss->host, &resp);
 	return r;
 }

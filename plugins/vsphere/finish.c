@@ -13,7 +13,7 @@ static void read_options(struct vsphere *v, const struct subject *s, struct vs_o
 {
 	json_t *problems = json_array();
 
-	options_read(v, s->cluster, json_object_get(s->machine, "poolSpec"), o, problems);
+	options_read(v, s->cluster, json_object_get(s->machine, "poolSpec"), NULL, o, problems);
 	json_decref(problems);
 }
 

@@ -22,7 +22,10 @@
 #define POWERS_ON_MS 5000u      /* a clone that has ended: vCenter begins to power it on by then */
 #define POWER_AGAIN_MS 1000u
 #define POWER_REFUSED_MS 60000u /* and it is told who refuses */
+#define POWER_TOLD_MS 120000u    /* a power-on of ours that has not ended is told */
 #define NAME_TAKEN_TRIES 20
+#define ADDRESS_KEPT_MS 60000u   /* without an address for so long: since when is kept, */
+#define ADDRESS_TOLD_MS 300000   /* and it is told */
 
 static bool is_uuid(const char *s)
 {
@@ -183,6 +186,7 @@ static void clone_begin(struct vsphere *v, struct pcg_call *call, const json_t *
 	uint64_t now = v->svc->mono_ms(v->host);
 	struct vs_ref task, folder;
 	struct vs_err err;
+	bool asked;
 	int r;
 
 	if (clone_limit_held(v->clones, s->key, now, &err)) {
@@ -194,8 +198,9 @@ static void clone_begin(struct vsphere *v, struct pcg_call *call, const json_t *
 		vs_pending(v, call, CLONE_LINE_MS, NULL);
 		return;
 	}
-	r = clone_send(v, call, doc, s, &task, &folder, &err);
-	clone_limit_sent(v->clones, r ? &err : NULL, v->svc->mono_ms(v->host));
+	r = clone_send(v, call, doc, s, &task, &folder, &asked, &err);
+	/* What was wrong before the request, and a vCenter that is away, say nothing of how much one can do. */
+	clone_limit_sent(v->clones, r && asked && !vs_outage_on(v->session.outage) ? &err : NULL, v->svc->mono_ms(v->host));
 	if (r) {
 		vs_error(v, call, &err);
 		return;
@@ -299,6 +304,44 @@ static void power_on(struct vsphere *v, struct pcg_call *call, const struct subj
 	vs_pending(v, call, track_after_ms(v, s->key), NULL);
 }
 
+static void tell_no_address(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+
+	if (t->suspended)
+		vs_fail(&err, PCG_ERR_RETRY, "Resume it in vCenter.", "machine %s (%s) is suspended", s->name, t->vm.value);
+	else if (json_array_size(t->addresses))
+		vs_fail(&err, PCG_ERR_RETRY, "Give the cluster another endpoint, or the machine another address.",
+			"machine %s (%s) runs, but has no address beside the cluster's endpoint", s->name, t->vm.value);
+	else if (t->tools)
+		vs_fail(&err, PCG_ERR_RETRY, "Look at its console in vCenter: whether its network has DHCP, or takes the static address that it was given, "
+			"and what cloud-init says.",
+			"machine %s (%s) runs with VMware Tools, but these tell no address of it", s->name, t->vm.value);
+	else
+		vs_fail(&err, PCG_ERR_RETRY, "Look at its console in vCenter: whether it boots. The template needs open-vm-tools, which tell its "
+			"addresses, and cloud-init.",
+			"machine %s (%s) is powered on, but VMware Tools do not run in it, so that its address is not known", s->name,
+			t->vm.value);
+	vs_error(v, call, &err);
+}
+
+/* Any machine has no address until it has booted; one without tools or DHCP never gets one. Since when is kept, so that another worker goes on
+ * telling, but not for those that boot as they should. */
+static void wait_for_address(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s, const struct track *t)
+{
+	json_int_t since = json_integer_value(json_object_get(json_object_get(doc, "checkpoint"), "noAddressSince"));
+	json_int_t now = v->svc->wall_ms(v->host);
+	uint64_t on_ms = track_on_ms(v, s->key);
+
+	watch_sync(v, call);
+	if (since <= 0 || since > now)
+		since = on_ms >= ADDRESS_KEPT_MS ? now - (json_int_t)on_ms : 0;
+	if (since > 0 && now - since >= ADDRESS_TOLD_MS)
+		tell_no_address(v, call, s, t);
+	else
+		vs_pending(v, call, track_after_ms(v, s->key), since > 0 ? json_pack("{s:b, s:I}", "begun", 1, "noAddressSince", since) : NULL);
+}
+
 static bool waits_for_clone(const struct track *t)
 {
 	return t->kind == TASK_CLONE && !t->task_done;
@@ -346,6 +389,21 @@ static void other_machine(struct vsphere *v, struct pcg_call *call, const struct
 	vs_error(v, call, &err);
 }
 
+static bool power_on_hangs(struct vsphere *v, const struct track *t)
+{
+	return t->kind == TASK_ON && !t->task_done && v->svc->mono_ms(v->host) - t->begun >= POWER_TOLD_MS;
+}
+
+static void tell_power_on(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_err err;
+
+	watch_sync(v, call);
+	vs_fail(&err, PCG_ERR_RETRY, "Look at the machine in vCenter: it may wait for the answer to a question.",
+		"machine %s (%s): the task that powers it on, %s, does not end", s->name, t->vm.value, t->task.value);
+	vs_error(v, call, &err);
+}
+
 static bool clone_names_nothing(const struct track *t)
 {
 	return t->kind == TASK_CLONE && t->task_done && !t->task_failed && !t->known && strcmp(t->vm.type, "VirtualMachine") != 0;
@@ -378,6 +436,10 @@ static void machine_go_on(struct vsphere *v, struct pcg_call *call, const json_t
 		machine_ready(v, call, s, t);
 	} else if (t->known && !t->on && !waits_for_clone(t) && !(t->kind == TASK_ON && !t->task_done)) {
 		power_on(v, call, s, t);
+	} else if (t->known && !t->on && power_on_hangs(v, t)) {
+		tell_power_on(v, call, s, t);
+	} else if (t->known && t->on && !waits_for_clone(t)) {
+		wait_for_address(v, call, doc, s, t);
 	} else {
 		ask_later(v, call, s, t);
 	}

@@ -38,9 +38,9 @@ enum earlier earlier_clones(struct vsphere *v, struct pcg_call *call, const json
 /* volumes.c: takes disks off the machine that are not its own. False: there are none (any more); else the op was answered. */
 bool volumes_detach(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t);
 
-/* clone.c: sends the clone. */
+/* clone.c: sends the clone. *asked: that vCenter was asked for it, whatever came of that. */
 int clone_send(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
-	       struct vs_ref *task, struct vs_ref *folder, struct vs_err *err);
+	       struct vs_ref *task, struct vs_ref *folder, bool *asked, struct vs_err *err);
 /* Where a machine of the pool goes, and what the request says of it. -1 with err also when that cannot be. */
 int clone_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, size_t zone, struct spot *spot,
 	       struct vs_options *o, struct vs_err *err);

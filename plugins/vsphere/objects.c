@@ -107,7 +107,7 @@ static bool keeps_together(const struct export *e)
 	size_t i;
 
 	json_array_foreach(pools, i, pool) {
-		options_read(e->v, e->cluster, pool, &o, problems);
+		options_read(e->v, e->cluster, pool, NULL, &o, problems);
 		together = together || (o.together && json_is_true(json_object_get(pool, "controlPlane")));
 	}
 	json_decref(problems);
@@ -208,14 +208,14 @@ bool export_datastore(struct export *e, json_t *object, const struct spot *spot,
 	char path[512];
 
 	if (!spot->pod.value[0]) {
-		export_text(object, "datastore", spot->datastore_path);
+		export_path_text(object, "datastore", spot->datastore_path);
 		return true;
 	}
 	if (*o->policy)
 		return true;
 	if (storage_member(e->v, e->call, spot, path, sizeof(path), &e->err))
 		return false;
-	export_text(object, "datastore", path);
+	export_path_text(object, "datastore", path);
 	return true;
 }
 
@@ -235,6 +235,19 @@ static bool set_tags(struct export *e, json_t *spec, const json_t *tags)
 	return !r;
 }
 
+static bool set_policy(struct export *e, json_t *spec, const char *policy)
+{
+	char name[512];
+
+	if (!*policy)
+		return true;
+	if (storage_policy_name(e->v, e->call, policy, name, sizeof(name), &e->err))
+		return false;
+	vs_utf8(name);
+	export_text(spec, "storagePolicyName", name);
+	return true;
+}
+
 /* What template and machine have in common; NULL with err. A full clone takes no snapshot, and a linked one gets the
  * one that was meant by its name. */
 static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, const char *pool_name, const char *role)
@@ -249,13 +262,12 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 		vs_fail(&e->err, why.class, why.remedy, "pool %s: %s", pool_name, why.text);
 		return NULL;
 	}
-	spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:{s:o}}", "server", e->v->session.server, "datacenter",
-			 spot.datacenter, "folder", *e->folder ? e->folder : spot.folder_path, "resourcePool", spot.pool_path,
-			 "template", spot.template_path, "cloneMode", o.linked ? "linkedClone" : "fullClone", "powerOffMode",
-			 o.power_off_mode, "customVMXKeys", custom_keys(e, pool_name, role), "network", "devices",
-			 clone_netdevices(&spot));
+	spec = json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:{s:o}}", "server", e->v->session.server, "datacenter",
+			 export_path(spot.datacenter), "folder", export_path(*e->folder ? e->folder : spot.folder_path), "resourcePool",
+			 export_path(spot.pool_path), "template", export_path(spot.template_path), "cloneMode",
+			 o.linked ? "linkedClone" : "fullClone", "powerOffMode", o.power_off_mode, "customVMXKeys",
+			 custom_keys(e, pool_name, role), "network", "devices", export_netdevices(&spot));
 	export_text(spec, "thumbprint", e->thumbprint);
-	export_text(spec, "storagePolicyName", o.policy);
 	export_text(spec, "snapshot", o.linked ? o.snapshot : "");
 	export_text(spec, "hardwareVersion", o.hardware);
 	set_number(spec, "guestSoftPowerOffTimeoutSeconds", o.soft_off_s);
@@ -264,7 +276,7 @@ static json_t *clone_spec(struct export *e, const json_t *pool, size_t zone, con
 	set_number(spec, "memoryMiB", o.memory_mib);
 	set_disks(spec, &o);
 	set_resources(spec, &o);
-	if (!export_datastore(e, spec, &spot, &o) || (o.tags && !set_tags(e, spec, o.tags))) {
+	if (!set_policy(e, spec, o.policy) || !export_datastore(e, spec, &spot, &o) || (o.tags && !set_tags(e, spec, o.tags))) {
 		json_decref(spec);
 		return NULL;
 	}

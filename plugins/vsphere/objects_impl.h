@@ -24,6 +24,15 @@ void export_add(struct export *e, const char *role, const char *owner, const cha
 		json_t *status);
 /* Nothing for an empty text. */
 void export_text(json_t *object, const char *key, const char *text);
+/* objects_path.c: a path as govmomi's finder takes it, by which the controllers look things up: names as vCenter writes them, and
+ * nothing of them a pattern. A new reference. */
+json_t *export_path(const char *path);
+/* The same as a member, nothing for "". */
+void export_path_text(json_t *object, const char *key, const char *path);
+/* Of a network; by its reference where others have its path. */
+json_t *export_network(const struct spot_nic *nic);
+/* The machines' devices, without addresses. */
+json_t *export_netdevices(const struct spot *spot);
 bool export_datastore(struct export *e, json_t *object, const struct spot *spot, const struct vs_options *o);
 
 /* Which failure domains there are, once each, in e->domains. A control plane has all that its placements are; one of workers alone

@@ -137,9 +137,9 @@ static bool export_zone(struct export *e, const json_t *domain)
 		return false;
 	networks = json_array();
 	for (size_t i = 0; i < spot.n_nics; i++)
-		json_array_append_new(networks, json_string(spot.nics[i].path));
-	topology = json_pack("{s:s, s:s, s:o}", "datacenter", spot.datacenter, "computeCluster", spot.cluster_path, "networks",
-			     networks);
+		json_array_append_new(networks, export_network(&spot.nics[i]));
+	topology = json_pack("{s:o, s:o, s:o}", "datacenter", export_path(spot.datacenter), "computeCluster",
+			     export_path(spot.cluster_path), "networks", networks);
 	if (!export_datastore(e, topology, &spot, &o)) {
 		json_decref(topology);
 		return false;
@@ -153,9 +153,10 @@ static bool export_zone(struct export *e, const json_t *domain)
 	scope_cluster(e);
 	export_add(e, "extra", "", "", "",
 		   export_object(e, "VSphereDeploymentZone", name,
-				 json_pack("{s:s, s:s, s:O, s:{s:s, s:s}}", "server", e->v->session.server, "failureDomain", name,
+				 json_pack("{s:s, s:s, s:O, s:{s:o, s:o}}", "server", e->v->session.server, "failureDomain", name,
 					   "controlPlane", json_object_get(domain, "controlPlane"), "placementConstraint",
-					   "resourcePool", spot.pool_path, "folder", *e->folder ? e->folder : spot.folder_path)),
+					   "resourcePool", export_path(spot.pool_path), "folder",
+					   export_path(*e->folder ? e->folder : spot.folder_path))),
 		   json_pack("{s:b}", "ready", 1));
 	scope_cluster(e);
 	return true;

@@ -38,12 +38,23 @@ static void wrong(const struct reader *r, const char *name, const char *must)
 	vs_problem(r->problems, field, "Correct it, or leave it out.", "%s must be %s", name, must);
 }
 
+/* Nothing that XML has no way to write. */
+static bool is_text(const json_t *j)
+{
+	const char *c = json_string_value(j);
+
+	for (; c && *c; c++)
+		if ((unsigned char)*c < ' ' && !strchr("\t\n\r", *c))
+			return false;
+	return c != NULL;
+}
+
 static const char *text(const struct reader *r, const char *name)
 {
 	const json_t *j = option(r, name);
 
-	if (j && !json_is_string(j))
-		wrong(r, name, "a text");
+	if (j && !is_text(j))
+		wrong(r, name, "a text without control characters");
 	return json_is_string(j) ? json_string_value(j) : "";
 }
 
@@ -221,15 +232,16 @@ static void read_labels(const struct reader *r, struct vs_options *o)
 		o->attributes = NULL;
 	}
 	json_object_foreach((json_t *)(uintptr_t)o->attributes, key, value)
-		if (!json_is_string(value))
-			wrong(r, "customAttributes", "an object of texts");
+		if (!is_text(value))
+			wrong(r, "customAttributes", "an object of texts without control characters");
 	if (affinity && !json_is_boolean(affinity))
 		wrong(r, "antiAffinity", "true or false");
 	o->anti_affinity = json_is_true(affinity);
 	o->together = json_is_false(affinity);
 }
 
-void options_read(const struct vsphere *v, const json_t *cluster, const json_t *pool, struct vs_options *o, json_t *problems)
+void options_read(const struct vsphere *v, const json_t *cluster, const json_t *pool, const json_t *where, struct vs_options *o,
+		  json_t *problems)
 {
 	struct reader r = { .v = v, .cloud = json_object_get(pool, "cloudConfig"),
 			    .of_cluster = json_object_get(json_object_get(cluster, "spec"), "cloudConfig"),
@@ -242,5 +254,5 @@ void options_read(const struct vsphere *v, const json_t *cluster, const json_t *
 	read_clone(&r, o);
 	read_labels(&r, o);
 	if (!*o->policy)
-		o->policy = vs_str(json_array_get(json_object_get(r.cloud, "placements"), 0), "storagePolicyName");
+		o->policy = vs_str(where, "storagePolicyName");
 }

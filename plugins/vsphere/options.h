@@ -26,8 +26,9 @@ struct vs_options {
 	const json_t *tags, *attributes;
 };
 
-/* Fills all of o; what cannot be meant is added to problems. */
-void options_read(const struct vsphere *v, const json_t *cluster, const json_t *pool, struct vs_options *o, json_t *problems);
+/* Fills all of o; what cannot be meant is added to problems. where: the placement that is about, NULL: none. */
+void options_read(const struct vsphere *v, const json_t *cluster, const json_t *pool, const json_t *where, struct vs_options *o,
+		  json_t *problems);
 /* Number of "vmx-19"; 0: it is none. */
 int options_hardware(const char *version);
 

@@ -173,6 +173,15 @@ static void no_switch(const struct lookup *l, const struct place *network)
 		   "without which no machine can be connected to it", network->path);
 }
 
+/* A standard network and a port group, or segments of NSX on several switches, may have one name in one folder. */
+static bool has_twin(const struct placement *p, const struct place *network)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->places[i].kind == PLACE_NETWORK && &p->places[i] != network && strcmp(p->places[i].path, network->path) == 0)
+			return true;
+	return false;
+}
+
 static void find_network(const struct lookup *l, const char *given, struct spot *out)
 {
 	const struct place *n = look_named(l, NAMED_NETWORK, given, NULL, out), *sw;
@@ -182,6 +191,7 @@ static void find_network(const struct lookup *l, const char *given, struct spot 
 		return;
 	nic = &out->nics[out->n_nics++];
 	nic->network = n->ref;
+	nic->twin = has_twin(l->p, n);
 	set(nic->path, sizeof(nic->path), n->path);
 	set(nic->name, sizeof(nic->name), n->name);
 	set(nic->key, sizeof(nic->key), n->key);
@@ -215,10 +225,14 @@ static void find_datastore(const struct lookup *l, const char *given, bool polic
 	set(out->datastore_path, sizeof(out->datastore_path), d->path);
 }
 
+const json_t *placement_at(const json_t *pool, size_t zone)
+{
+	return json_array_get(json_object_get(json_object_get(pool, "cloudConfig"), "placements"), zone);
+}
+
 static void find_pool_parts(const struct lookup *l, const json_t *pool, size_t zone, const struct vs_options *o, struct spot *out)
 {
-	const json_t *cloud = json_object_get(pool, "cloudConfig");
-	const json_t *where = json_array_get(json_object_get(cloud, "placements"), zone);
+	const json_t *where = placement_at(pool, zone);
 
 	if (!where) {
 		vs_problem(l->problems, "pool.cloudConfig.placements", "Give a placement: cluster, datastore, network.",
@@ -303,7 +317,7 @@ int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *clust
 	int r;
 
 	memset(out, 0, sizeof(*out));
-	options_read(v, cluster, pool, &o, problems);
+	options_read(v, cluster, pool, placement_at(pool, zone), &o, problems);
 	pthread_mutex_lock(&v->placement->lock);
 	r = placement_read(v, call, err);
 	dc = r ? NULL : look(&l, vs_str(place, "datacenter"), "");

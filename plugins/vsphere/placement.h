@@ -38,6 +38,7 @@ struct template {
 struct spot_nic {
 	struct vs_ref network;
 	char path[512], name[256], key[128], key_type[64], switch_uuid[64];
+	bool twin;                        /* another network has that path, too */
 };
 
 /* What a machine's clone needs. Copies: valid on their own, but for devices, which live as long as the plugin. */
@@ -67,6 +68,7 @@ void placement_forget(struct vsphere *v);
 int placement_find(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, size_t zone,
 		   struct spot *out, json_t *problems, struct vs_err *err);
 size_t placement_zones(const json_t *pool); /* how many placements it has, 1 at least */
+const json_t *placement_at(const json_t *pool, size_t zone); /* NULL: there is none of that number */
 /* Looks for a folder by parent and name in the server itself. *found is empty when there is none. */
 int placement_child(struct vsphere *v, struct pcg_call *call, const struct vs_ref *parent, const char *name,
 		    struct vs_ref *found, struct vs_err *err);

@@ -15,6 +15,9 @@ struct placement {
 /* All with lock held. */
 int placement_read(struct vsphere *v, struct pcg_call *call, struct vs_err *err);
 const struct place *placement_by_ref(const struct placement *p, const struct vs_ref *ref);
+/* vCenter writes slash, backslash and percent in names as %2f, %5c, %25; a person does not. A slash stays as it is
+ * written, else a path would have a part too many. Caller frees. */
+char *plain_name(const char *name);
 /* given: a name, a path, the end of one, or a managed object's id, below the path "within". The best of *count. */
 const struct place *placement_match(const struct placement *p, enum place_kind kind, const char *given,
 				    const char *within, size_t *count);

@@ -113,9 +113,7 @@ static int hex(char c)
 	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* vCenter writes slash, backslash and percent in names as %2f, %5c, %25; a person does not. A slash stays as it is
- * written, else a path would have a part too many. */
-static char *plain_name(const char *name)
+char *plain_name(const char *name)
 {
 	char *out = strdup(name), *to = out;
 

@@ -150,13 +150,20 @@ static void look_anew(struct vsphere *v, struct pcg_call *call, const struct sub
 }
 
 /* The state was another one than we knew: a read tells, and the next step follows from it. A server that reads as it was, and
- * refuses what follows from that, is not asked in a hurry. */
+ * refuses what follows from that, is not asked in a hurry. A suspended machine cannot be powered off (PowerOffVM_Task, API 8.0: "if the
+ * power state is not poweredOn"), but it does not run either. */
 static void other_power(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
 {
 	struct vs_err err;
 	struct track now;
 
 	if (track_poll(v, call, s->key, &err)) {
+		vs_error(v, call, &err);
+		return;
+	}
+	if (track_as_off(v, s->key) && t->as_off) {
+		vs_fail(&err, PCG_ERR_RETRY, "Resume it in vCenter, or remove it there.",
+			"machine %s (%s) is suspended, and vCenter does not remove it like that", s->name, t->vm.value);
 		vs_error(v, call, &err);
 		return;
 	}
@@ -232,7 +239,7 @@ static json_int_t shutdown_ms(const struct vsphere *v, const json_t *doc)
 	json_t *problems = json_array();
 	struct vs_options o;
 
-	options_read(v, json_object_get(doc, "cluster"), json_object_get(json_object_get(doc, "machine"), "poolSpec"), &o, problems);
+	options_read(v, json_object_get(doc, "cluster"), json_object_get(json_object_get(doc, "machine"), "poolSpec"), NULL, &o, problems);
 	json_decref(problems);
 	if (strcmp(o.power_off_mode, "hard") != 0)
 		return (o.soft_off_s ? o.soft_off_s : SOFT_OFF_S) * 1000;

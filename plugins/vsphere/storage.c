@@ -8,12 +8,14 @@
 #include "plugins/vsphere/pbm.h"
 #include "plugins/vsphere/placement_impl.h"
 #include "plugins/vsphere/promise.h"
+#include "plugins/vsphere/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define KIND "policy"
+#define KIND_NAME "policy name"
 #define FIELD "pool.cloudConfig.storagePolicyName"
 #define STORES_MAX 512
 #define LEASE_S 300 /* Storage DRS holds the space of a recommendation so long: its clone may stand in line */
@@ -43,6 +45,27 @@ static int policy_find(struct vsphere *v, struct pcg_call *call, const char *nam
 			   name, there);
 	json_decref(names);
 	json_decref(policies);
+	return 0;
+}
+
+int storage_policy_name(struct vsphere *v, struct pcg_call *call, const char *policy, char *name, size_t size, struct vs_err *err)
+{
+	json_t *policies, *one;
+	size_t i;
+
+	if (kept_get(v, KIND_NAME, policy, name, size))
+		return 0;
+	snprintf(name, size, "%s", policy);
+	/* The server's ids are uuids. */
+	if (strlen(policy) != 36 || policy[strspn(policy, "0123456789abcdefABCDEF-")])
+		return 0;
+	if (vs_pbm_policies(&v->session, call, &policies, err))
+		return -1;
+	json_array_foreach(policies, i, one)
+		if (strcmp(vs_str(one, "id"), policy) == 0)
+			snprintf(name, size, "%s", vs_str(one, "name"));
+	json_decref(policies);
+	kept_put(v, KIND_NAME, policy, name);
 	return 0;
 }
 
@@ -180,31 +203,6 @@ int storage_check(struct vsphere *v, struct pcg_call *call, const struct vs_opti
 	return policy_look(v, call, o, spot, policy, false, problems, err);
 }
 
-int storage_member(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char *path, size_t size, struct vs_err *err)
-{
-	struct stores *stores = calloc(1, sizeof(*stores));
-	const struct place *place;
-	size_t best = 0;
-	int r;
-
-	if (!stores)
-		abort();
-	r = stores_read(v, call, &spot->pod, stores, err);
-	if (!r && !stores->n) {
-		vs_fail(err, PCG_ERR_QUOTA, "Add datastores to it, or end their maintenance.",
-			"datastore cluster %s has no datastore that can be written to", spot->datastore_path);
-		r = -1;
-	}
-	for (size_t i = 1; i < stores->n; i++)
-		best = stores->free[i] > stores->free[best] ? i : best;
-	pthread_mutex_lock(&v->placement->lock);
-	place = r ? NULL : placement_by_ref(v->placement, &stores->refs[best]);
-	snprintf(path, size, "%s", place ? place->path : r ? "" : stores->refs[best].value);
-	pthread_mutex_unlock(&v->placement->lock);
-	free(stores);
-	return r;
-}
-
 /* In every vCenter. */
 static const struct vs_ref manager = { "StorageResourceManager", "StorageResourceManager" };
 
@@ -259,6 +257,33 @@ static int stores_of_pod(struct vsphere *v, struct pcg_call *call, const struct 
 	return r;
 }
 
+int storage_member(struct vsphere *v, struct pcg_call *call, const struct spot *spot, char *path, size_t size, struct vs_err *err)
+{
+	struct stores *stores = calloc(1, sizeof(*stores));
+	const struct place *place;
+	bool good[STORES_MAX];
+	size_t best = 0;
+	int r;
+
+	if (!stores)
+		abort();
+	r = stores_of_pod(v, call, spot, stores, good, err);
+	if (!r && !stores->n) {
+		vs_fail(err, PCG_ERR_QUOTA, "Add datastores to it, end their maintenance, or connect the hosts to them.",
+			"datastore cluster %s has no datastore that can be written to and that %s reaches", spot->datastore_path,
+			spot->cluster_path);
+		r = -1;
+	}
+	for (size_t i = 1; i < stores->n; i++)
+		best = stores->free[i] > stores->free[best] ? i : best;
+	pthread_mutex_lock(&v->placement->lock);
+	place = r ? NULL : placement_by_ref(v->placement, &stores->refs[best]);
+	snprintf(path, size, "%s", place ? place->path : r ? "" : stores->refs[best].value);
+	pthread_mutex_unlock(&v->placement->lock);
+	free(stores);
+	return r;
+}
+
 /* Storage DRS gives the same answer to all who ask before the first of them counts. */
 static int recommendation_take(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot, struct stores *all,
 			       struct vs_err *err)
@@ -283,6 +308,54 @@ static int recommendation_take(struct vsphere *v, struct pcg_call *call, const c
 	}
 	spot->datastore = all->refs[chosen];
 	return 0;
+}
+
+static void on_pod(void *arg, const struct xn *object)
+{
+	const struct xn *config = xn_child(xn_prop(object, "podStorageDrsEntry"), "storageDrsConfig");
+	bool *off = arg;
+
+	*off = *off || strcmp(xn_get(xn_child(config, "podConfig"), "enabled"), "false") == 0;
+}
+
+/* Of a datastore cluster without Storage DRS, which is a folder of datastores then: the one that has the most left. */
+static int pod_choose(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot, struct vs_err *err)
+{
+	struct stores *all = calloc(1, sizeof(*all));
+	struct promise_ask ask = { .bytes = spot->bytes, .name = name };
+	bool good[STORES_MAX];
+	int r, chosen = -1;
+
+	if (!all)
+		abort();
+	r = stores_of_pod(v, call, spot, all, good, err);
+	ask.stores = all->refs;
+	ask.free = all->free;
+	ask.good = good;
+	ask.n = all->n;
+	if (!r)
+		chosen = promise_space(v, &ask);
+	if (chosen >= 0)
+		spot->datastore = all->refs[chosen];
+	else if (!r)
+		vs_fail(err, PCG_ERR_QUOTA, "Look at its datastores in vCenter: whether they are accessible, out of maintenance and seen by the compute "
+			"cluster, or turn Storage DRS on.",
+			"datastore cluster %s has Storage DRS off, and no datastore that can hold %s", spot->datastore_path, name);
+	free(all);
+	return chosen < 0 ? -1 : 0;
+}
+
+/* No recommendation came, for the reason in err. */
+static int not_recommended(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot, struct vs_err *err)
+{
+	static const char *const paths[] = { "podStorageDrsEntry" };
+	struct vs_err why;
+	bool off = false;
+
+	if (err->class == PCG_ERR_AUTH || err->class == PCG_ERR_CANCELLED || (err->class == PCG_ERR_RETRY && !*err->fault) ||
+	    object_read(v, call, &spot->pod, paths, 1, on_pod, &off, &why) || !off)
+		return -1;
+	return pod_choose(v, call, name, spot, err);
 }
 
 int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name, struct spot *spot,
@@ -317,8 +390,7 @@ int storage_recommend(struct vsphere *v, struct pcg_call *call, const char *name
 			"vCenter recommends no datastore of datastore cluster %s for %s", spot->datastore_path, name);
 		r = -1;
 	}
-	if (!r)
-		r = recommendation_take(v, call, name, spot, stores, err);
+	r = r ? not_recommended(v, call, name, spot, err) : recommendation_take(v, call, name, spot, stores, err);
 	free(stores);
 	return r;
 }

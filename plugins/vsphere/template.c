@@ -40,6 +40,7 @@ static struct xn *steal(const struct xn *object, const char *path)
 
 static void on_template(void *arg, const struct xn *object)
 {
+	char *name = plain_name(xn_text(xn_prop(object, "name")));
 	struct template_read *r = arg;
 
 	xn_free(r->devices);
@@ -47,7 +48,8 @@ static void on_template(void *arg, const struct xn *object)
 	r->devices = steal(object, "config.hardware.device");
 	r->snapshots = steal(object, "snapshot");
 	xn_ref(xn_prop(object, "parent"), &r->parent);
-	snprintf(r->path, sizeof(r->path), "%s", xn_text(xn_prop(object, "name")));
+	snprintf(r->path, sizeof(r->path), "%s", name);
+	free(name);
 	vs_utf8(r->path);
 	snprintf(r->hardware, sizeof(r->hardware), "%s", xn_text(xn_prop(object, "config.version")));
 	r->is_template = strcmp(xn_text(xn_prop(object, "config.template")), "true") == 0;
@@ -102,12 +104,14 @@ static void on_listed(void *arg, const struct xn *object)
 	struct listing *l = arg;
 	const struct place *parent;
 	struct vs_ref ref;
-	char path[1024];
+	char path[1024], *name;
 
 	if (strcmp(xn_text(xn_prop(object, "config.template")), "true") != 0 || !xn_ref(xn_prop(object, "parent"), &ref))
 		return;
 	parent = placement_by_ref(l->placement, &ref);
-	snprintf(path, sizeof(path), "%s/%s", parent ? parent->path : "", xn_text(xn_prop(object, "name")));
+	name = plain_name(xn_text(xn_prop(object, "name")));
+	snprintf(path, sizeof(path), "%s/%s", parent ? parent->path : "", name);
+	free(name);
 	vs_utf8(path);
 	json_array_append_new(l->candidates, candidate(path, xn_get(object, "obj")));
 }
@@ -276,8 +280,8 @@ int template_find(struct vsphere *v, struct pcg_call *call, const char *datacent
 		json_array_clear(candidates);
 		json_array_extend(candidates, found);
 	} else if (!r && *count == 1) {
-		snprintf(path, sizeof(path), "%s", vs_str(json_array_get(found, 0), "path"));
-		r = template_one(v, call, path, "", out, err);
+		/* By its id: a path with escaped names in it leads nowhere. */
+		r = template_one(v, call, path, vs_str(json_array_get(found, 0), "id"), out, err);
 	}
 	json_decref(found);
 	return r;

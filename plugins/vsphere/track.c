@@ -203,19 +203,47 @@ void track_set_task(struct vsphere *v, const char *subject, const char *uuid, en
 	pthread_mutex_unlock(&v->tracks->lock);
 }
 
-uint64_t track_off_ms(struct vsphere *v, const char *subject)
+static uint64_t power_ms(struct vsphere *v, const char *subject, bool on)
 {
 	uint64_t now = v->svc->mono_ms(v->host), ms = 0;
 	struct track *t;
 
 	pthread_mutex_lock(&v->tracks->lock);
 	t = track_find_locked(v->tracks, subject);
-	if (t && t->known && !t->on) {
-		ms = t->off_since ? now - t->off_since : 0;
-		t->off_since = now - ms;
+	if (t && t->known && t->on == on) {
+		uint64_t *since = on ? &t->on_since : &t->off_since;
+
+		ms = *since ? now - *since : 0;
+		*since = now - ms;
 	}
 	pthread_mutex_unlock(&v->tracks->lock);
 	return ms;
+}
+
+uint64_t track_off_ms(struct vsphere *v, const char *subject)
+{
+	return power_ms(v, subject, false);
+}
+
+uint64_t track_on_ms(struct vsphere *v, const char *subject)
+{
+	return power_ms(v, subject, true);
+}
+
+bool track_as_off(struct vsphere *v, const char *subject)
+{
+	struct track *t;
+	bool suspended;
+
+	pthread_mutex_lock(&v->tracks->lock);
+	t = track_find_locked(v->tracks, subject);
+	suspended = t && t->known && !t->gone && t->suspended;
+	if (suspended) {
+		t->as_off = true;
+		t->on = false;
+	}
+	pthread_mutex_unlock(&v->tracks->lock);
+	return suspended;
 }
 
 bool track_cancel(struct vsphere *v, const char *subject)

@@ -25,7 +25,8 @@ struct track {
 	bool canceled;          /* its end was asked for */
 	bool known;             /* the machine's state was read */
 	bool on, gone;
-	uint64_t off_since;     /* when an op first found it off; 0: it did not */
+	bool suspended, as_off; /* as_off: suspended, and vCenter powers off only what is on */
+	uint64_t off_since, on_since; /* when an op first found it off, on; 0: it did not */
 	char name[128], bios[37], mac[18];
 	char instance[37];      /* instance uuid as it was read */
 	char cluster[64], machine[64]; /* mark, when it was read */
@@ -58,6 +59,9 @@ void track_set_task(struct vsphere *v, const char *subject, const char *uuid, en
 		    const struct vs_ref *task, const struct vs_ref *folder, uint64_t first_poll_ms);
 /* For how long it has been known to be off; 0 the first time, and always when it is not. */
 uint64_t track_off_ms(struct vsphere *v, const char *subject);
+uint64_t track_on_ms(struct vsphere *v, const char *subject); /* the same for on */
+/* From now on it counts as off while it is suspended; false: it is not. */
+bool track_as_off(struct vsphere *v, const char *subject);
 /* True once for a task that runs: who asked for its end. */
 bool track_cancel(struct vsphere *v, const char *subject);
 void track_clear_task(struct vsphere *v, const char *subject);

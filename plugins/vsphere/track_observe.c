@@ -97,14 +97,18 @@ static bool observe_vm(struct track *t, const struct xn *object, const struct vs
 	t->known = true;
 	observe_missing(t, object);
 	if (power) {
-		bool on = strcmp(xn_text(power), "poweredOff") != 0;
+		bool suspended = strcmp(xn_text(power), "suspended") == 0;
+		bool on = suspended ? !t->as_off : strcmp(xn_text(power), "poweredOff") != 0;
 
+		t->suspended = suspended;
 		changed = changed || on != t->on;
 		t->on = on;
-		if (on)
+		if (on) {
 			t->off_since = 0;
-		else
+		} else {
+			t->on_since = 0;
 			track_forget_addresses(t);
+		}
 	}
 	changed |= copy_prop(object, "config.uuid", t->bios, sizeof(t->bios));
 	changed |= copy_prop(object, "name", t->name, sizeof(t->name));

@@ -131,11 +131,6 @@ int zone_of(struct vsphere *v, struct pcg_call *call, const struct subject *s, c
 	return 0;
 }
 
-static const json_t *placement_at(const json_t *pool, size_t zone)
-{
-	return json_array_get(json_object_get(json_object_get(pool, "cloudConfig"), "placements"), zone);
-}
-
 static void base_name(const json_t *cluster, const json_t *where, char *out, size_t size)
 {
 	const char *name = vs_str(where, "zone"), *slash = strrchr(vs_str(where, "cluster"), '/');
@@ -267,4 +262,21 @@ void zone_addresses(const json_t *pool, json_t *problems)
 				   "placement %zu of control plane pool %s has other networks with addresses than the first, and its machines "
 				   "have one template", zone + 1, vs_str(pool, "name"));
 	}
+}
+
+void zone_policies(const struct vsphere *v, const json_t *cluster, const json_t *pool, json_t *problems)
+{
+	const char *first = vs_str(placement_at(pool, 0), "storagePolicyName");
+	json_t *told = json_array();
+	struct vs_options o;
+
+	options_read(v, cluster, pool, NULL, &o, told);
+	json_decref(told);
+	/* One that all have holds whatever the placements say. */
+	for (size_t zone = 1; !*o.policy && json_is_true(json_object_get(pool, "controlPlane")) && zone < placement_zones(pool); zone++)
+		if (strcmp(first, vs_str(placement_at(pool, zone), "storagePolicyName")) != 0)
+			vs_problem(problems, "pool.cloudConfig.placements.storagePolicyName",
+				   "Give every placement of the control plane the same storage policy, or none.",
+				   "placement %zu of control plane pool %s has another storage policy than the first, and its machines have one "
+				   "template", zone + 1, vs_str(pool, "name"));
 }

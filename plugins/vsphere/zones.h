@@ -33,5 +33,7 @@ int zone_tags(struct vsphere *v, struct pcg_call *call, const struct spot *spot,
 /* A control plane's machines have one template and so the IP pools of one placement, wherever the controllers put them: others
  * are a problem. */
 void zone_addresses(const json_t *pool, json_t *problems);
+/* The same with storage policies. */
+void zone_policies(const struct vsphere *v, const json_t *cluster, const json_t *pool, json_t *problems);
 
 #endif

@@ -136,6 +136,7 @@ func run() error {
 	}
 	defer model.Remove()
 	o.model.makeTemplates(model)
+	o.model.makeTwins(model)
 	vcenter := asVCenter(model)
 
 	where, err := describe(model, o.template, o.model)

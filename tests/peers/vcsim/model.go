@@ -26,7 +26,7 @@ func newModelFlag() modelFlag {
 	return modelFlag{
 		"datacenter": 1, "cluster": 1, "host": 3, "pool": 0, "vm": 0, "datastore": 1,
 		"portgroup": 1, "folder": 0, "standalone": 0, "pod": 0, "opaque": 0, "podstore": 0, "podwidth": 1, "templatedisk": 1,
-		"templates": 0,
+		"templates": 0, "twin": 0,
 	}
 }
 
@@ -90,6 +90,19 @@ func (f modelFlag) makeTemplates(model *simulator.Model) {
 		vm.Config.Template = true
 		vm.Runtime.PowerState = types.VirtualMachinePowerStatePoweredOff
 		left--
+	}
+}
+
+// makeTwins gives so many port groups, the last ones, the name of the standard network.
+func (f modelFlag) makeTwins(model *simulator.Model) {
+	for _, e := range model.Map().All("DistributedVirtualPortgroup") {
+		pg, ok := e.(*simulator.DistributedVirtualPortgroup)
+		for i := f["portgroup"] - f["twin"]; ok && i < f["portgroup"]; i++ {
+			if pg.Name == fmt.Sprintf("DC0_DVPG%d", i) {
+				pg.Name = "VM Network"
+				pg.Config.Name = pg.Name
+			}
+		}
 	}
 }
 

@@ -20,6 +20,11 @@ static void setup(void)
 	rig_open(&rig, MODEL);
 }
 
+static void twin_setup(void)
+{
+	rig_open(&rig, MODEL ",twin=1");
+}
+
 /* Tags as a vCenter 7.0 U2 or newer has them. */
 static void api_setup(void)
 {
@@ -64,14 +69,14 @@ static void set_at(json_t *doc, const char *path, json_t *value)
 static const struct option {
 	const char *name, *set, *vm, *clone;
 } options[] = {
-	{ "nothing", "{}", "{\"numCPU\":4, \"memoryMB\":8192, \"disks.0.capacityKB\":41943040, \"disks.1.capacityKB\":10485760,"
+	{ "nothing", "{}", "{\"numCPU\":4, \"coresPerSocket\":4, \"memoryMB\":8192, \"disks.0.capacityKB\":41943040, \"disks.1.capacityKB\":10485760,"
 	  " \"nics.0.type\":\"vmxnet3\", \"nics.0.network\":\"DC0_DVPG0\", \"nics.0.addressType\":\"manual\", \"nics.0.wakeOnLan\":true,"
 	  " \"resourcePool\":\"/DC0/host/DC0_C0/Resources\", \"datastores.0\":\"LocalDS_0\", \"cpu.reservation\":0,"
 	  " \"notes\":\"Machine of a Kubernetes cluster, made by its private cloud gateway.\", \"hardwareVersion\":\"vmx-13\"}",
 	  "{\"diskMoveType\":\"moveAllDiskBackingsAndConsolidate\", \"snapshot\":\"\", \"powerOn\":true, \"profiles\":[], \"locatorProfiles\":[],"
 	  " \"vAppConfigRemoved\":true}" },
-	{ "processors", "{\"instanceType.numCPUs\":8}", "{\"numCPU\":8}", "{}" },
-	{ "one processor is two", "{\"instanceType.numCPUs\":1}", "{\"numCPU\":2}", "{}" },
+	{ "processors", "{\"instanceType.numCPUs\":8}", "{\"numCPU\":8, \"coresPerSocket\":8}", "{}" },
+	{ "one processor is two", "{\"instanceType.numCPUs\":1}", "{\"numCPU\":2, \"coresPerSocket\":2}", "{}" },
 	{ "cores", "{\"instanceType.numCoresPerSocket\":2}", "{\"coresPerSocket\":2}", "{}" },
 	{ "memory", "{\"instanceType.memoryMiB\":3072}", "{\"memoryMB\":3072}", "{}" },
 	{ "disk", "{\"instanceType.diskGiB\":50}", "{\"disks.0.capacityKB\":52428800, \"disks.1.capacityKB\":10485760}", "{}" },
@@ -366,6 +371,28 @@ START_TEST(placements_are_failure_domains_that_machines_are_spread_over)
 		json_decref(observed[i]);
 	}
 	ck_assert_int_eq(rig_calls(&rig, "CloneVM_Task"), 4);
+}
+END_TEST
+
+/* The second has none, and a datastore of its own. The controllers have one template for all of a control plane: that is told. */
+START_TEST(a_placement_has_its_own_storage_policy)
+{
+	AUTO_JSON json_t *cluster = two_zones("{\"placements.0.storagePolicyName\":\"vSAN Default Storage Policy\"}"), *infra = NULL, *clones = NULL;
+	json_t *observed[2], *doc = rig_doc(cluster, NULL, NULL);
+
+	json_object_set_new(doc, "check", json_true());
+	AUTO_FREE char *told = json_dumps(json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, doc), "problems"), 0);
+	ck_assert_msg(strstr(told, "placement 2 of control plane pool control-plane has another storage policy") != NULL, "%s", told);
+	infra = make_machines(cluster, 2, observed);
+	clones = rig_admin(&rig, "GET", "/clones", NULL);
+	for (size_t i = 0; i < 2; i++) {
+		char cluster_uid[32], uid[48], name[32], machine_name[48];
+
+		ids_of(i, cluster_uid, uid, name, machine_name);
+		check_all("policy", asked(clones, machine_name), json_int_or(observed[i], "zone", 9) ? "{\"profiles\":[]}" :
+			  "{\"profiles\":[\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"]}");
+		json_decref(observed[i]);
+	}
 }
 END_TEST
 
@@ -673,6 +700,78 @@ START_TEST(all_of_it_is_exported_for_the_controllers)
 }
 END_TEST
 
+/* They know policies by their names alone. */
+START_TEST(a_storage_policy_that_is_named_by_its_id_is_exported_by_its_name)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	json_t *doc, *objects;
+
+	set_all(cluster, "{\"storagePolicyName\":\"aa6d5a82-1c88-45da-85d3-3d74b91a5bad\"}");
+	doc = json_pack("{s:O, s:{s:s}, s:{}}", "cluster", cluster, "mark", "cluster", CLUSTER_UID, "observed");
+	objects = json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects");
+	ck_assert_str_eq(json_str_or(exported(objects, "VSphereMachineTemplate"), "spec.template.spec.storagePolicyName", ""),
+			 "vSAN Default Storage Policy");
+}
+END_TEST
+
+/* What a person calls "50% [x]" vCenter calls 50%25 [x], and govmomi, by which the controllers look things up, takes it for a pattern. */
+START_TEST(names_with_special_characters_lead_there_for_us_and_for_the_controllers)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1"), *inventory = NULL;
+	AUTO_FREE char *command = NULL;
+	char cluster_uid[32], uid[48], name[32], machine_name[48];
+	json_t *infra, *doc;
+	const json_t *spec;
+
+	rig_vmctl(&rig, "make-folder '/DC0/vm/50% [x]'");
+	rig_vmctl(&rig, "clone /DC0/vm/templates/ubuntu-2404-kube-v1.36.3 '/DC0/vm/50%25 \\[x]/odd' --pool /DC0/host/DC0_C0/Resources");
+	rig_vmctl(&rig, "make-template '/DC0/vm/50%25 \\[x]/odd'");
+	set_at(cluster, "spec.cloudConfig.placement.folder", json_string("50% [x]"));
+	set_at(cluster, "spec.image.template", json_string("50% [x]/odd"));
+	ids_of(0, cluster_uid, uid, name, machine_name);
+	AUTO_JSON json_t *machine = rig_machine(cluster, uid, machine_name);
+	infra = json_object_get(rig_ok(&rig, "cluster_ensure", CLUSTER_UID, rig_doc(cluster, NULL, NULL)), "observed");
+	ck_assert_str_eq(json_str_or(infra, "folder.path", ""), "/DC0/vm/50% [x]/c1");
+	rig_ok(&rig, "machine_ensure", uid, rig_doc(cluster, machine, infra));
+	doc = json_pack("{s:O, s:{s:s}, s:O}", "cluster", cluster, "mark", "cluster", CLUSTER_UID, "observed", infra);
+	spec = json_at(exported(json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects"), "VSphereMachineTemplate"),
+		       "spec.template.spec");
+	ck_assert_str_eq(json_str_or(spec, "folder", ""), "/DC0/vm/50%25 \\[x]/c1");
+	ck_assert_str_eq(json_str_or(spec, "network.devices.0.networkName", ""), "/DC0/network/DC0_DVPG0");
+	ck_assert_int_gt(asprintf(&command, "clone '%s' '%s/by-the-controllers' --pool '%s'", json_str(spec, "template"),
+				  json_str(spec, "folder"), json_str(spec, "resourcePool")), 0);
+	rig_vmctl(&rig, command);
+	inventory = rig_vmread(&rig);
+	ck_assert_ptr_nonnull(rig_vm(inventory, machine_name));
+	ck_assert_ptr_nonnull(rig_vm(inventory, "by-the-controllers"));
+}
+END_TEST
+
+/* A standard network and a port group. Whoever chose one by its id means that one later, too. */
+START_TEST(a_network_whose_path_another_has_is_exported_by_its_reference)
+{
+	AUTO_JSON json_t *cluster = rig_cluster(&rig, CLUSTER_UID, "c1");
+	const json_t *places = json_at(cluster, "spec.pools.0.cloudConfig.placements.0.network");
+	char id[64];
+	json_t *doc, *problems;
+	const char *text, *name;
+
+	json_object_set_new((json_t *)(uintptr_t)places, "networkName", json_string("VM Network"));
+	problems = problems_of(cluster);
+	text = json_str_or(json_array_get(problems, 0), "text", "");
+	ck_assert_msg(strstr(text, "2 networks go by \"VM Network\"; there are: ") != NULL, "%s", text);
+	text = strstr(text, "(dvportgroup-");
+	ck_assert_ptr_nonnull(text);
+	snprintf(id, sizeof(id), "%.*s", (int)strcspn(text + 1, ")"), text + 1);
+	json_object_set_new((json_t *)(uintptr_t)places, "networkName", json_string(id));
+	doc = json_pack("{s:O, s:{s:s}, s:{}}", "cluster", cluster, "mark", "cluster", CLUSTER_UID, "observed");
+	name = json_str_or(exported(json_object_get(rig_ok(&rig, "export_objects", CLUSTER_UID, doc), "objects"), "VSphereMachineTemplate"),
+			   "spec.template.spec.network.devices.0.networkName", "");
+	ck_assert_int_eq(strncmp(name, "DistributedVirtualPortgroup:", 28), 0);
+	ck_assert_str_eq(name + 28, id);
+}
+END_TEST
+
 /* set: members of the pool's cloudConfig that cannot be; what the problem says, and of which field. */
 static const struct {
 	const char *set, *field, *said;
@@ -695,6 +794,8 @@ static const struct {
 	{ "{\"dataDisks\":[{\"name\":\"d\",\"sizeGiB\":60000}]}", "pool.cloudConfig.placements.datastore", "machines are 60040 GiB" },
 	{ "{\"placements.0.datastore\":\"DC0_POD0\", \"instanceType.diskGiB\":60000}", "pool.cloudConfig.placements.datastore",
 	  "room for 0 of 1 machines with disks of 60000 GiB each" },
+	{ "{\"notes\":\"a\\u0007b\"}", "pool.cloudConfig.notes", "without control characters" },
+	{ "{\"customAttributes\":{\"owner\":\"a\\u0001\"}}", "pool.cloudConfig.customAttributes", "without control characters" },
 	{ "{\"tags\":[1]}", "pool.cloudConfig.tags", "CATEGORY/NAME" },
 	{ "{\"storagePolicyName\":\"absent\"}", "pool.cloudConfig.storagePolicyName", "no storage policy \"absent\"; there are: " },
 	{ "{\"tags\":[\"absent/prod\"]}", "pool.cloudConfig.tags", "no category \"absent\"" },
@@ -746,6 +847,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, without_a_reserved_address_nothing_is_made);
 	tcase_add_test(tc, what_cannot_be_is_a_problem_that_says_why);
 	tcase_add_test(tc, placements_are_failure_domains_that_machines_are_spread_over);
+	tcase_add_test(tc, a_placement_has_its_own_storage_policy);
 	tcase_add_test(tc, failure_domains_need_the_tags_that_the_controllers_look_for);
 	tcase_add_test(tc, a_name_that_is_not_unique_is_answered_with_paths_and_ids);
 	tcase_add_test(tc, a_template_is_named_by_path_name_id_or_uuid);
@@ -755,6 +857,10 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_rule_keeps_control_planes_apart_and_goes_with_the_cluster);
 	tc = rig_case(s, "export", setup, teardown);
 	tcase_add_test(tc, all_of_it_is_exported_for_the_controllers);
+	tcase_add_test(tc, a_storage_policy_that_is_named_by_its_id_is_exported_by_its_name);
+	tcase_add_test(tc, names_with_special_characters_lead_there_for_us_and_for_the_controllers);
+	tc = rig_case(s, "twin", twin_setup, teardown);
+	tcase_add_test(tc, a_network_whose_path_another_has_is_exported_by_its_reference);
 	tc = rig_case(s, "api", api_setup, teardown);
 	tcase_add_test(tc, what_was_made_anew_under_its_name_is_found_again);
 	tc = rig_case(s, "slow tasks", slow_setup, teardown);

@@ -401,6 +401,22 @@ START_TEST(a_clone_of_somebody_else_is_not_waited_for)
 }
 END_TEST
 
+/* The simulator has another fault for that. */
+START_TEST(tells_of_a_folder_that_somebody_removed)
+{
+	struct run *run;
+
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	rig_ok(&rig, "cluster_delete", CLUSTER_UID, rig_doc(cluster, NULL, infra));
+	json_decref(rig_admin(&rig, "POST", "/fault", "{\"method\":\"CloneVM_Task\",\"mode\":\"fault\",\"fault\":\"ManagedObjectNotFound\"}"));
+	run = rig_do(&rig, "a1", "machine_ensure", machine_uid, rig_doc(cluster, machine, infra));
+	ck_assert(!run->ok);
+	ck_assert_msg(run->err.class == PCG_CLASS_CONFLICT, "%s", run->err.text);
+	ck_assert_msg(strstr(run->err.text, "somebody removed the folder of its cluster, /DC0/vm/c1 (group-") != NULL, "%s", run->err.text);
+	ck_assert_ptr_nonnull(strstr(run->err.remedy, "create it again"));
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *s;
@@ -425,6 +441,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, invents_nothing_when_everything_is_gone, 0, 2);
 	tcase_add_loop_test(tc, a_server_that_contradicts_itself_is_not_asked_in_a_hurry, 0, 2);
 	tcase_add_loop_test(tc, a_machine_that_somebody_moves_into_the_folder_late_keeps_its_files, 0, 2);
+	tcase_add_test(tc, tells_of_a_folder_that_somebody_removed);
 	tc = rig_case(s, "slow", slow_setup, teardown);
 	tcase_add_loop_test(tc, a_clone_that_is_not_wanted_any_more_is_canceled, 0, 3);
 	tcase_add_test(tc, a_clone_of_somebody_else_is_not_waited_for);

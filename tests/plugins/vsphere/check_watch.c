@@ -188,6 +188,111 @@ START_TEST(a_machine_that_is_found_elsewhere_is_read_anew)
 }
 END_TEST
 
+#define PROPERTY(path, val) "<propSet><name>" path "</name>" val "</propSet>"
+#define READ_AS(power, rest)                                                                                                \
+	HEAD "<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval><objects><obj type=\"VirtualMachine\">vm-1</obj>"    \
+	     PROPERTY("runtime.powerState", "<val>" power "</val>") PROPERTY("config.uuid", "<val>b1</val>") rest          \
+	     "</objects></returnval></RetrievePropertiesExResponse>" TAIL
+
+#define RUNNING(rest) READ_AS("poweredOn", rest)
+
+static const struct {
+	const char *answer, *text;
+} silent[] = {
+	{ RUNNING(""), "VMware Tools do not run in it" },
+	{ RUNNING(PROPERTY("guest.toolsRunningStatus", "<val>guestToolsRunning</val>")), "these tell no address of it" },
+	{ RUNNING(PROPERTY("guest.toolsRunningStatus", "<val>guestToolsRunning</val>")
+		  PROPERTY("guest.ipAddress", "<val>10.1.1.1</val>")), "no address beside the cluster's endpoint" },
+	{ READ_AS("suspended", ""), "is suspended" },
+};
+
+/* One step of machine_ensure, as the lifecycle asks: with the last checkpoint. */
+static void ensure_m1(void)
+{
+	AUTO_FREE char *doc = NULL;
+
+	ck_assert_int_gt(asprintf(&doc, "{\"cluster\":{\"uid\":\"c1\",\"spec\":{\"controlPlaneEndpoint\":{\"host\":\"10.1.1.1\"}}},"
+				  "\"machine\":{\"uid\":\"m1\",\"name\":\"n1\"}, \"mark\":{}, \"checkpoint\":%s}", end.checkpoint), 0);
+	end.class = 0;
+	end.pended = false;
+	provider->machine_ensure(end.v, NULL, doc);
+}
+
+/* By the next worker at once, for since when is kept; and no longer than until it has one. */
+START_TEST(a_machine_that_gets_no_address_is_told)
+{
+	snprintf(end.checkpoint, sizeof(end.checkpoint), "{\"begun\":true}");
+	track_set_vm(end.v, "m1", "u1", &fake_vm);
+	track_clear_task(end.v, "m1");
+	end.objects = silent[_i].answer;
+	for (int s = 0; s < 290; s += 10) {
+		ensure_m1();
+		ck_assert_msg(end.pended && !end.class, "%s", end.text);
+		ck_assert_int_eq(strstr(end.checkpoint, "noAddressSince") != NULL, s >= 60);
+		end.clock += 10000;
+	}
+	end.clock += 10000;
+	for (int next = 0; next < 2; next++) {
+		ensure_m1();
+		ck_assert_uint_eq(end.class, PCG_ERR_RETRY);
+		ck_assert_msg(strstr(end.text, "machine n1 (vm-1)") && strstr(end.text, silent[_i].text), "%s", end.text);
+		track_drop(end.v, "m1");
+		track_set_vm(end.v, "m1", "u1", &fake_vm);
+	}
+	end.objects = RUNNING(PROPERTY("guest.ipAddress", "<val>10.1.1.7</val>"));
+	ensure_m1();
+	ck_assert(end.is_done && !end.class);
+}
+END_TEST
+
+/* It may wait for somebody. */
+START_TEST(a_power_on_that_does_not_end_is_told)
+{
+	snprintf(end.checkpoint, sizeof(end.checkpoint), "{\"begun\":true}");
+	track_set_vm(end.v, "m1", "u1", &fake_vm);
+	track_set_task(end.v, "m1", "u1", TASK_ON, &fake_task, NULL, 1000);
+	end.objects = READ_AS("poweredOff", "</objects><objects><obj type=\"Task\">task-1</obj>" PROPERTY("info.state", "<val>running</val>"));
+	for (int s = 0; s < 130; s += 10) {
+		ensure_m1();
+		ck_assert_msg(s < 120 ? end.pended && !end.class : end.class == PCG_ERR_RETRY, "%d: %s", s, end.text);
+		end.clock += 10000;
+	}
+	ck_assert_msg(strstr(end.text, "machine n1 (vm-1): the task that powers it on, task-1, does not end") != NULL, "%s", end.text);
+	ck_assert_ptr_null(strstr(end.calls, "PowerOnVM_Task"));
+	end.objects = RUNNING(PROPERTY("guest.ipAddress", "<val>10.1.1.7</val>"));
+	ensure_m1();
+	ck_assert_msg(end.is_done && !end.class, "%s", end.text);
+}
+END_TEST
+
+/* vCenter does not power it off. */
+START_TEST(a_machine_that_somebody_suspended_is_removed)
+{
+	static const char doc[] = "{\"cluster\":{\"uid\":\"c1\",\"spec\":{}}, \"machine\":{\"uid\":\"m1\", \"name\":\"n1\"}, \"mark\":{}}";
+	void (*op)(void *, struct pcg_call *, const char *) = _i ? provider->machine_power_off : provider->machine_delete;
+
+	track_set_vm(end.v, "m1", "u1", &fake_vm);
+	track_clear_task(end.v, "m1");
+	end.refused = "PowerOffVM_Task";
+	end.objects = READ_AS("suspended", PROPERTY("summary.config.numVirtualDisks", "<val>1</val>"));
+	for (int i = 0; i < 4 && !end.is_done && !strstr(end.calls, "Destroy_Task"); i++) {
+		op(end.v, NULL, doc);
+		ck_assert_msg(!end.class, "%s", end.text);
+		end.clock += 10000;
+	}
+	ck_assert_ptr_nonnull(strstr(end.calls, "PowerOffVM_Task"));
+	ck_assert(_i ? end.is_done : strstr(end.calls, "Destroy_Task") != NULL);
+	if (_i)
+		return;
+	/* If that is refused, too, it is told. */
+	track_clear_task(end.v, "m1");
+	end.refused = "Destroy_Task";
+	op(end.v, NULL, doc);
+	ck_assert_uint_eq(end.class, PCG_ERR_RETRY);
+	ck_assert_msg(strstr(end.text, "machine n1 (vm-1) is suspended") != NULL, "%s", end.text);
+}
+END_TEST
+
 /* Somebody removes it each time, as soon as it is there. */
 START_TEST(a_machine_that_is_removed_each_time_is_not_cloned_in_a_hurry)
 {
@@ -463,6 +568,9 @@ int main(void)
 	tcase_add_test(tc, what_is_cut_to_fit_is_still_a_text);
 	tcase_add_test(tc, a_machine_that_is_found_elsewhere_is_read_anew);
 	tcase_add_test(tc, a_machine_that_is_removed_each_time_is_not_cloned_in_a_hurry);
+	tcase_add_test(tc, a_power_on_that_does_not_end_is_told);
+	tcase_add_loop_test(tc, a_machine_that_somebody_suspended_is_removed, 0, 2);
+	tcase_add_loop_test(tc, a_machine_that_gets_no_address_is_told, 0, ARRAY_LEN(silent));
 	tcase_add_loop_test(tc, waits_once_the_clones_that_are_on_their_way_have_been_taken, 0, 2);
 	tcase_add_test(tc, what_begins_while_the_view_is_made_does_not_keep_the_wait_from_beginning);
 	tcase_add_test(tc, what_no_op_has_told_the_view_is_seen_by_the_next_wait);

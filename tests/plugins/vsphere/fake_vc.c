@@ -66,6 +66,8 @@ static const char *answer(const char *method, const char *body)
 		return content;
 	if (end.nameless && strcmp(method, end.nameless) == 0)
 		return end.absent ? empty(method) : made(method, "x", "");
+	if (end.refused && strcmp(method, end.refused) == 0)
+		return FAULT("InvalidPowerState");
 	if (strcmp(method, "RetrievePropertiesEx") == 0 && end.objects)
 		return end.objects;
 	if (strcmp(method, "WaitForUpdatesEx") == 0)
@@ -178,6 +180,8 @@ static void fake_error(struct pcg_call *call, uint32_t class, const char *text, 
 static void fake_pending(struct pcg_call *call, uint32_t after_ms, const char *doc, const char *checkpoint)
 {
 	end.pended = true;
+	if (checkpoint)
+		snprintf(end.checkpoint, sizeof(end.checkpoint), "%s", checkpoint);
 }
 
 static void fake_done(struct pcg_call *call, const char *doc)

@@ -40,6 +40,7 @@ extern struct fake_vc {
 	bool list_refused;     /* a view of something that is gone */
 	const char *nameless;  /* a method whose answer names no object, */
 	bool absent;           /* or has none */
+	const char *refused;   /* a method that is answered InvalidPowerState */
 	int away;              /* so many calls are not answered */
 	uint64_t clock;        /* ms that pauses took */
 	void (*on_wait)(void);    /* in each pause */
@@ -48,6 +49,7 @@ extern struct fake_vc {
 	uint32_t class;
 	char text[512];
 	bool pended, is_done;
+	char checkpoint[256];  /* of the last answer that had one */
 	const char *objects;   /* of RetrievePropertiesEx, NULL: none */
 	const char *found;     /* by uuid; NULL: none */
 } end;

@@ -4,6 +4,8 @@
 #include "tests/plugins/vsphere/fake_vc.h"
 
 #include "plugins/vsphere/clone_limit.h"
+#include "plugins/vsphere/pbm.h"
+#include "plugins/vsphere/storage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +91,91 @@ START_TEST(takes_single_failures_for_no_outage)
 	}
 	ck_assert_str_eq(end.events, "");
 	vs_outage_free(o);
+}
+END_TEST
+
+static void no_profiles(const char *method)
+{
+	end.away = strncmp(method, "Pbm", 3) == 0;
+}
+
+START_TEST(takes_a_storage_profile_service_that_is_down_for_no_outage)
+{
+	end.on_call = no_profiles;
+	for (int i = 0; i < 5; i++) {
+		json_t *policies = NULL;
+		struct vs_err err;
+
+		ck_assert_int_eq(vs_pbm_policies(&end.v->session, NULL, &policies, &err), -1);
+		ck_assert_uint_eq(err.class, PCG_ERR_RETRY);
+		ck_assert_msg(strstr(err.text, "PbmRetrieveServiceContent") && strstr(err.remedy, "vmware-sps"), "%s: %s", err.text, err.remedy);
+	}
+	ck_assert_str_eq(end.events, "");
+	ck_assert(!vs_outage_on(end.v->session.outage));
+}
+END_TEST
+
+#define STORE(id, gib_free, accessible)                                                                                \
+	"<objects><obj type=\"Datastore\">" id "</obj><propSet><name>summary</name><val><accessible>" accessible            \
+	"</accessible><freeSpace>" gib_free "000000000</freeSpace></val></propSet></objects>"
+#define POD(enabled)                                                                                                   \
+	HEAD "<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval><objects><obj type=\"StoragePod\">group-p1</obj><propSet>" \
+	     "<name>podStorageDrsEntry</name><val><storageDrsConfig><podConfig><enabled>" enabled "</enabled></podConfig>"   \
+	     "</storageDrsConfig></val></propSet></objects>" STORE("ds-1", "50", "true") STORE("ds-2", "70", "true")          \
+	     STORE("ds-3", "900", "false") "</returnval></RetrievePropertiesExResponse>" TAIL
+
+static void write_nothing(struct soap *s, const char *element, void *arg)
+{
+}
+
+/* vCenter recommends nothing, or refuses to. */
+START_TEST(chooses_from_a_datastore_cluster_without_storage_drs_itself)
+{
+	static const char *const stores[] = { "ds-2", "ds-1", "ds-2" };
+	struct spot spot = { .pod = { "StoragePod", "group-p1" }, .cluster = { "ClusterComputeResource", "domain-c1" },
+			     .template = { "VirtualMachine", "vm-9" }, .bytes = INT64_C(30000000000), .datastore_path = "/DC/datastore/pod" };
+	char name[8];
+	struct vs_err err;
+
+	end.objects = POD("false");
+	end.refused = _i ? "RecommendDatastores" : NULL;
+	for (size_t i = 0; i < ARRAY_LEN(stores); i++) {
+		snprintf(name, sizeof(name), "m%zu", i);
+		ck_assert_msg(storage_recommend(end.v, NULL, name, &spot, write_nothing, NULL, &err) == 0, "%s", err.text);
+		ck_assert_str_eq(spot.datastore.value, stores[i]);
+	}
+	/* Where it is on, that is an answer. */
+	end.objects = POD("true");
+	ck_assert_int_eq(storage_recommend(end.v, NULL, "m9", &spot, write_nothing, NULL, &err), -1);
+	ck_assert_msg(strstr(err.text, _i ? "InvalidPowerState" : "recommends no datastore of datastore cluster") != NULL, "%s", err.text);
+}
+END_TEST
+
+#define STORES(list) HEAD "<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval>" list "</returnval></RetrievePropertiesExResponse>" TAIL
+
+/* The first read is of the datastore cluster, the second of what the hosts reach. */
+static void reach_less(const char *method)
+{
+	static const char *const answers[] = { STORES(STORE("ds-1", "50", "true") STORE("ds-2", "70", "true")), STORES(STORE("ds-1", "50", "true")) };
+	static size_t reads;
+
+	if (strcmp(method, "Login") == 0)
+		reads = 0;
+	if (strcmp(method, "RetrievePropertiesEx") == 0)
+		end.objects = answers[reads++ % 2];
+}
+
+START_TEST(hands_over_a_datastore_of_a_datastore_cluster_that_the_hosts_reach)
+{
+	struct spot spot = { .pod = { "StoragePod", "group-p1" }, .cluster = { "ClusterComputeResource", "domain-c1" } };
+	char path[64];
+	unsigned generation;
+	struct vs_err err;
+
+	end.on_call = reach_less;
+	ck_assert_int_eq(vs_session_open(&end.v->session, NULL, &generation, &err), 0);
+	ck_assert_msg(storage_member(end.v, NULL, &spot, path, sizeof(path), &err) == 0, "%s", err.text);
+	ck_assert_str_eq(path, "ds-1");
 }
 END_TEST
 
@@ -185,6 +272,27 @@ START_TEST(halves_the_window_once_for_clones_that_began_together_and_opens_it_by
 }
 END_TEST
 
+/* Nobody answers; or a read before the clone goes wrong. */
+START_TEST(a_clone_that_came_to_no_request_halves_no_window)
+{
+	static const char doc[] = "{\"cluster\":{\"uid\":\"c1\",\"spec\":{}}, \"machine\":{\"uid\":\"m2\", \"name\":\"n2\"}, \"mark\":{}}";
+	static const char nonsense[] = HEAD "<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval><token>1</token></returnval>"
+				       "</RetrievePropertiesExResponse>" TAIL;
+	unsigned before = clone_limit_window(end.v->clones);
+
+	end.away = _i ? 0 : 1000;
+	end.objects = nonsense;
+	for (int i = 0; i < 12; i++) {
+		end.class = 0;
+		provider->machine_ensure(end.v, NULL, doc);
+		ck_assert_uint_eq(end.class, PCG_ERR_RETRY);
+		end.clock += 30000;
+	}
+	ck_assert_ptr_null(strstr(end.calls, "CloneVM_Task"));
+	ck_assert_uint_eq(clone_limit_window(end.v->clones), before);
+}
+END_TEST
+
 START_TEST(lets_clones_in_in_the_order_of_coming)
 {
 	struct clone_limit *cl = clone_limit_new(2);
@@ -254,9 +362,13 @@ void pace_cases(TCase *tc)
 {
 	tcase_add_test(tc, waits_the_longer_the_more_there_is_in_flight);
 	tcase_add_test(tc, halves_the_window_once_for_clones_that_began_together_and_opens_it_by_one_for_each_round);
+	tcase_add_loop_test(tc, a_clone_that_came_to_no_request_halves_no_window, 0, 2);
 	tcase_add_test(tc, lets_clones_in_in_the_order_of_coming);
 	tcase_add_test(tc, holds_a_clone_back_that_fails_again_and_again);
 	tcase_add_test(tc, tells_an_outage_once_whoever_meets_it);
 	tcase_add_test(tc, takes_single_failures_for_no_outage);
+	tcase_add_test(tc, takes_a_storage_profile_service_that_is_down_for_no_outage);
+	tcase_add_loop_test(tc, chooses_from_a_datastore_cluster_without_storage_drs_itself, 0, 2);
+	tcase_add_test(tc, hands_over_a_datastore_of_a_datastore_cluster_that_the_hosts_reach);
 	tcase_add_test(tc, the_watch_waits_for_the_end_of_an_outage);
 }
