@@ -65,7 +65,7 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 				  "one before; give it again");
 	text = json_str(spec, "vcenterServer");
 	if (text && *text && strcmp(cloud->name, "vsphere") == 0 && vs_endpoint(text, server, sizeof(server), wrong, sizeof(wrong)))
-		api_field(fields, "vcenterServer", "\"%.100s\" %s", text, wrong);
+		api_field(fields, "vcenterServer", "\"%.100s\" %s", vs_endpoint_shown(text), wrong);
 	text = json_str(spec, "caCert");
 	if (text && *text && strcmp(cloud->name, "openstack") && pki_bundle_check(text, &n, &why))
 		api_field(fields, "caCert", "%s", why.text);

@@ -69,7 +69,7 @@ int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struc
 	vs_cond_init(&ss->changed);
 	if (vs_endpoint(server ? server : "", server_name, sizeof(server_name), why, sizeof(why))) {
 		vs_fail(err, PCG_ERR_PERMANENT, "Give vcenterServer of the cloud account as HOST or HOST:PORT.",
-			"vcenterServer \"%.200s\" %s", server ? server : "", why);
+			"vcenterServer \"%.200s\" %s", server ? vs_endpoint_shown(server) : "", why);
 		return -1;
 	}
 	ss->server = strdup(server_name);

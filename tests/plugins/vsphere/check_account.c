@@ -246,6 +246,7 @@ static const struct { const char *given, *is, *wrong; } endpoints[] = {
 	{ "HTTPS://vc.example.com:443/", "vc.example.com", NULL },
 	{ "https://vc.example.com/sdk", "vc.example.com", NULL },
 	{ "vc.example.com/sdk/", "vc.example.com", NULL },
+	{ "HTTPS://VC.EXAMPLE.COM/SDK", "vc.example.com", NULL },
 	{ "https://vc.example.com/ui/#?extensionId=vsphere.core", "vc.example.com", NULL },
 	{ "https://vc.example.com:9443/ui/app/folder;nav=v/x", "vc.example.com:9443", NULL },
 	{ "vc:8443", "vc:8443", NULL },
@@ -317,6 +318,22 @@ START_TEST(an_account_with_a_bad_endpoint_says_which_and_why)
 	ck_assert_str_eq(err.text, "vcenterServer \"vc:70000\" has a port that is no number from 1 to 65535");
 	ck_assert_str_ne(err.remedy, "");
 	vs_session_fini(&ss);
+}
+END_TEST
+
+START_TEST(never_shows_who_logs_in_by_the_endpoint)
+{
+	static const char *const given[] = { "https://root:Hidden-1@vc/sdk", "root:Hid@den-1@vc", "http://root:Hidden-1@vc" };
+
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+		AUTO_JSON json_t *spec = json_pack("{s:s}", "vcenterServer", given[i]);
+		struct vs_session ss;
+		struct vs_err err;
+
+		ck_assert_int_eq(vs_session_init(&ss, &services, NULL, spec, true, &err), -1);
+		ck_assert_msg(!strstr(err.text, "den-1") && strstr(err.text, "\"vc"), "%s", err.text);
+		vs_session_fini(&ss);
+	}
 }
 END_TEST
 
@@ -761,6 +778,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, fresh, stale);
 	tcase_add_loop_test(tc, takes_an_endpoint_as_people_write_it_or_says_what_is_wrong, 0, ARRAY_LEN(endpoints));
 	tcase_add_test(tc, an_account_with_a_bad_endpoint_says_which_and_why);
+	tcase_add_test(tc, never_shows_who_logs_in_by_the_endpoint);
 	tcase_add_loop_test(tc, a_refused_password_waits_longer_each_time_whoever_restarts, 0, 2);
 	tcase_add_loop_test(tc, a_refused_password_waits_though_others_came_between, 0, 2);
 	tcase_add_test(tc, a_password_that_is_taken_begins_anew);
