@@ -592,6 +592,43 @@ START_TEST(a_validation_answers_everything_at_once)
 }
 END_TEST
 
+static const struct { const char *member, *value, *said; bool warned; } specs[] = {
+	{ "username", "\"u@vsphere.local\\n\"", "blank or a line end" },
+	{ "username", "\" u\"", "blank or a line end" },
+	{ "username", "\"u\\u0001\"", "the user name has a control character" },
+	{ "password", "\"p\\u001b\"", "the password has a control character" },
+	{ "password", "\"p\\uffff\"", "the password has a control character" },
+	{ "password", "\"\"", "the password is missing" },
+	{ "settings", "{\"maxConnections\": \"2\"}", "maxConnections must be a whole number" },
+	{ "settings", "{\"cloneTasks\": -1}", "cloneTasks must be a whole number" },
+	{ "settings", "{\"cloneMode\": \"linked\"}", "cloneMode must be fullClone or linkedClone" },
+	{ "settings", "{\"hardwareVersion\": \"19\"}", "hardwareVersion must be a version such as vmx-19" },
+	{ "settings", "{\"snapshot\": 1}", "snapshot must be a text" },
+	{ "settings", "{\"maxConections\": 2}", "\"maxConections\" is not known", true },
+	/* What is good. */
+	{ "password", "\" p\\t<\\r\\n\\u00e9]]> \"", NULL },
+	{ "settings", "{\"maxConnections\": 2, \"cloneMode\": \"\", \"hardwareVersion\": \"vmx-21\", \"snapshot\": null}", NULL },
+};
+
+START_TEST(judges_an_account_by_itself)
+{
+	AUTO_JSON json_t *doc = json_pack("{s:{s:s, s:s, s:s}}", "account", "vcenterServer", "vc", "username", "u", "password", "p");
+	struct vsphere v = { .svc = &services };
+	const json_t *list;
+
+	json_object_set_new(json_object_get(doc, "account"), specs[_i].member, json_loads(specs[_i].value, JSON_DECODE_ANY, NULL));
+	AUTO_FREE char *text = json_dumps(doc, 0);
+	vs_account_validate(&v, NULL, text);
+	list = json_object_get(validated, "problems");
+	ck_assert_uint_eq(json_array_size(list), specs[_i].said && !specs[_i].warned);
+	if (specs[_i].said && !specs[_i].warned)
+		told(list, 1, specs[_i].said);
+	if (specs[_i].warned)
+		told(json_object_get(validated, "warnings"), 1, specs[_i].said);
+	json_decref(validated);
+}
+END_TEST
+
 START_TEST(a_validation_tells_what_it_could_not_check)
 {
 	AUTO_JSON json_t *doc = json_pack("{s:{s:s, s:s, s:s}}", "account", "vcenterServer", "vc", "username", "u", "password", "p");
@@ -672,6 +709,7 @@ int main(void)
 	tcase_add_test(tc, names_all_at_once);
 	tcase_add_loop_test(tc, judges_what_machines_would_be_made_of, 0, ARRAY_LEN(objects));
 	tcase_add_test(tc, a_validation_answers_everything_at_once);
+	tcase_add_loop_test(tc, judges_an_account_by_itself, 0, ARRAY_LEN(specs));
 	tcase_add_test(tc, a_validation_tells_what_it_could_not_check);
 	tcase_add_loop_test(tc, judges_a_datastore_cluster_by_its_datastores, 0, ARRAY_LEN(pods));
 	suite_add_tcase(s, tc);
