@@ -167,6 +167,7 @@ static int judge(struct ctl *c, const char *method, const char *path, long allow
 	if (!r->status)
 		return ctl_fail(CTL_UNREACHABLE, "%s is not reached: %s%s%s", c->url, r->err.text,
 				r->err.remedy[0] ? "; " : "", r->err.remedy);
+	make_showable(r->json);
 	ctl_fail(CTL_FAILED, "%s", json_str_or(r->json, "message", "the plane refused, and gave no reason"));
 	say_fields(r->json);
 	return r->status == 404 ? CTL_NOT_FOUND : CTL_FAILED;
@@ -322,31 +323,42 @@ void ctl_print_json(const json_t *j)
 	stdout_flush();
 }
 
-static void cell(const json_t *item, const char *path, char out[256])
+/* number: room for what is no text. */
+static const char *cell(const json_t *item, const char *path, char number[24])
 {
 	const json_t *v = json_at(item, path);
 
 	if (json_is_string(v))
-		snprintf(out, 256, "%s", json_string_value(v));
-	else if (json_is_integer(v))
-		snprintf(out, 256, "%lld", (long long)json_integer_value(v));
+		return json_string_length(v) ? json_string_value(v) : "-";
+	if (json_is_integer(v))
+		snprintf(number, 24, "%lld", (long long)json_integer_value(v));
 	else if (json_is_boolean(v))
-		snprintf(out, 256, "%s", json_is_true(v) ? "yes" : "no");
+		snprintf(number, 24, "%s", json_is_true(v) ? "yes" : "no");
 	else
-		snprintf(out, 256, "-");
-	for (char *s = out; *s; s++)
-		if ((unsigned char)*s < 0x20)
-			*s = ' ';
-	if (!*out)
-		strcpy(out, "-");
+		snprintf(number, 24, "-");
+	return number;
+}
+
+/* Characters, as far as each takes one place. */
+static size_t places(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += ((unsigned char)*text & 0xc0) != 0x80;
+	return n;
 }
 
 static void print_cell(const char *text, size_t width, bool last)
 {
+	size_t n = places(text);
+
+	for (; *text; text++)
+		putchar((unsigned char)*text < 0x20 ? ' ' : *text);
 	if (last)
-		puts(text);
+		putchar('\n');
 	else
-		printf("%-*s  ", (int)width, text);
+		printf("%*s", (int)(width > n ? width - n : 0) + 2, "");
 }
 
 void ctl_table(const json_t *items, const char *const *columns, const char *const *paths)
@@ -357,24 +369,22 @@ void ctl_table(const json_t *items, const char *const *columns, const char *cons
 void ctl_table_rows(const json_t *items, const char *const *columns, const char *const *paths, bool header)
 {
 	size_t width[16] = { 0 }, n = 0, i;
-	char text[256];
+	char number[24];
 	json_t *item;
 
 	for (; columns[n]; n++)
 		width[n] = strlen(columns[n]);
 	json_array_foreach((json_t *)items, i, item)
 		for (size_t k = 0; k < n; k++) {
-			cell(item, paths[k], text);
-			if (strlen(text) > width[k])
-				width[k] = strlen(text);
+			size_t needs = places(cell(item, paths[k], number));
+
+			width[k] = needs > width[k] ? needs : width[k];
 		}
 	for (size_t k = 0; header && k < n; k++)
 		print_cell(columns[k], width[k], k + 1 == n);
 	json_array_foreach((json_t *)items, i, item)
-		for (size_t k = 0; k < n; k++) {
-			cell(item, paths[k], text);
-			print_cell(text, width[k], k + 1 == n);
-		}
+		for (size_t k = 0; k < n; k++)
+			print_cell(cell(item, paths[k], number), width[k], k + 1 == n);
 }
 
 int ctl_print_list(struct ctl *c, const json_t *items, const char *const *columns, const char *const *paths)
