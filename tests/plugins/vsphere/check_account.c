@@ -18,6 +18,7 @@
 static struct {
 	int logins, logouts, rest_logins, rest_logouts, rest_calls, not_found;
 	bool bad_password, no_api, expire, busy, no_content;
+	bool late;             /* the op's time is up */
 	const char *right;     /* password; NULL: as bad_password says */
 	struct { int64_t at; char name[64]; } counted[64]; /* turns, as the host counts them */
 	int n_counted, turns_running;
@@ -133,7 +134,9 @@ static void rest_end(const struct pcg_http_request *req, struct pcg_http_respons
 static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct pcg_http_request *req,
 			 struct pcg_http_response *resp)
 {
-	if (strstr(req->url, "/sdk"))
+	if (call && end.late)
+		resp->error_class = PCG_ERR_CANCELLED;
+	else if (strstr(req->url, "/sdk"))
 		soap_end(req, resp);
 	else
 		rest_end(req, resp);
@@ -147,7 +150,7 @@ static void fake_free(struct pcg_host *h, struct pcg_http_response *resp)
 
 static uint64_t fake_remaining(struct pcg_call *call)
 {
-	return 10000;
+	return end.late ? 0 : 10000;
 }
 
 static int32_t fake_put(struct pcg_host *h, const char *name, const char *value)
@@ -229,6 +232,8 @@ static void stale(void)
 {
 	json_decref(end.kept);
 }
+
+static struct pcg_call *const a_call = (struct pcg_call *)(void *)&end;
 
 static void open_as(struct vs_session *ss, const char *server, const char *user, const char *password, bool keep)
 {
@@ -343,6 +348,23 @@ static int try_login(struct vs_session *ss, struct vs_err *err)
 
 	return vs_session_open(ss, NULL, &generation, err);
 }
+
+START_TEST(logs_out_of_a_validation_whose_time_is_up)
+{
+	struct vs_session ss;
+	struct vs_err err;
+	unsigned generation;
+
+	open_as(&ss, "vc", "u", "p", false);
+	ck_assert_int_eq(vs_session_open(&ss, a_call, &generation, &err), 0);
+	end.late = true;
+	vs_session_close(&ss, a_call);
+	ck_assert_int_eq(end.logouts, 1);
+	/* Nothing is left for the next one to look for. */
+	ck_assert_uint_eq(json_array_size(ss.lost), 0);
+	vs_session_fini(&ss);
+}
+END_TEST
 
 /* Every worker is a new one, as after a crash or a restart of the gateway. */
 START_TEST(a_refused_password_waits_longer_each_time_whoever_restarts)
@@ -779,6 +801,7 @@ int main(void)
 	tcase_add_loop_test(tc, takes_an_endpoint_as_people_write_it_or_says_what_is_wrong, 0, ARRAY_LEN(endpoints));
 	tcase_add_test(tc, an_account_with_a_bad_endpoint_says_which_and_why);
 	tcase_add_test(tc, never_shows_who_logs_in_by_the_endpoint);
+	tcase_add_test(tc, logs_out_of_a_validation_whose_time_is_up);
 	tcase_add_loop_test(tc, a_refused_password_waits_longer_each_time_whoever_restarts, 0, 2);
 	tcase_add_loop_test(tc, a_refused_password_waits_though_others_came_between, 0, 2);
 	tcase_add_test(tc, a_password_that_is_taken_begins_anew);
