@@ -323,7 +323,8 @@ static int login_somewhere(struct vs_session *ss, struct pcg_call *call, bool *o
 	}
 	ss->svc->fault_point(ss->host, "vsphere.after_rest_login");
 	/* UNAUTHORIZED is not about the password. */
-	vs_login_end(ss, r ? err : NULL, r && err->class == PCG_ERR_AUTH && strcmp(err->fault, "UNAUTHENTICATED") == 0);
+	vs_login_end(ss, r ? err : NULL, r && err->class == PCG_ERR_AUTH && strcmp(err->fault, "UNAUTHENTICATED") == 0,
+		     false);
 	return r ? -1 : 0;
 }
 

@@ -19,6 +19,7 @@ static struct {
 	int logins, logouts, rest_logins, rest_logouts, rest_calls, not_found;
 	bool bad_password, no_api, expire, busy, no_content;
 	bool late;             /* the op's time is up */
+	int mute_ms;           /* a Login is not answered in that time; -1: nothing is, at once */
 	const char *right;     /* password; NULL: as bad_password says */
 	struct { int64_t at; char name[64]; } counted[64]; /* turns, as the host counts them */
 	int n_counted, turns_running;
@@ -134,7 +135,13 @@ static void rest_end(const struct pcg_http_request *req, struct pcg_http_respons
 static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct pcg_http_request *req,
 			 struct pcg_http_response *resp)
 {
-	if (call && end.late)
+	bool login = req->body && memmem(req->body, req->body_len, "<Login", 6);
+
+	if (end.mute_ms < 0 || (end.mute_ms && login)) {
+		end.logins += login;
+		end.now += end.mute_ms > 0 ? (uint64_t)end.mute_ms : 0;
+		resp->error_class = PCG_ERR_RETRY;
+	} else if (call && end.late)
 		resp->error_class = PCG_ERR_CANCELLED;
 	else if (strstr(req->url, "/sdk"))
 		soap_end(req, resp);
@@ -349,6 +356,39 @@ static int try_login(struct vs_session *ss, struct vs_err *err)
 	return vs_session_open(ss, NULL, &generation, err);
 }
 
+static int try_login(struct vs_session *ss, struct vs_err *err);
+
+/* A directory behind the vCenter that takes longer than we wait refuses all the same. */
+START_TEST(logins_that_are_not_answered_in_time_count)
+{
+	struct vs_session ss, kept;
+	struct vs_err err;
+
+	end.mute_ms = 20000;
+	for (int i = 0; i < 8; i++) {
+		open_as(&ss, "vc", "u", "p", false);
+		ck_assert_int_eq(try_login(&ss, &err), -1);
+		vs_session_fini(&ss);
+	}
+	ck_assert_int_eq(end.logins, 3);
+	ck_assert_msg(strstr(err.text, "or not answered within 190 s") != NULL, "%s", err.text);
+	/* One worker; a vCenter that is away, or resets at once, is no such thing. */
+	end.now += 200000;
+	open_as(&kept, "vc", "u", "p", true);
+	for (int i = 0; i < 9; i++) {
+		end.mute_ms = i % 2 ? -1 : 10;
+		end.now += 16000;
+		ck_assert_int_eq(try_login(&kept, &err), -1);
+		ck_assert_msg(!strstr(err.text, "within 190 s"), "%s", err.text);
+	}
+	end.mute_ms = 0;
+	end.now += 16000;
+	ck_assert_msg(try_login(&kept, &err) == 0, "%s", err.text);
+	vs_session_close(&kept, NULL);
+	vs_session_fini(&kept);
+}
+END_TEST
+
 START_TEST(logs_out_of_a_validation_whose_time_is_up)
 {
 	struct vs_session ss;
@@ -499,7 +539,7 @@ START_TEST(of_ever_new_passwords_no_more_are_tried_than_vcenter_takes)
 		ck_assert_int_le(end.logins + end.rest_logins, 3);
 	}
 	ck_assert_uint_eq(err.class, PCG_ERR_RETRY);
-	ck_assert_msg(strstr(err.text, "3 log-ins of this user were refused within 190 s") && strstr(err.text, "at 22:16:31 UTC, in 151 s"),
+	ck_assert_msg(strstr(err.text, "3 log-ins of this user were refused or not answered within 190 s") && strstr(err.text, "at 22:16:31 UTC, in 151 s"),
 		      "%s", err.text);
 	ck_assert_str_ne(err.remedy, "");
 	/* Another user is another matter. */
@@ -801,6 +841,7 @@ int main(void)
 	tcase_add_loop_test(tc, takes_an_endpoint_as_people_write_it_or_says_what_is_wrong, 0, ARRAY_LEN(endpoints));
 	tcase_add_test(tc, an_account_with_a_bad_endpoint_says_which_and_why);
 	tcase_add_test(tc, never_shows_who_logs_in_by_the_endpoint);
+	tcase_add_test(tc, logins_that_are_not_answered_in_time_count);
 	tcase_add_test(tc, logs_out_of_a_validation_whose_time_is_up);
 	tcase_add_loop_test(tc, a_refused_password_waits_longer_each_time_whoever_restarts, 0, 2);
 	tcase_add_loop_test(tc, a_refused_password_waits_though_others_came_between, 0, 2);
