@@ -273,9 +273,24 @@ static int ask(const char *what, struct buf *out)
 	return 0;
 }
 
+/* The first line of what was read. Editors of some systems put a mark (U+FEFF) before it, which is no part of it. */
+static const char *first_line(const struct buf *secret, size_t *n)
+{
+	const char *text = secret->data;
+	size_t len = secret->len;
+
+	if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+		text += 3;
+		len -= 3;
+	}
+	for (*n = 0; *n < len && text[*n] != '\r' && text[*n] != '\n';)
+		++*n;
+	return text;
+}
+
 int ctl_read_secret(struct ctl *c, const char *what, json_t *spec)
 {
-	const char *had = json_str(spec, what);
+	const char *had = json_str(spec, what), *line;
 	struct buf secret;
 	size_t n;
 	int r = CTL_DONE;
@@ -289,11 +304,11 @@ int ctl_read_secret(struct ctl *c, const char *what, json_t *spec)
 			     c->password_file ? c->password_file : what,
 			     c->password_file ? ": cannot be read" :
 						": give it in a file with --password-file, there is no terminal to ask at");
-	else if (!(n = strcspn(secret.data, "\r\n")))
+	else if (!(line = first_line(&secret, &n), n))
 		r = ctl_fail(CTL_FAILED, "the %s is empty%s%s%s", what, c->password_file ? ": there is nothing in the first line of " : "",
 			     c->password_file ? c->password_file : "", c->password_file ? "" : ": nothing was typed");
-	else if (json_object_set_new(spec, what, json_stringn(secret.data, n)))
-		r = ctl_fail(CTL_FAILED, "the %s is not UTF-8", what);
+	else if (memchr(line, 0, n) || json_object_set_new(spec, what, json_stringn(line, n)))
+		r = ctl_fail(CTL_FAILED, "the %s is not UTF-8%s", what, memchr(line, 0, n) ? ": it has zero bytes" : "");
 	buf_free(&secret);
 	return r;
 }
