@@ -389,6 +389,23 @@ START_TEST(logins_that_are_not_answered_in_time_count)
 }
 END_TEST
 
+START_TEST(a_user_in_another_case_is_the_same_user)
+{
+	static const char *const users[] = { "admin@vsphere.local", "Admin@vsphere.local", "ADMIN@VSPHERE.LOCAL", "aDmin@vsphere.local" };
+	struct vs_session ss;
+	struct vs_err err;
+
+	end.bad_password = true;
+	for (size_t i = 0; i < 8; i++) {
+		open_as(&ss, "vc", users[i % 4], i < 4 ? "p" : "q", true);
+		ck_assert_int_eq(try_login(&ss, &err), -1);
+		vs_session_fini(&ss);
+		json_object_clear(end.kept); /* those of accounts are each its own */
+	}
+	ck_assert_int_eq(end.logins, 3);
+}
+END_TEST
+
 START_TEST(logs_out_of_a_validation_whose_time_is_up)
 {
 	struct vs_session ss;
@@ -842,6 +859,7 @@ int main(void)
 	tcase_add_test(tc, an_account_with_a_bad_endpoint_says_which_and_why);
 	tcase_add_test(tc, never_shows_who_logs_in_by_the_endpoint);
 	tcase_add_test(tc, logins_that_are_not_answered_in_time_count);
+	tcase_add_test(tc, a_user_in_another_case_is_the_same_user);
 	tcase_add_test(tc, logs_out_of_a_validation_whose_time_is_up);
 	tcase_add_loop_test(tc, a_refused_password_waits_longer_each_time_whoever_restarts, 0, 2);
 	tcase_add_loop_test(tc, a_refused_password_waits_though_others_came_between, 0, 2);
