@@ -147,6 +147,15 @@ static int overlord_account(struct api_call *c, const char *overlord, const char
 	return api_refuse(c, 400, "InvalidRequest", "gateway '%.64s' has %zu accounts: name one with ?accountUid=", overlord, n);
 }
 
+/* The gateway of the path is the account's. */
+static int check_overlord(struct api_call *c, const json_t *account, const char *uid)
+{
+	const char *overlord = json_str_or(account, "overlord", "");
+
+	return strcmp(overlord, c->param[0]) == 0 ? 0 :
+	       api_refuse(c, 400, "InvalidRequest", "account '%.64s' belongs to gateway '%.64s'", uid, overlord);
+}
+
 static int ask(struct choice *ch, const char *kind, const json_t *filter, json_int_t limit, const char *token,
 	       gateways_query_cb done, struct pcg_error *err)
 {
@@ -217,9 +226,8 @@ static int picklist(struct api_call *c, struct pcg_error *err)
 	r = overlord_account(c, c->param[0], NULL, uid, err);
 	if (!r)
 		r = load_account(c, uid, NULL, &row, &account, err);
-	if (!r && strcmp(json_str_or(row, "overlord", ""), c->param[0]) != 0)
-		r = api_refuse(c, 400, "InvalidRequest", "account '%.64s' belongs to gateway '%.64s'", uid,
-			       json_str_or(row, "overlord", ""));
+	if (!r)
+		r = check_overlord(c, row, uid);
 	if (r) {
 		json_wipe(account);
 		return r;
@@ -368,8 +376,12 @@ static struct choice *vsphere_choice(struct api_call *c, bool by_account, int *r
 		*r = overlord_account(c, c->param[0], "vsphere", uid, err);
 	if (!*r)
 		*r = load_account(c, uid, "vsphere", &row, &account, err);
-	if (*r)
+	if (!*r && !by_account)
+		*r = check_overlord(c, row, uid);
+	if (*r) {
+		json_wipe(account);
 		return NULL;
+	}
 	return choice_new(c, json_str_or(row, "overlord", ""), account);
 }
 
