@@ -189,6 +189,11 @@ const char *http_exchange_query(struct http_exchange *x, const char *name)
 	return json_string_value(json_object_get(x->query, name));
 }
 
+const json_t *http_exchange_queries(struct http_exchange *x)
+{
+	return x->query;
+}
+
 void http_exchange_set_header(struct http_exchange *x, const char *name, const char *value)
 {
 	assert(x->magic == HTTP_EXCHANGE_MAGIC);

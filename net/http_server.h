@@ -60,6 +60,7 @@ void http_server_close(struct http_server *s, void (*closed)(void *arg), void *a
 /* In the handler or later, same thread. req stays valid until the exchange is answered. */
 const char *http_exchange_header(struct http_exchange *x, const char *lower_name);
 const char *http_exchange_query(struct http_exchange *x, const char *name); /* decoded; NULL when absent */
+const json_t *http_exchange_queries(struct http_exchange *x); /* all of them, name -> value; NULL: none */
 void http_exchange_set_header(struct http_exchange *x, const char *name, const char *value);
 void http_exchange_reply(struct http_exchange *x, int status, const char *content_type, const void *body, size_t len);
 void http_exchange_reply_json(struct http_exchange *x, int status, const json_t *body); /* NULL body: empty */

@@ -70,7 +70,7 @@ int pki_verify(const char *cert_pem, const char *ca_cert_pem, int64_t at_ms, str
 int pki_bundle_check(const char *pem, size_t *n, struct pcg_error *err);
 /* Certificates of CAs are remembered by their text, as reading one takes longer than signing: lets go of them, at rest. */
 void pki_forget(void);
-/* "AA:BB:.." to lower-case hex without colons; 40 or 64 digits, else an error that says so. */
+/* "AA:BB:..", also with white space, to lower-case hex without colons; 40 or 64 digits, else an error that says so. */
 int pki_thumbprint_normal(const char *text, char out[65], struct pcg_error *err);
 
 #endif

@@ -219,7 +219,7 @@ int pki_thumbprint_normal(const char *text, char out[65], struct pcg_error *err)
 	size_t n = 0;
 
 	for (const char *p = text; *p; p++) {
-		if (*p == ':' || *p == ' ')
+		if (*p == ':' || isspace((unsigned char)*p))
 			continue;
 		if (!isxdigit((unsigned char)*p) || n >= 64)
 			goto wrong;

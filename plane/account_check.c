@@ -43,6 +43,35 @@ static bool is_secret(const struct account_cloud *cloud, const char *member)
 	return false;
 }
 
+static bool is_missing(const json_t *spec, const char *member)
+{
+	const json_t *value = json_object_get(spec, member);
+
+	return api_absent(value) || (json_is_string(value) && !json_string_length(value));
+}
+
+static void field_wrong(json_t *fields, const char *field, const struct pcg_error *why)
+{
+	api_field(fields, field, "%s%s%s", why->text, *why->remedy ? "; " : "", why->remedy);
+}
+
+/* What a number or a text would be read as is nothing that anybody meant. */
+static void check_types(const struct account_cloud *cloud, const json_t *spec, json_t *fields)
+{
+	static const char *const texts[] = { "caCert", "thumbprint", "imageTemplate" };
+	const json_t *insecure = json_object_get(spec, "insecure");
+
+	for (size_t i = 0; i < ARRAY_LEN(cloud->needed) + ARRAY_LEN(texts); i++) {
+		const char *name = i < ARRAY_LEN(cloud->needed) ? cloud->needed[i] : texts[i - ARRAY_LEN(cloud->needed)];
+		const json_t *value = name ? json_object_get(spec, name) : NULL;
+
+		if (!api_absent(value) && !json_is_string(value))
+			api_field(fields, name, "is no text: put it in quotes");
+	}
+	if (!api_absent(insecure) && !json_is_boolean(insecure))
+		api_field(fields, "insecure", "is neither true nor false, without quotes");
+}
+
 void account_check_spec(const struct account_cloud *cloud, const json_t *spec, const char *at, bool kept,
 			json_t *fields)
 {
@@ -58,22 +87,23 @@ void account_check_spec(const struct account_cloud *cloud, const json_t *spec, c
 	n = json_dumpb(spec, NULL, 0, JSON_COMPACT);
 	if (n > SPEC_MAX)
 		api_field(fields, at, "has %zu bytes, allowed are %u", n, SPEC_MAX);
+	check_types(cloud, spec, fields);
 	for (size_t i = 0; i < ARRAY_LEN(cloud->needed) && cloud->needed[i]; i++)
-		if (!json_str(spec, cloud->needed[i]) || !*json_str(spec, cloud->needed[i]))
+		if (is_missing(spec, cloud->needed[i]))
 			api_field(fields, cloud->needed[i], kept || !is_secret(cloud, cloud->needed[i]) ? "is missing" :
 				  "is missing: the account names another server now, which is not sent what was given for the "
 				  "one before; give it again");
 	text = json_str(spec, "vcenterServer");
 	if (text && *text && strcmp(cloud->name, "vsphere") == 0 && vs_endpoint(text, server, sizeof(server), wrong, sizeof(wrong)))
-		api_field(fields, "vcenterServer", "\"%.100s\" %s", text, wrong);
+		api_field(fields, "vcenterServer", "\"%.100s\" %s", vs_endpoint_shown(text), wrong);
 	text = json_str(spec, "caCert");
 	if (text && *text && strcmp(cloud->name, "openstack") && pki_bundle_check(text, &n, &why))
-		api_field(fields, "caCert", "%s", why.text);
+		field_wrong(fields, "caCert", &why);
 	if (json_object_get(spec, "settings") && !json_is_object(json_object_get(spec, "settings")))
 		api_field(fields, "settings", "is an object of settings of the provider");
 	text = json_str(spec, "thumbprint");
 	if (text && *text && pki_thumbprint_normal(text, hex, &why))
-		api_field(fields, "thumbprint", "%s", why.text);
+		field_wrong(fields, "thumbprint", &why);
 }
 
 /* The first member that a cloud needs says where its API is. */
@@ -93,9 +123,9 @@ bool account_keep_secrets(const struct account_cloud *cloud, json_t *spec, const
 	if (old && !same_server(cloud, spec, old))
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(cloud->secrets) && cloud->secrets[i]; i++) {
-		const char *now = json_str(spec, cloud->secrets[i]), *was = json_str(old, cloud->secrets[i]);
+		const char *was = json_str(old, cloud->secrets[i]);
 
-		if ((!now || !*now) && was)
+		if (was && is_missing(spec, cloud->secrets[i]))
 			json_object_set_new(spec, cloud->secrets[i], json_string(was));
 	}
 	return true;

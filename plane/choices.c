@@ -29,7 +29,7 @@ struct choice {
 	size_t at, names;
 	json_t *reply;
 	char token[128];
-
+	bool goes_on;          /* with a list of before */
 };
 
 static void choice_free(struct choice *ch)
@@ -58,7 +58,7 @@ static void refuse(struct http_exchange *x, int status, const char *code, const 
 }
 
 /* An error of the gateway as one of this API: what the user may mend is 4xx. */
-static void answer_error(struct http_exchange *x, const json_t *reply, const struct pcg_error *err)
+static void answer_error(struct choice *ch, const json_t *reply, const struct pcg_error *err)
 {
 	static const struct { const char *class, *code; int status; } table[] = {
 		{ "not_found", "ResourceNotFound", 404 }, { "conflict", "ListExpired", 409 },
@@ -67,7 +67,11 @@ static void answer_error(struct http_exchange *x, const json_t *reply, const str
 	};
 	const json_t *error = json_object_get(reply, "error");
 	const char *class = json_str_or(error, "class", "");
+	struct http_exchange *x = ch->x;
 
+	/* Only a list that was open can have been closed; else a name is not unique. */
+	if (!ch->goes_on && strcmp(class, "conflict") == 0)
+		class = "permanent";
 	if (!reply) {
 		refuse(x, 408, "GatewayTimeout", err->text, "");
 		return;
@@ -88,7 +92,7 @@ static void on_page(void *arg, const json_t *reply, const struct pcg_error *err)
 
 	http_exchange_on_gone(ch->x, NULL, NULL);
 	if (!reply || strcmp(json_str_or(reply, "status", ""), "done") != 0) {
-		answer_error(ch->x, reply, err);
+		answer_error(ch, reply, err);
 	} else {
 		AUTO_JSON json_t *out = json_pack("{s:O?,s:{s:s,s:I}}", "items", items, "listmeta", "continue",
 						  json_str_or(reply, "doc.continue", ""), "count",
@@ -143,11 +147,21 @@ static int overlord_account(struct api_call *c, const char *overlord, const char
 	return api_refuse(c, 400, "InvalidRequest", "gateway '%.64s' has %zu accounts: name one with ?accountUid=", overlord, n);
 }
 
+/* The gateway of the path is the account's. */
+static int check_overlord(struct api_call *c, const json_t *account, const char *uid)
+{
+	const char *overlord = json_str_or(account, "overlord", "");
+
+	return strcmp(overlord, c->param[0]) == 0 ? 0 :
+	       api_refuse(c, 400, "InvalidRequest", "account '%.64s' belongs to gateway '%.64s'", uid, overlord);
+}
+
 static int ask(struct choice *ch, const char *kind, const json_t *filter, json_int_t limit, const char *token,
 	       gateways_query_cb done, struct pcg_error *err)
 {
 	AUTO_JSON json_t *doc = json_pack("{s:s,s:O,s:I,s:s}", "kind", kind, "filter", filter, "limit", limit, "continue", token);
 
+	ch->goes_on = *token;
 	return gateways_query(ch->p, ch->gateway, "pick_list", ch->account, doc, done, ch, &ch->query, err);
 }
 
@@ -169,14 +183,15 @@ static struct choice *choice_new(struct api_call *c, const char *gateway, json_t
 	return ch;
 }
 
+/* Whatever it does not know the provider refuses by its name: a filter that is passed over would show too much. */
 static json_t *filter_of(struct api_call *c)
 {
-	static const char *const names[] = { "name", "datacenter", "cluster", "library", "category" };
-	json_t *filter = json_object();
+	static const char *const ours[] = { "accountUid", "limit", "continue" };
+	const json_t *given = http_exchange_queries(c->x);
+	json_t *filter = given ? json_copy((json_t *)(uintptr_t)given) : json_object();
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (api_query(c, names[i]))
-			json_object_set_new(filter, names[i], json_string(api_query(c, names[i])));
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+		json_object_del(filter, ours[i]);
 	return filter;
 }
 
@@ -211,9 +226,8 @@ static int picklist(struct api_call *c, struct pcg_error *err)
 	r = overlord_account(c, c->param[0], NULL, uid, err);
 	if (!r)
 		r = load_account(c, uid, NULL, &row, &account, err);
-	if (!r && strcmp(json_str_or(row, "overlord", ""), c->param[0]) != 0)
-		r = api_refuse(c, 400, "InvalidRequest", "account '%.64s' belongs to gateway '%.64s'", uid,
-			       json_str_or(row, "overlord", ""));
+	if (!r)
+		r = check_overlord(c, row, uid);
 	if (r) {
 		json_wipe(account);
 		return r;
@@ -239,6 +253,18 @@ static void step_add(struct choice *ch, const char *kind, const char *datacenter
 	json_array_append_new(ch->steps, json_pack("{s:s,s:o,s:O}", "kind", kind, "filter", filter, "into", into));
 }
 
+/* By its name, unless others have the same: placements know them by their paths, too. */
+static const char *datacenter_name(const json_t *items, const json_t *dc)
+{
+	const char *name = json_str_or(dc, "name", "");
+	size_t i, n = 0;
+	json_t *other;
+
+	json_array_foreach((json_t *)(uintptr_t)items, i, other)
+		n += strcmp(json_str_or(other, "name", ""), name) == 0;
+	return n > 1 ? json_str_or(dc, "path", "") : name;
+}
+
 /* For each datacenter what is asked of it; its item of the reply grows with the answers. */
 static void datacenters_found(struct choice *ch, const json_t *items)
 {
@@ -248,7 +274,7 @@ static void datacenters_found(struct choice *ch, const json_t *items)
 	json_array_foreach((json_t *)(uintptr_t)items, i, dc) {
 		clusters = json_array();
 		folders = json_array();
-		out = json_pack("{s:s,s:o,s:o}", "datacenter", json_str_or(dc, "name", ""), "computeclusters", clusters, "folders",
+		out = json_pack("{s:s,s:o,s:o}", "datacenter", datacenter_name(items, dc), "computeclusters", clusters, "folders",
 				folders);
 		json_array_append_new(json_object_get(ch->reply, "items"), out);
 		step_add(ch, "clusters", json_str_or(dc, "path", ""), NULL, clusters);
@@ -257,11 +283,12 @@ static void datacenters_found(struct choice *ch, const json_t *items)
 }
 
 /* A folder as a placement names it: below the datacenter's folder of machines, whose own name nobody writes. */
-static const char *folder_name(const json_t *item)
+static const char *folder_name(const json_t *step, const json_t *item)
 {
-	const char *path = json_str_or(item, "path", ""), *below = strstr(path, "/vm/");
+	const char *path = json_str_or(item, "path", ""), *datacenter = json_str_or(step, "filter.datacenter", "");
+	size_t n = strlen(datacenter);
 
-	return below ? below + 4 : NULL;
+	return strncmp(path, datacenter, n) == 0 && strncmp(path + n, "/vm/", 4) == 0 ? path + n + 4 : NULL;
 }
 
 static void names_found(struct choice *ch, const json_t *step, const json_t *items)
@@ -271,7 +298,7 @@ static void names_found(struct choice *ch, const json_t *step, const json_t *ite
 	size_t i;
 
 	json_array_foreach((json_t *)(uintptr_t)items, i, item) {
-		const char *name = folders ? folder_name(item) : json_str_or(item, "name", "");
+		const char *name = folders ? folder_name(step, item) : json_str_or(item, "name", "");
 
 		if (name)
 			json_array_append_new(into, json_string(name));
@@ -308,7 +335,7 @@ static void on_step(void *arg, const json_t *reply, const struct pcg_error *err)
 
 	if (!reply || strcmp(json_str_or(reply, "status", ""), "done") != 0) {
 		http_exchange_on_gone(ch->x, NULL, NULL);
-		answer_error(ch->x, reply, err);
+		answer_error(ch, reply, err);
 		choice_free(ch);
 		return;
 	}
@@ -349,8 +376,12 @@ static struct choice *vsphere_choice(struct api_call *c, bool by_account, int *r
 		*r = overlord_account(c, c->param[0], "vsphere", uid, err);
 	if (!*r)
 		*r = load_account(c, uid, "vsphere", &row, &account, err);
-	if (*r)
+	if (!*r && !by_account)
+		*r = check_overlord(c, row, uid);
+	if (*r) {
+		json_wipe(account);
 		return NULL;
+	}
 	return choice_new(c, json_str_or(row, "overlord", ""), account);
 }
 

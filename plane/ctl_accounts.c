@@ -132,6 +132,15 @@ static int validate_stored(struct ctl *c, const char *arg, json_t **detail)
 			     json_str_or(account, "metadata.annotations.overlordUid", ""), body, detail);
 }
 
+/* What is wrong, for a program; a person has read it already. */
+static void print_invalid(const json_t *detail)
+{
+	AUTO_JSON json_t *out = json_pack("{s:b, s:O?, s:O?}", "valid", 0, "problems", json_at(detail, "details.fields"), "warnings",
+					  json_at(detail, "details.warnings"));
+
+	ctl_print_json(out);
+}
+
 int ctl_account_validate(struct ctl *c, const char *arg)
 {
 	AUTO_JSON json_t *detail = NULL;
@@ -156,6 +165,8 @@ int ctl_account_validate(struct ctl *c, const char *arg)
 	}
 	if (!r && c->json)
 		ctl_print_json(detail);
+	else if (c->json && json_at(detail, "details.fields"))
+		print_invalid(detail);
 	else if (!r && *json_str_or(detail, "version", ""))
 		printf("the account is valid: %s\n", json_str_or(detail, "version", ""));
 	else if (!r)

@@ -167,6 +167,7 @@ static int judge(struct ctl *c, const char *method, const char *path, long allow
 	if (!r->status)
 		return ctl_fail(CTL_UNREACHABLE, "%s is not reached: %s%s%s", c->url, r->err.text,
 				r->err.remedy[0] ? "; " : "", r->err.remedy);
+	make_showable(r->json);
 	ctl_fail(CTL_FAILED, "%s", json_str_or(r->json, "message", "the plane refused, and gave no reason"));
 	say_fields(r->json);
 	return r->status == 404 ? CTL_NOT_FOUND : CTL_FAILED;
@@ -272,9 +273,24 @@ static int ask(const char *what, struct buf *out)
 	return 0;
 }
 
+/* The first line of what was read. Editors of some systems put a mark (U+FEFF) before it, which is no part of it. */
+static const char *first_line(const struct buf *secret, size_t *n)
+{
+	const char *text = secret->data;
+	size_t len = secret->len;
+
+	if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+		text += 3;
+		len -= 3;
+	}
+	for (*n = 0; *n < len && text[*n] != '\r' && text[*n] != '\n';)
+		++*n;
+	return text;
+}
+
 int ctl_read_secret(struct ctl *c, const char *what, json_t *spec)
 {
-	const char *had = json_str(spec, what);
+	const char *had = json_str(spec, what), *line;
 	struct buf secret;
 	size_t n;
 	int r = CTL_DONE;
@@ -288,11 +304,11 @@ int ctl_read_secret(struct ctl *c, const char *what, json_t *spec)
 			     c->password_file ? c->password_file : what,
 			     c->password_file ? ": cannot be read" :
 						": give it in a file with --password-file, there is no terminal to ask at");
-	else if (!(n = strcspn(secret.data, "\r\n")))
+	else if (!(line = first_line(&secret, &n), n))
 		r = ctl_fail(CTL_FAILED, "the %s is empty%s%s%s", what, c->password_file ? ": there is nothing in the first line of " : "",
 			     c->password_file ? c->password_file : "", c->password_file ? "" : ": nothing was typed");
-	else if (json_object_set_new(spec, what, json_stringn(secret.data, n)))
-		r = ctl_fail(CTL_FAILED, "the %s is not UTF-8", what);
+	else if (memchr(line, 0, n) || json_object_set_new(spec, what, json_stringn(line, n)))
+		r = ctl_fail(CTL_FAILED, "the %s is not UTF-8%s", what, memchr(line, 0, n) ? ": it has zero bytes" : "");
 	buf_free(&secret);
 	return r;
 }
@@ -322,31 +338,42 @@ void ctl_print_json(const json_t *j)
 	stdout_flush();
 }
 
-static void cell(const json_t *item, const char *path, char out[256])
+/* number: room for what is no text. */
+static const char *cell(const json_t *item, const char *path, char number[24])
 {
 	const json_t *v = json_at(item, path);
 
 	if (json_is_string(v))
-		snprintf(out, 256, "%s", json_string_value(v));
-	else if (json_is_integer(v))
-		snprintf(out, 256, "%lld", (long long)json_integer_value(v));
+		return json_string_length(v) ? json_string_value(v) : "-";
+	if (json_is_integer(v))
+		snprintf(number, 24, "%lld", (long long)json_integer_value(v));
 	else if (json_is_boolean(v))
-		snprintf(out, 256, "%s", json_is_true(v) ? "yes" : "no");
+		snprintf(number, 24, "%s", json_is_true(v) ? "yes" : "no");
 	else
-		snprintf(out, 256, "-");
-	for (char *s = out; *s; s++)
-		if ((unsigned char)*s < 0x20)
-			*s = ' ';
-	if (!*out)
-		strcpy(out, "-");
+		snprintf(number, 24, "-");
+	return number;
+}
+
+/* Characters, as far as each takes one place. */
+static size_t places(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += ((unsigned char)*text & 0xc0) != 0x80;
+	return n;
 }
 
 static void print_cell(const char *text, size_t width, bool last)
 {
+	size_t n = places(text);
+
+	for (; *text; text++)
+		putchar((unsigned char)*text < 0x20 ? ' ' : *text);
 	if (last)
-		puts(text);
+		putchar('\n');
 	else
-		printf("%-*s  ", (int)width, text);
+		printf("%*s", (int)(width > n ? width - n : 0) + 2, "");
 }
 
 void ctl_table(const json_t *items, const char *const *columns, const char *const *paths)
@@ -357,24 +384,22 @@ void ctl_table(const json_t *items, const char *const *columns, const char *cons
 void ctl_table_rows(const json_t *items, const char *const *columns, const char *const *paths, bool header)
 {
 	size_t width[16] = { 0 }, n = 0, i;
-	char text[256];
+	char number[24];
 	json_t *item;
 
 	for (; columns[n]; n++)
 		width[n] = strlen(columns[n]);
 	json_array_foreach((json_t *)items, i, item)
 		for (size_t k = 0; k < n; k++) {
-			cell(item, paths[k], text);
-			if (strlen(text) > width[k])
-				width[k] = strlen(text);
+			size_t needs = places(cell(item, paths[k], number));
+
+			width[k] = needs > width[k] ? needs : width[k];
 		}
 	for (size_t k = 0; header && k < n; k++)
 		print_cell(columns[k], width[k], k + 1 == n);
 	json_array_foreach((json_t *)items, i, item)
-		for (size_t k = 0; k < n; k++) {
-			cell(item, paths[k], text);
-			print_cell(text, width[k], k + 1 == n);
-		}
+		for (size_t k = 0; k < n; k++)
+			print_cell(cell(item, paths[k], number), width[k], k + 1 == n);
 }
 
 int ctl_print_list(struct ctl *c, const json_t *items, const char *const *columns, const char *const *paths)

@@ -38,6 +38,17 @@ static void put_escaped(FILE *out, const char *text)
 			fprintf(out, "%%%02X", *s);
 }
 
+/* Of the request itself: as a filter they would change what is asked. */
+static bool is_filter(const char *name, size_t len)
+{
+	static const char *const others[] = { "limit", "continue", "accountUid" };
+
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (strlen(others[i]) == len && strncmp(others[i], name, len) == 0)
+			return false;
+	return len && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == len;
+}
+
 /* "&datacenter=DC0" for each --filter datacenter=DC0. NULL: one of them is not NAME=VALUE, which was told. */
 static char *filters_text(const struct ctl *c)
 {
@@ -50,7 +61,7 @@ static char *filters_text(const struct ctl *c)
 		const char *eq = strchr(c->filters[i], '=');
 		size_t n = eq ? (size_t)(eq - c->filters[i]) : 0;
 
-		good = n && strspn(c->filters[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == n;
+		good = is_filter(c->filters[i], n);
 		if (!good)
 			break;
 		fprintf(out, "&%.*s=", (int)n, c->filters[i]);

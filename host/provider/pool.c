@@ -64,6 +64,7 @@ void pool_account_forgive(struct account *a)
 static void account_free(struct account *a)
 {
 	json_wipe(a->doc);
+	json_decref(a->secrets_of);
 	free(a->uid);
 	free(a->provider);
 	free(a->pending);
@@ -135,6 +136,17 @@ void provider_account_set(struct provider_pool *p, const json_t *account)
 	pool_dispatch(a);
 }
 
+/* What a worker left that was killed: a session, most likely. Accounts of queries, whose uids have a slash, keep nothing of their own. */
+static bool keeps_something(const struct account *a)
+{
+	const struct provider_hooks *hooks = &a->pool->hooks;
+	json_t *secrets = hooks->secrets && !strchr(a->uid, '/') ? hooks->secrets(hooks->arg, a->uid) : NULL;
+	bool some = json_object_size(secrets) > 0;
+
+	json_wipe(secrets);
+	return some;
+}
+
 void provider_account_remove(struct provider_pool *p, const char *uid)
 {
 	struct account *a = pool_account(p, uid);
@@ -142,6 +154,8 @@ void provider_account_remove(struct provider_pool *p, const char *uid)
 
 	if (!a || !a->doc)
 		return;
+	if (!a->current && keeps_something(a))
+		pool_worker_get(a);
 	json_wipe(a->doc);
 	a->doc = NULL;
 	pcg_fail(&err, PCG_CLASS_NOT_FOUND, "add the account again, or choose another for the cluster",

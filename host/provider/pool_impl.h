@@ -68,6 +68,7 @@ enum pool_worker_state { PW_STARTING, PW_READY, PW_STOPPING, PW_DEAD };
 struct pool_worker {
 	uint32_t magic;
 	unsigned refs;
+	uint64_t number;               /* grows from one worker of an account to the next */
 	enum pool_worker_state state;
 	struct provider_pool *pool;
 	struct account *account;
@@ -110,6 +111,8 @@ struct account {
 	bool quarantined;
 	struct file_mark refused_mark; /* the plugin file that was refused */
 	struct pcg_error err;
+	uint64_t last_number;
+	json_t *secrets_of;            /* name -> number of the worker that put it last */
 	struct pending_key *pending;   /* asked, not done: the caller will ask again */
 	size_t n_pending;
 	uint64_t calls;

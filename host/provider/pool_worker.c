@@ -75,6 +75,19 @@ static struct pool_ack *ack_new(struct pool_worker *w, const json_t *frame)
 	return ack;
 }
 
+/* A worker that is replaced ends while the next one works already: what that one has kept, a session, is not to be lost by it. */
+static bool is_outdated(struct pool_worker *w, const char *name)
+{
+	struct account *a = w->account;
+
+	if ((uint64_t)json_integer_value(json_object_get(a->secrets_of, name)) > w->number)
+		return true;
+	if (!a->secrets_of)
+		a->secrets_of = json_object();
+	json_object_set_new(a->secrets_of, name, json_integer((json_int_t)w->number));
+	return false;
+}
+
 static void on_secret_put(struct pool_worker *w, const json_t *frame)
 {
 	const struct provider_hooks *hooks = &w->pool->hooks;
@@ -85,6 +98,8 @@ static void on_secret_put(struct pool_worker *w, const json_t *frame)
 	/* A worker whose account is gone must not bring its secrets back. */
 	if (!hooks->secret_put || !name || !w->account->doc)
 		provider_ack(ack, -1);
+	else if (is_outdated(w, name))
+		provider_ack(ack, 0);
 	else
 		hooks->secret_put(hooks->arg, w->account->uid, name, secret, ack);
 	secret_unref(secret);
@@ -360,6 +375,7 @@ static struct pool_worker *start(struct account *a, struct plugin_file *f)
 	w->refs = 1;
 	w->pool = a->pool;
 	w->account = a;
+	w->number = ++a->last_number;
 	w->plugin = f;
 	w->mark = f->mark;
 	w->max_parallel = 1;
@@ -440,6 +456,9 @@ static void stop_process(struct pool_worker *w)
 {
 	struct pcg_error err;
 
+	/* Of a removed account it may have a session to end, which nobody else will. */
+	if (w->state == PW_STARTING && !w->account->doc && !w->pool->closing)
+		return;
 	if (w->state == PW_STARTING) {
 		w->retired_early = true;
 		worker_end(w->process, END_GRACE_MS);

@@ -34,6 +34,9 @@ struct check_entity {
 
 void check_warn(json_t *warnings, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* The account's own members. False: there is nothing to log in with. */
+bool check_spec(const json_t *spec, json_t *problems, json_t *warnings);
+extern const char vs_settings[]; /* the table of settings, as the host wants it */
 /* release as in "8.0.3". */
 void check_release(const char *release, const char *full_name, json_t *problems, json_t *warnings);
 /* The vCenter's clock against this machine's. -1 with err when it was not told. */

@@ -84,10 +84,13 @@ static bool concerns_any(const struct asking *a, const struct privilege *p)
 	return false;
 }
 
-static int ask(struct vs_session *ss, struct pcg_call *call, const struct asking *a, struct xn **reply, struct vs_err *err)
+static int ask_once(struct vs_session *ss, struct pcg_call *call, const struct asking *a, struct xn **reply, struct vs_err *err)
 {
+	unsigned generation;
 	struct soap s;
 
+	if (vs_session_open(ss, call, &generation, err))
+		return -1;
 	soap_begin(&s, "HasPrivilegeOnEntities", &ss->authorization);
 	for (size_t i = 0; i < a->n; i++)
 		soap_ref(&s, "entity", &a->e[i].ref);
@@ -96,7 +99,15 @@ static int ask(struct vs_session *ss, struct pcg_call *call, const struct asking
 		if (concerns_any(a, &privileges[i]))
 			soap_text(&s, "privId", privileges[i].id);
 	soap_finish(&s);
-	return vs_call(ss, call, &s, 0, 0, 0, reply, err);
+	return vs_call(ss, call, &s, VS_SESSION, generation, 0, reply, err);
+}
+
+/* The session's key is in the question: that of another session is another question. */
+static int ask(struct vs_session *ss, struct pcg_call *call, const struct asking *a, struct xn **reply, struct vs_err *err)
+{
+	int r = ask_once(ss, call, a, reply, err);
+
+	return r && strcmp(err->fault, "NotAuthenticated") == 0 ? ask_once(ss, call, a, reply, err) : r;
 }
 
 /* The answer for one privilege on one object; what is not answered is not granted. */

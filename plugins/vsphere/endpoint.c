@@ -76,7 +76,7 @@ static bool path_means_it(const char *path)
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		size_t n = strlen(known[i]);
 
-		if (strncmp(path, known[i], n) == 0 && (!path[n] || path[n] == '/'))
+		if (strncasecmp(path, known[i], n) == 0 && (!path[n] || path[n] == '/'))
 			return true;
 	}
 	return false;
@@ -205,4 +205,11 @@ int vs_endpoint(const char *given, char *out, size_t size, char *why, size_t why
 	if (port != 443 && n > 0 && (size_t)n < size)
 		snprintf(out + n, size - (size_t)n, ":%u", port);
 	return 0;
+}
+
+const char *vs_endpoint_shown(const char *given)
+{
+	const char *at = strrchr(given, '@');
+
+	return at ? at + 1 : given;
 }

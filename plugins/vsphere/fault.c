@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define WAITS "Nothing: it is tried again."
+/* A vCenter answers a user who is locked, or whose password has expired, as it does a wrong password. */
+#define CHECK_USER "Correct username and password of the cloud account; if both are right, see whether the user is locked, disabled or expired."
 #define ASK_ADMIN "Give the account's role that privilege on the object."
 #define CHECK_CONFIG "Check the pool's cloudConfig against the template (processors, memory, disk, network)."
 #define CHECK_HOST "Check the host in vCenter."

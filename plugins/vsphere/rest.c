@@ -36,7 +36,7 @@ static const struct vapi_error {
 	const char *text, *remedy;
 } vapi_errors[] = {
 	{ "UNAUTHENTICATED", PCG_ERR_AUTH, "the session is over, or user name or password is wrong",
-	  "Correct username and password of the cloud account." },
+	  "Correct username and password of the cloud account; if both are right, see whether the user is locked, disabled or expired." },
 	{ "UNAUTHORIZED", PCG_ERR_AUTH, "the user may not do that", "Give the account's role that privilege on the object." },
 	{ "NOT_FOUND", PCG_ERR_NOT_FOUND, "there is no such object", "Nothing, if somebody removed it on purpose." },
 	{ "ALREADY_EXISTS", PCG_ERR_CONFLICT, "it exists already", "Remove the other one, or choose another name." },
@@ -323,7 +323,8 @@ static int login_somewhere(struct vs_session *ss, struct pcg_call *call, bool *o
 	}
 	ss->svc->fault_point(ss->host, "vsphere.after_rest_login");
 	/* UNAUTHORIZED is not about the password. */
-	vs_login_end(ss, r ? err : NULL, r && err->class == PCG_ERR_AUTH && strcmp(err->fault, "UNAUTHENTICATED") == 0);
+	vs_login_end(ss, r ? err : NULL, r && err->class == PCG_ERR_AUTH && strcmp(err->fault, "UNAUTHENTICATED") == 0,
+		     false);
 	return r ? -1 : 0;
 }
 

@@ -16,7 +16,9 @@
 #include <time.h>
 
 #define CLOSE_MS 4000u
+#define CLOSE_LATE_MS 1000u /* past the op's deadline: the host waits two seconds more, the user of a validation as long */
 #define LOST_MAX 8
+#define SLOW_MS 5000u   /* a vCenter that checks a password may take so long, when the directory behind it is slow */
 #define YOUNG_MS 60000u /* no session is idle for long enough in that time */
 
 static const struct vs_ref instance = { "ServiceInstance", "ServiceInstance" };
@@ -69,7 +71,7 @@ int vs_session_init(struct vs_session *ss, const struct pcg_services *svc, struc
 	vs_cond_init(&ss->changed);
 	if (vs_endpoint(server ? server : "", server_name, sizeof(server_name), why, sizeof(why))) {
 		vs_fail(err, PCG_ERR_PERMANENT, "Give vcenterServer of the cloud account as HOST or HOST:PORT.",
-			"vcenterServer \"%.200s\" %s", server ? server : "", why);
+			"vcenterServer \"%.200s\" %s", server ? vs_endpoint_shown(server) : "", why);
 		return -1;
 	}
 	ss->server = strdup(server_name);
@@ -201,12 +203,13 @@ static void not_lost(struct vs_session *ss, const char *agent)
 			json_array_remove(ss->lost, i);
 }
 
-/* All that comes before a password is sent. 0: vs_login_end() has to follow. */
-static int login_ready(struct vs_session *ss, struct pcg_call *call, struct vs_err *err)
+/* All that comes before a password is sent. *alive: the vCenter has just answered. 0: vs_login_end() has to follow. */
+static int login_ready(struct vs_session *ss, struct pcg_call *call, bool *alive, struct vs_err *err)
 {
+	*alive = !ss->root.value[0] || ss->doubt;
 	if (vs_login_must_wait(ss, err) || vs_outage_refuses(ss->outage, err))
 		return -1;
-	if (!ss->root.value[0] && read_content(ss, call, err))
+	if (*alive && read_content(ss, call, err))
 		return -1;
 	return vs_login_begin(ss, call, err);
 }
@@ -215,11 +218,13 @@ static int login_ready(struct vs_session *ss, struct pcg_call *call, struct vs_e
 static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_err *err)
 {
 	char *cookie = NULL;
+	uint64_t sent_at;
+	bool alive;
 	int r;
 
 	ss->busy = true;
 	pthread_mutex_unlock(&ss->lock);
-	r = login_ready(ss, call, err);
+	r = login_ready(ss, call, &alive, err);
 	pthread_mutex_lock(&ss->lock);
 	if (r) {
 		ss->busy = false;
@@ -229,11 +234,14 @@ static int login_once(struct vs_session *ss, struct pcg_call *call, struct vs_er
 	agent_new(ss);
 	pthread_mutex_unlock(&ss->lock);
 	ss->svc->fault_point(ss->host, "vsphere.before_login");
+	sent_at = ss->svc->mono_ms(ss->host);
 	r = login(ss, call, &cookie, err);
 	ss->svc->fault_point(ss->host, "vsphere.after_login");
-	vs_login_end(ss, r ? err : NULL, r && err->class == PCG_ERR_AUTH);
+	vs_login_end(ss, r ? err : NULL, r && err->class == PCG_ERR_AUTH,
+		     alive && r && !*err->fault && ss->svc->mono_ms(ss->host) - sent_at >= SLOW_MS);
 	pthread_mutex_lock(&ss->lock);
 	ss->busy = false;
+	ss->doubt = r && !*err->fault;
 	/* A fault is an answer: no session began. One whose cookie is not kept is known by its agent until its end. */
 	if (r ? *err->fault != 0 : ss->keep)
 		not_lost(ss, ss->agent);
@@ -288,13 +296,14 @@ static void lost_tidy(struct vs_session *ss, struct pcg_call *call)
 
 static int logout(struct vs_session *ss, struct pcg_call *call, const char *cookie, struct vs_err *err)
 {
+	bool late = call && !ss->svc->remaining_ms(call);
 	struct xn *reply;
 	struct soap s;
 	int r;
 
 	soap_begin(&s, "Logout", &ss->session_manager);
 	soap_finish(&s);
-	r = vs_exchange(ss, call, &s, cookie, 0, CLOSE_MS, &reply, NULL, err);
+	r = vs_exchange(ss, late ? NULL : call, &s, cookie, 0, late ? CLOSE_LATE_MS : CLOSE_MS, &reply, NULL, err);
 	soap_free(&s);
 	xn_free(reply);
 	return r;

@@ -46,6 +46,7 @@ struct vs_session {
 	pthread_cond_t changed;
 	bool busy;              /* somebody logs in */
 	bool tried_kept;
+	bool doubt;             /* the last login was not answered */
 	bool tidied;            /* this session has looked for what the lost ones left */
 	unsigned generation;
 	uint64_t began;         /* monotonic: of this session, when this worker began it */

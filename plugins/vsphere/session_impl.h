@@ -44,7 +44,7 @@ void vs_refused_restore(struct vs_session *ss, const json_t *doc);
 bool vs_login_must_wait(struct vs_session *ss, struct vs_err *err);
 /* Without the lock, before every login that names a password. -1, with err: too many were refused of late. */
 int vs_login_begin(struct vs_session *ss, struct pcg_call *call, struct vs_err *err);
-/* What came of it. err NULL: a session; refused: not for anything else than the password. */
-void vs_login_end(struct vs_session *ss, const struct vs_err *err, bool refused);
+/* What came of it. err NULL: a session; refused: not for anything else than the password; unknown: it may have been, and counts. */
+void vs_login_end(struct vs_session *ss, const struct vs_err *err, bool refused, bool unknown);
 
 #endif

@@ -4,6 +4,7 @@
 #include "plugins/vsphere/session_impl.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -69,7 +70,7 @@ static void hex(char *out, const unsigned char *bytes, size_t n)
 		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* Tells the vCenter and the user to nobody who does not know them. */
+/* Tells the vCenter and the user to nobody who does not know them. vCenter knows a user in any case, so there is one name for all. */
 static void name_after(const struct vs_session *ss, const char *prefix, char out[64])
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
@@ -77,6 +78,8 @@ static void name_after(const struct vs_session *ss, const char *prefix, char out
 	char *text;
 	int n = asprintf(&text, "%s\n%s", ss->server, ss->user);
 
+	for (char *c = text; n > 0 && *c; c++)
+		*c = (char)tolower((unsigned char)*c);
 	assert(n > 0 && EVP_Digest(text, (size_t)n, digest, &len, EVP_sha256(), NULL) == 1 && len >= 16);
 	free(text);
 	n = snprintf(out, 64, "%s", prefix);

@@ -148,7 +148,7 @@ int vs_login_begin(struct vs_session *ss, struct pcg_call *call, struct vs_err *
 	} else {
 		time_text(svc->wall_ms(ss->host) + left, until);
 		vs_fail(err, PCG_ERR_RETRY, "Correct the password of the cloud account; nothing, when that was done.",
-			"Login at %s: %d log-ins of this user were refused within %d s, and vCenter locks a user after five in three "
+			"Login at %s: %d log-ins of this user were refused or not answered within %d s, and vCenter locks a user after five in three "
 			"minutes: the next one is tried at %s, in %lld s", ss->server, LOGINS_MOST, LOGINS_MS / 1000, until,
 			(long long)(left + 999) / 1000);
 	}
@@ -176,12 +176,12 @@ static void note_refused(struct vs_session *ss, const struct vs_err *err)
 	ss->refused[ss->n_refused++] = mine;
 }
 
-void vs_login_end(struct vs_session *ss, const struct vs_err *err, bool refused)
+void vs_login_end(struct vs_session *ss, const struct vs_err *err, bool refused, bool unknown)
 {
 	const struct vs_refused *mine;
 
 	if (host_counts(ss))
-		ss->svc->turn_end(ss->host, ss->turn, refused);
+		ss->svc->turn_end(ss->host, ss->turn, refused || unknown);
 	pthread_mutex_lock(&ss->lock);
 	tidy(ss);
 	mine = find(ss, ss->credential);

@@ -89,11 +89,12 @@ static const char *login_field(const struct vs_err *err)
 
 static void validate(struct validation *x)
 {
+	bool can_log_in = check_spec(x->spec, x->problems, x->warnings);
 	unsigned generation;
 
 	if (vs_session_init(&x->ss, x->v->svc, x->v->host, x->spec, false, &x->err)) {
 		vs_problem(x->problems, "vcenterServer", x->err.remedy, "%s", x->err.text);
-	} else if (*x->ss.user && *x->ss.password) {
+	} else if (can_log_in) {
 		if (vs_session_open(&x->ss, x->call, &generation, &x->err))
 			vs_problem(x->problems, login_field(&x->err), x->err.remedy, "%s", x->err.text);
 		else
@@ -113,10 +114,6 @@ void vs_account_validate(void *plugin, struct pcg_call *call, const char *text)
 	if (!doc) {
 		v->svc->error(call, PCG_ERR_BUG, "the op's document is no JSON object", "");
 	} else {
-		if (!*vs_str(x.spec, "username"))
-			vs_problem(x.problems, "username", "Give the user as USER@DOMAIN.", "the user name is missing");
-		if (!*vs_str(x.spec, "password"))
-			vs_problem(x.problems, "password", "Give the user's password.", "the password is missing");
 		validate(&x);
 		if (json_array_size(x.problems))
 			vs_done(v, call, json_pack("{s:O, s:O}", "problems", x.problems, "warnings", x.warnings));

@@ -160,22 +160,6 @@ static void vs_stop(void *plugin, uint32_t final)
 	free(v);
 }
 
-static const char settings[] =
-	"[{\"name\":\"maxConnections\",\"type\":\"int\",\"default\":\"4\",\"doc\":\"connections to the vCenter at once, "
-	"the one that waits for changes among them\",\"secret\":false},"
-	"{\"name\":\"cloneMode\",\"type\":\"string\",\"default\":\"fullClone\",\"doc\":\"fullClone; linkedClone needs a "
-	"snapshot of the template and keeps the size of its disk\",\"secret\":false},"
-	"{\"name\":\"snapshot\",\"type\":\"string\",\"default\":\"\",\"doc\":\"of the template, for linkedClone: a name, a "
-	"path of names or an id; none: its current one\",\"secret\":false},"
-	"{\"name\":\"hardwareVersion\",\"type\":\"string\",\"default\":\"\",\"doc\":\"machines of an older one are upgraded "
-	"before their first boot, such as vmx-19\",\"secret\":false},"
-	"{\"name\":\"cloneTasks\",\"type\":\"int\",\"default\":\"256\",\"doc\":\"clone tasks that run at once at most, 1 to 1000; "
-	"fewer while the vCenter does not keep up\",\"secret\":false},"
-	"{\"name\":\"guestShutdownSeconds\",\"type\":\"int\",\"default\":\"0\",\"doc\":\"how long a guest may take to shut "
-	"down by itself before its machine is powered off to be deleted; 0: it is not asked\",\"secret\":false},"
-	"{\"name\":\"preferredAPIServerCidr\",\"type\":\"string\",\"default\":\"\",\"doc\":\"network (CIDR) whose addresses come "
-	"first in what is told of a machine; a pool's network and the cluster's placement may name another one\",\"secret\":false}]";
-
 static const struct pcg_provider provider = {
 	.struct_size = sizeof(provider),
 	.abi_major = PCG_PROVIDER_ABI_MAJOR,
@@ -198,7 +182,7 @@ static const struct pcg_provider provider = {
 	.watch = vs_watch,
 	.export_objects = vs_export_objects,
 	.import_objects = vs_import_objects,
-	.settings = settings,
+	.settings = vs_settings,
 };
 
 PCG_PROVIDER_EXPORT const struct pcg_provider *pcg_provider_v0(uint32_t host_abi);

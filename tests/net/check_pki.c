@@ -153,8 +153,8 @@ START_TEST(info_says_what_openssl_says)
 	for (int sha1 = 0; sha1 < 2; sha1++) {
 		t = openssl(false, sha1 ? "x509 -in leaf.crt -noout -fingerprint -sha1" :
 					  "x509 -in leaf.crt -noout -fingerprint -sha256");
-		snprintf(line, sizeof(line), "%s", strchr(t, '=') + 1);
-		line[strcspn(line, "\n")] = '\0';
+		snprintf(line, sizeof(line), " %s", strchr(t, '=') + 1);
+		ck_assert_ptr_nonnull(strchr(line, '\n'));
 		ck_assert_int_eq(pki_thumbprint_normal(line, hex, &err), 0);
 		ck_assert_str_eq(hex, sha1 ? info.sha1 : info.sha256);
 	}

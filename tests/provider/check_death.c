@@ -312,6 +312,29 @@ START_TEST(new_credentials_mean_a_new_worker_while_running_calls_finish)
 }
 END_TEST
 
+/* The one before says in its stop() what it kept, when the new one has kept something of that name. */
+START_TEST(a_replaced_worker_takes_nothing_from_the_new_one)
+{
+	struct rig r;
+	struct got old, new;
+
+	open_good(&r, 0);
+	pid_of(&r, "a1");
+	rig_call(&r, &old, "a1", "machine_ensure", "m9", json_pack("{s:s}", "do", "linger"), 1500);
+	rig_account(&r, "a1", "good", "other");
+	rig_call(&r, &new, "a1", "machine_ensure", "m1",
+		 json_pack("{s:s, s:s, s:s}", "do", "secret_put", "name", "stopped", "value", "not mine"), CALL_MS);
+	rig_wait(&r, &new.done);
+	ck_assert(!old.done);
+	rig_wait(&r, &old.done);
+	rig_wait_workers(&r, 1);
+	ck_assert_str_eq(json_str_or(r.secrets, "a1.stopped", ""), "not mine");
+	got_free(&old);
+	got_free(&new);
+	rig_close(&r);
+}
+END_TEST
+
 START_TEST(a_changed_plugin_file_means_a_new_worker)
 {
 	struct rig r;
@@ -496,6 +519,7 @@ TCase *death_cases(void)
 	tcase_add_loop_test(c, a_plugin_that_dies_while_it_starts_is_quarantined, 0, ARRAY_LEN(start_deaths));
 	tcase_add_test(c, an_idle_worker_ends_and_its_stop_runs);
 	tcase_add_test(c, what_a_killed_process_left_is_ended_by_a_worker_that_waits_for_no_call);
+	tcase_add_test(c, a_replaced_worker_takes_nothing_from_the_new_one);
 	tcase_add_test(c, new_credentials_mean_a_new_worker_while_running_calls_finish);
 	tcase_add_test(c, a_changed_plugin_file_means_a_new_worker);
 	tcase_add_test(c, a_removed_account_answers_what_waits_and_ends_its_worker);

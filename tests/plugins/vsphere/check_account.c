@@ -18,6 +18,8 @@
 static struct {
 	int logins, logouts, rest_logins, rest_logouts, rest_calls, not_found;
 	bool bad_password, no_api, expire, busy, no_content;
+	bool late;             /* the op's time is up */
+	int mute_ms;           /* a Login is not answered in that time; -1: nothing is, at once */
 	const char *right;     /* password; NULL: as bad_password says */
 	struct { int64_t at; char name[64]; } counted[64]; /* turns, as the host counts them */
 	int n_counted, turns_running;
@@ -133,7 +135,15 @@ static void rest_end(const struct pcg_http_request *req, struct pcg_http_respons
 static int32_t fake_http(struct pcg_host *h, struct pcg_call *call, const struct pcg_http_request *req,
 			 struct pcg_http_response *resp)
 {
-	if (strstr(req->url, "/sdk"))
+	bool login = req->body && memmem(req->body, req->body_len, "<Login", 6);
+
+	if (end.mute_ms < 0 || (end.mute_ms && login)) {
+		end.logins += login;
+		end.now += end.mute_ms > 0 ? (uint64_t)end.mute_ms : 0;
+		resp->error_class = PCG_ERR_RETRY;
+	} else if (call && end.late)
+		resp->error_class = PCG_ERR_CANCELLED;
+	else if (strstr(req->url, "/sdk"))
 		soap_end(req, resp);
 	else
 		rest_end(req, resp);
@@ -147,7 +157,7 @@ static void fake_free(struct pcg_host *h, struct pcg_http_response *resp)
 
 static uint64_t fake_remaining(struct pcg_call *call)
 {
-	return 10000;
+	return end.late ? 0 : 10000;
 }
 
 static int32_t fake_put(struct pcg_host *h, const char *name, const char *value)
@@ -230,6 +240,8 @@ static void stale(void)
 	json_decref(end.kept);
 }
 
+static struct pcg_call *const a_call = (struct pcg_call *)(void *)&end;
+
 static void open_as(struct vs_session *ss, const char *server, const char *user, const char *password, bool keep)
 {
 	AUTO_JSON json_t *spec = json_pack("{s:s, s:s, s:s}", "vcenterServer", server, "username", user, "password", password);
@@ -246,6 +258,7 @@ static const struct { const char *given, *is, *wrong; } endpoints[] = {
 	{ "HTTPS://vc.example.com:443/", "vc.example.com", NULL },
 	{ "https://vc.example.com/sdk", "vc.example.com", NULL },
 	{ "vc.example.com/sdk/", "vc.example.com", NULL },
+	{ "HTTPS://VC.EXAMPLE.COM/SDK", "vc.example.com", NULL },
 	{ "https://vc.example.com/ui/#?extensionId=vsphere.core", "vc.example.com", NULL },
 	{ "https://vc.example.com:9443/ui/app/folder;nav=v/x", "vc.example.com:9443", NULL },
 	{ "vc:8443", "vc:8443", NULL },
@@ -320,12 +333,95 @@ START_TEST(an_account_with_a_bad_endpoint_says_which_and_why)
 }
 END_TEST
 
+START_TEST(never_shows_who_logs_in_by_the_endpoint)
+{
+	static const char *const given[] = { "https://root:Hidden-1@vc/sdk", "root:Hid@den-1@vc", "http://root:Hidden-1@vc" };
+
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+		AUTO_JSON json_t *spec = json_pack("{s:s}", "vcenterServer", given[i]);
+		struct vs_session ss;
+		struct vs_err err;
+
+		ck_assert_int_eq(vs_session_init(&ss, &services, NULL, spec, true, &err), -1);
+		ck_assert_msg(!strstr(err.text, "den-1") && strstr(err.text, "\"vc"), "%s", err.text);
+		vs_session_fini(&ss);
+	}
+}
+END_TEST
+
 static int try_login(struct vs_session *ss, struct vs_err *err)
 {
 	unsigned generation;
 
 	return vs_session_open(ss, NULL, &generation, err);
 }
+
+static int try_login(struct vs_session *ss, struct vs_err *err);
+
+/* A directory behind the vCenter that takes longer than we wait refuses all the same. */
+START_TEST(logins_that_are_not_answered_in_time_count)
+{
+	struct vs_session ss, kept;
+	struct vs_err err;
+
+	end.mute_ms = 20000;
+	for (int i = 0; i < 8; i++) {
+		open_as(&ss, "vc", "u", "p", false);
+		ck_assert_int_eq(try_login(&ss, &err), -1);
+		vs_session_fini(&ss);
+	}
+	ck_assert_int_eq(end.logins, 3);
+	ck_assert_msg(strstr(err.text, "or not answered within 190 s") != NULL, "%s", err.text);
+	/* One worker; a vCenter that is away, or resets at once, is no such thing. */
+	end.now += 200000;
+	open_as(&kept, "vc", "u", "p", true);
+	for (int i = 0; i < 9; i++) {
+		end.mute_ms = i % 2 ? -1 : 10;
+		end.now += 16000;
+		ck_assert_int_eq(try_login(&kept, &err), -1);
+		ck_assert_msg(!strstr(err.text, "within 190 s"), "%s", err.text);
+	}
+	end.mute_ms = 0;
+	end.now += 16000;
+	ck_assert_msg(try_login(&kept, &err) == 0, "%s", err.text);
+	vs_session_close(&kept, NULL);
+	vs_session_fini(&kept);
+}
+END_TEST
+
+START_TEST(a_user_in_another_case_is_the_same_user)
+{
+	static const char *const users[] = { "admin@vsphere.local", "Admin@vsphere.local", "ADMIN@VSPHERE.LOCAL", "aDmin@vsphere.local" };
+	struct vs_session ss;
+	struct vs_err err;
+
+	end.bad_password = true;
+	for (size_t i = 0; i < 8; i++) {
+		open_as(&ss, "vc", users[i % 4], i < 4 ? "p" : "q", true);
+		ck_assert_int_eq(try_login(&ss, &err), -1);
+		vs_session_fini(&ss);
+		json_object_clear(end.kept); /* those of accounts are each its own */
+	}
+	ck_assert_int_eq(end.logins, 3);
+}
+END_TEST
+
+START_TEST(logs_out_of_a_validation_whose_time_is_up)
+{
+	struct vs_session ss;
+	struct vs_err err;
+	unsigned generation;
+
+	open_as(&ss, "vc", "u", "p", false);
+	ck_assert_int_eq(vs_session_open(&ss, a_call, &generation, &err), 0);
+	end.late = true;
+	vs_session_close(&ss, a_call);
+	ck_assert_int_eq(end.logouts, 1);
+	/* Nothing is left for the next one to look for. */
+	ck_assert_uint_eq(json_array_size(ss.lost), 0);
+	vs_session_fini(&ss);
+}
+END_TEST
 
 /* Every worker is a new one, as after a crash or a restart of the gateway. */
 START_TEST(a_refused_password_waits_longer_each_time_whoever_restarts)
@@ -460,7 +556,7 @@ START_TEST(of_ever_new_passwords_no_more_are_tried_than_vcenter_takes)
 		ck_assert_int_le(end.logins + end.rest_logins, 3);
 	}
 	ck_assert_uint_eq(err.class, PCG_ERR_RETRY);
-	ck_assert_msg(strstr(err.text, "3 log-ins of this user were refused within 190 s") && strstr(err.text, "at 22:16:31 UTC, in 151 s"),
+	ck_assert_msg(strstr(err.text, "3 log-ins of this user were refused or not answered within 190 s") && strstr(err.text, "at 22:16:31 UTC, in 151 s"),
 		      "%s", err.text);
 	ck_assert_str_ne(err.remedy, "");
 	/* Another user is another matter. */
@@ -761,6 +857,10 @@ int main(void)
 	tcase_add_checked_fixture(tc, fresh, stale);
 	tcase_add_loop_test(tc, takes_an_endpoint_as_people_write_it_or_says_what_is_wrong, 0, ARRAY_LEN(endpoints));
 	tcase_add_test(tc, an_account_with_a_bad_endpoint_says_which_and_why);
+	tcase_add_test(tc, never_shows_who_logs_in_by_the_endpoint);
+	tcase_add_test(tc, logins_that_are_not_answered_in_time_count);
+	tcase_add_test(tc, a_user_in_another_case_is_the_same_user);
+	tcase_add_test(tc, logs_out_of_a_validation_whose_time_is_up);
 	tcase_add_loop_test(tc, a_refused_password_waits_longer_each_time_whoever_restarts, 0, 2);
 	tcase_add_loop_test(tc, a_refused_password_waits_though_others_came_between, 0, 2);
 	tcase_add_test(tc, a_password_that_is_taken_begins_anew);

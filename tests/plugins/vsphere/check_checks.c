@@ -45,6 +45,8 @@ static struct {
 	/* properties of the objects; NULL: as they should be */
 	const char *of_template, *of_store, *of_net, *of_cluster;
 	bool nameless;            /* a login does not say which session it began */
+	bool expires;             /* once, before privileges are asked */
+	int logins;
 	const char *version;      /* of the vCenter; NULL: 8.0.3 */
 	const char *of_members[4]; /* of the datastore cluster: datastore-20, -21, .. */
 } end;
@@ -95,7 +97,14 @@ static bool denied(const char *id, const char *object)
 /* The fault that a vCenter answers with; NULL: none. */
 static const char *privileges_wrong(const struct xn *asked)
 {
-	if (strcmp(xn_get(asked, "sessionId"), "session-key") != 0)
+	char key[32];
+
+	snprintf(key, sizeof(key), "session-%d", end.logins);
+	if (end.expires) {
+		end.expires = false;
+		return "NotAuthenticated";
+	}
+	if (strcmp(xn_get(asked, "sessionId"), key) != 0)
 		return "InvalidArgument";
 	for (const struct xn *e = xn_child(asked, "entity"); e; e = xn_next(e, "entity"))
 		if (!object_known(xn_text(e)))
@@ -261,8 +270,8 @@ static char *answer(const char *method, const struct xn *asked)
 			       "<searchIndex type=\"SearchIndex\">si</searchIndex></returnval></RetrieveServiceContentResponse>",
 			       end.version ? end.version : "8.0.3");
 	if (strcmp(method, "Login") == 0)
-		return text_of("<LoginResponse xmlns=\"urn:vim25\"><returnval>%s</returnval></LoginResponse>",
-			       end.nameless ? "" : "<key>session-key</key>");
+		return text_of("<LoginResponse xmlns=\"urn:vim25\"><returnval>%s%s%d%s</returnval></LoginResponse>",
+			       end.nameless ? "<!--" : "", "<key>session-", ++end.logins, end.nameless ? "</key>-->" : "</key>");
 	if (strcmp(method, "HasPrivilegeOnEntities") == 0)
 		return privileges_end(asked);
 	if (strcmp(method, "RetrievePropertiesEx") == 0)
@@ -595,6 +604,57 @@ START_TEST(a_validation_answers_everything_at_once)
 }
 END_TEST
 
+static const struct { const char *member, *value, *said; bool warned; } specs[] = {
+	{ "username", "\"u@vsphere.local\\n\"", "blank or a line end" },
+	{ "username", "\" u\"", "blank or a line end" },
+	{ "username", "\"u\\u0001\"", "the user name has a control character" },
+	{ "password", "\"p\\u001b\"", "the password has a control character" },
+	{ "password", "\"p\\uffff\"", "the password has a control character" },
+	{ "password", "\"\"", "the password is missing" },
+	{ "settings", "{\"maxConnections\": \"2\"}", "maxConnections must be a whole number" },
+	{ "settings", "{\"cloneTasks\": -1}", "cloneTasks must be a whole number" },
+	{ "settings", "{\"cloneMode\": \"linked\"}", "cloneMode must be fullClone or linkedClone" },
+	{ "settings", "{\"hardwareVersion\": \"19\"}", "hardwareVersion must be a version such as vmx-19" },
+	{ "settings", "{\"snapshot\": 1}", "snapshot must be a text" },
+	{ "settings", "{\"maxConections\": 2}", "\"maxConections\" is not known", true },
+	/* What is good. */
+	{ "password", "\" p\\t<\\r\\n\\u00e9]]> \"", NULL },
+	{ "settings", "{\"maxConnections\": 2, \"cloneMode\": \"\", \"hardwareVersion\": \"vmx-21\", \"snapshot\": null}", NULL },
+};
+
+START_TEST(judges_an_account_by_itself)
+{
+	AUTO_JSON json_t *doc = json_pack("{s:{s:s, s:s, s:s}}", "account", "vcenterServer", "vc", "username", "u", "password", "p");
+	struct vsphere v = { .svc = &services };
+	const json_t *list;
+
+	json_object_set_new(json_object_get(doc, "account"), specs[_i].member, json_loads(specs[_i].value, JSON_DECODE_ANY, NULL));
+	AUTO_FREE char *text = json_dumps(doc, 0);
+	vs_account_validate(&v, NULL, text);
+	list = json_object_get(validated, "problems");
+	ck_assert_uint_eq(json_array_size(list), specs[_i].said && !specs[_i].warned);
+	if (specs[_i].said && !specs[_i].warned)
+		told(list, 1, specs[_i].said);
+	if (specs[_i].warned)
+		told(json_object_get(validated, "warnings"), 1, specs[_i].said);
+	json_decref(validated);
+}
+END_TEST
+
+/* It is asked again of the session that there is then, and as much. */
+START_TEST(privileges_are_those_of_the_session_that_asks)
+{
+	struct vs_err err;
+
+	end.expires = true;
+	end.denied = "InventoryService.Tagging.ObjectAttachable group-v3";
+	ck_assert_msg(check_privileges(&ss, NULL, place, ARRAY_LEN(place), CHECK_TAGS, problems, warnings, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(end.logins, 2);
+	told(problems, 0, NULL);
+	told(warnings, 1, "InventoryService.Tagging.ObjectAttachable");
+}
+END_TEST
+
 START_TEST(a_validation_tells_what_it_could_not_check)
 {
 	AUTO_JSON json_t *doc = json_pack("{s:{s:s, s:s, s:s}}", "account", "vcenterServer", "vc", "username", "u", "password", "p");
@@ -675,6 +735,8 @@ int main(void)
 	tcase_add_test(tc, names_all_at_once);
 	tcase_add_loop_test(tc, judges_what_machines_would_be_made_of, 0, ARRAY_LEN(objects));
 	tcase_add_test(tc, a_validation_answers_everything_at_once);
+	tcase_add_loop_test(tc, judges_an_account_by_itself, 0, ARRAY_LEN(specs));
+	tcase_add_test(tc, privileges_are_those_of_the_session_that_asks);
 	tcase_add_test(tc, a_validation_tells_what_it_could_not_check);
 	tcase_add_loop_test(tc, judges_a_datastore_cluster_by_its_datastores, 0, ARRAY_LEN(pods));
 	suite_add_tcase(s, tc);

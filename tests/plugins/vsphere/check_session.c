@@ -144,7 +144,8 @@ START_TEST(tells_what_a_fault_says_of_itself)
 		  "</InvalidArgumentFault>", "InvalidArgument", { "invalidProperty spec.location.host", "said", "" }, "Turn DRS on" },
 		{ "<InvalidArgumentFault xmlns=\"urn:vim25\" xsi:type=\"InvalidArgument\"><invalidProperty>spec.config</invalidProperty>"
 		  "</InvalidArgumentFault>", "InvalidArgument", { "invalidProperty spec.config", "said", "" }, "Check the pool" },
-		{ "<InvalidLoginFault xmlns=\"urn:vim25\"/>", "InvalidLogin", { "password is wrong", "(InvalidLogin", "said" } },
+		{ "<InvalidLoginFault xmlns=\"urn:vim25\"/>", "InvalidLogin", { "password is wrong", "(InvalidLogin", "said" },
+		  "Correct username and password of the cloud account; if both are right, see whether the user is locked" },
 		{ "<InsufficientResourcesFault xmlns=\"urn:vim25\"/>", "InsufficientResourcesFault", { "no room", "said", "(Insuf" } },
 	};
 

@@ -130,11 +130,20 @@ static void do_exclusive(struct pcg_call *call, const char *doc)
 	services->done(call, reply);
 }
 
+/* Until its deadline. */
+static void do_linger(struct pcg_call *call, const char *doc)
+{
+	services->wait(the_host, call, 3600000);
+	services->done(call, "{}");
+}
+
 static void do_secret_put(struct pcg_call *call, const char *doc)
 {
-	char value[256];
+	char value[256], name[64];
 
-	if (services->secret_put(the_host, "session", member(doc, "value", value, sizeof(value))))
+	if (!member(doc, "name", name, sizeof(name)))
+		strcpy(name, "session");
+	if (services->secret_put(the_host, name, member(doc, "value", value, sizeof(value))))
 		services->error(call, PCG_ERR_RETRY, "secret_put failed", "");
 	else
 		services->done(call, "{}");
@@ -229,7 +238,7 @@ static const struct {
 	{ "leak", do_leak },           { "exclusive", do_exclusive },   { "secret_put", do_secret_put },
 	{ "secret_get", do_secret_get }, { "checkpoint", do_checkpoint }, { "account", do_account },
 	{ "http", do_http },           { "log", do_log },               { "echo_secret", do_echo_secret },
-	{ "turn", do_turn },           { "turn_counts", do_turn_counts }, { "turn_over", do_turn_over },
+	{ "linger", do_linger },       { "turn", do_turn },           { "turn_counts", do_turn_counts }, { "turn_over", do_turn_over },
 };
 
 static void act(void *plugin, struct pcg_call *call, const char *doc)
