@@ -35,6 +35,9 @@ enum earlier { EARLIER_NONE, EARLIER_ANSWERED };
 enum earlier earlier_clones(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 			    const struct vs_ref *template);
 
+/* remove.c: answers with what keeps a machine that is there from going. Never not_found, which would say that it is gone. */
+void remove_error(struct vsphere *v, struct pcg_call *call, const struct vs_err *err);
+
 /* volumes.c: takes disks off the machine that are not its own. False: there are none (any more); else the op was answered. */
 bool volumes_detach(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t);
 

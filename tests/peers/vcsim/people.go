@@ -152,7 +152,8 @@ func (a *admin) makeTemplate(r *http.Request) (any, error) {
 	return struct{}{}, vm.MarkAsTemplate(ctx)
 }
 
-// attachDisk makes a disk at ?path=, as a storage driver does for a volume, and attaches it. With ?id= it is a first class disk.
+// attachDisk makes a disk at ?path=, as a storage driver does for a volume, and attaches it. With ?id= it is a first class disk,
+// with ?independent=true in no snapshot.
 func (a *admin) attachDisk(r *http.Request) (any, error) {
 	ctx, client, vm, err := a.findVM(r)
 	if err != nil {
@@ -178,7 +179,36 @@ func (a *admin) attachDisk(r *http.Request) (any, error) {
 	if id := r.URL.Query().Get("id"); id != "" {
 		disk.VDiskId = &types.ID{Id: id}
 	}
+	if r.URL.Query().Get("independent") == "true" {
+		disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo).DiskMode = string(types.VirtualDiskModeIndependent_persistent)
+	}
 	return struct{}{}, vm.AddDevice(ctx, disk)
+}
+
+// snapshot makes one of a machine, as people and backups do.
+func (a *admin) snapshot(r *http.Request) (any, error) {
+	ctx, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	task, err := vm.CreateSnapshot(ctx, "before the upgrade", "", false, false)
+	return waited(ctx, task, err)
+}
+
+// question has the machine wait for the answer to ?text=; empty: it was answered.
+func (a *admin) question(r *http.Request) (any, error) {
+	_, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	entity := a.model.Map().Get(vm.Reference()).(*simulator.VirtualMachine)
+	ctx := adminContext(a.model)
+	change := types.PropertyChange{Name: "runtime.question", Op: types.PropertyChangeOpAssign}
+	if text := r.URL.Query().Get("text"); text != "" {
+		change.Val = types.VirtualMachineQuestionInfo{Id: "1", Text: text}
+	}
+	ctx.WithLock(entity, func() { ctx.Update(entity, []types.PropertyChange{change}) })
+	return struct{}{}, nil
 }
 
 // disk says whether there is a disk at ?path=.

@@ -128,6 +128,32 @@ START_TEST(destroys_nothing_while_volumes_cannot_be_detached)
 }
 END_TEST
 
+/* What a snapshot has of a volume would go with it. */
+START_TEST(snapshots_go_before_volumes_that_are_in_them_are_detached)
+{
+	static const char volume[] = "%5BLocalDS_0%5D%20fcd/volume.vmdk";
+
+	people("/attach-disk?uuid=%s&path=%s&id=6f4c%s", json_str(observed, "id"), volume, _i == 1 ? "&independent=true" : "");
+	people("/snapshot?uuid=%s", json_str(observed, "id"));
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	if (_i == 2) {
+		struct run *run;
+
+		json_decref(rig_admin(&rig, "POST", "/fault", "{\"method\":\"RemoveAllSnapshots_Task\",\"mode\":\"task\",\"fault\":\"SnapshotFault\"}"));
+		run = rig_do(&rig, "a1", "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+		ck_assert(!run->ok);
+		ck_assert_ptr_nonnull(strstr(run->err.text, "removing snapshots"));
+		ck_assert_ptr_nonnull(strstr(run->err.remedy, "detach the volumes"));
+		ck_assert_int_eq(rig_calls(&rig, "ReconfigVM_Task"), 0);
+	}
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_int_eq(rig_calls(&rig, "RemoveAllSnapshots_Task"), _i == 1 ? 0 : _i == 2 ? 2 : 1);
+	ck_assert_int_eq(rig_calls(&rig, "ReconfigVM_Task"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "Destroy_Task"), 1);
+	ck_assert(disk_there(volume));
+}
+END_TEST
+
 static void account_with(const char *setting, int value)
 {
 	run_free(&rig);
@@ -241,6 +267,8 @@ START_TEST(says_what_keeps_a_machine_from_going)
 		{ "Destroy_Task", "TaskInProgress", "tried again" },
 		{ "Destroy_Task", "MethodDisabled", "backup" },
 		{ "Destroy_Task", "InvalidVmState", "register it anew" },
+		{ "Destroy_Task", "NotFound", "Look at the machine" },
+		{ "PowerOffVM_Task", "NotFound", "Look at the machine" },
 	};
 	AUTO_JSON json_t *body = json_pack("{s:s, s:s, s:s}", "method", table[_i].method, "mode", _i % 2 ? "task" : "fault",
 					   "fault", table[_i].fault);
@@ -279,10 +307,12 @@ END_TEST
 START_TEST(goes_on_though_the_worker_is_killed_meanwhile)
 {
 	static const char *const points[] = { "vsphere.before_shutdown", "vsphere.after_shutdown", "vsphere.before_detach",
-					      "vsphere.after_detach" };
+					      "vsphere.after_detach", "vsphere.before_snapshots", "vsphere.after_snapshots" };
 	static const char volume[] = "%5BLocalDS_0%5D%20fcd/volume.vmdk";
 
 	people("/attach-disk?uuid=%s&path=%s&id=6f4c", json_str(observed, "id"), volume);
+	if (_i > 3)
+		people("/snapshot?uuid=%s", json_str(observed, "id"));
 	rig_arm(&rig, points[_i]);
 	account_with("guestShutdownSeconds", 20);
 	json_decref(rig_admin(&rig, "POST", "/reset", ""));
@@ -389,6 +419,27 @@ START_TEST(a_clone_that_is_not_wanted_any_more_is_canceled)
 }
 END_TEST
 
+/* No task ends before people have answered, and none says so. */
+START_TEST(a_question_that_a_task_waits_for_is_told)
+{
+	struct run *run;
+
+	json_decref(observed);
+	observed = json_deep_copy(json_object_get(rig_ok(&rig, "machine_ensure", machine_uid, rig_doc(cluster, machine, infra)),
+						  "observed"));
+	people("/question?uuid=%s&text=There+is+no+more+space+for+virtual+disk", json_str(observed, "id"));
+	run = rig_do(&rig, "a1", "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert(!run->ok);
+	ck_assert_int_eq(run->err.class, PCG_CLASS_RETRY);
+	ck_assert_ptr_nonnull(strstr(run->err.text, "There is no more space for virtual disk"));
+	ck_assert_ptr_nonnull(strstr(run->err.remedy, "Answer the question"));
+	people("/question?uuid=%s", json_str(observed, "id"));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_int_eq(rig_calls(&rig, "PowerOffVM_Task"), 1);
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
 START_TEST(a_clone_of_somebody_else_is_not_waited_for)
 {
 	AUTO_JSON json_t *before = rig_vmread(&rig), *after = NULL;
@@ -414,19 +465,21 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, detaches_volumes_so_that_they_are_not_destroyed, 0, 4);
 	tcase_add_test(tc, asks_nothing_about_volumes_of_a_machine_with_one_disk);
 	tcase_add_loop_test(tc, destroys_nothing_while_volumes_cannot_be_detached, 0, 2);
+	tcase_add_loop_test(tc, snapshots_go_before_volumes_that_are_in_them_are_detached, 0, 3);
 	tcase_add_loop_test(tc, shuts_the_guest_down_first_when_that_is_asked_for, 0, 2);
 	tcase_add_loop_test(tc, powers_off_a_guest_that_does_not_shut_down, 0, 2);
 	tcase_add_test(tc, never_asks_a_guest_that_has_to_be_powered_off);
 	tcase_add_loop_test(tc, looks_where_the_machine_was_and_knows_it_by_its_uuid, 0, 3);
 	tcase_add_test(tc, leaves_a_machine_that_somebody_made_a_template_of);
 	tcase_add_loop_test(tc, deletes_a_machine_that_somebody_renamed_and_moved, 0, 2);
-	tcase_add_loop_test(tc, says_what_keeps_a_machine_from_going, 0, 7);
-	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 4);
+	tcase_add_loop_test(tc, says_what_keeps_a_machine_from_going, 0, 9);
+	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 6);
 	tcase_add_loop_test(tc, invents_nothing_when_everything_is_gone, 0, 2);
 	tcase_add_loop_test(tc, a_server_that_contradicts_itself_is_not_asked_in_a_hurry, 0, 2);
 	tcase_add_loop_test(tc, a_machine_that_somebody_moves_into_the_folder_late_keeps_its_files, 0, 2);
 	tc = rig_case(s, "slow", slow_setup, teardown);
 	tcase_add_loop_test(tc, a_clone_that_is_not_wanted_any_more_is_canceled, 0, 3);
 	tcase_add_test(tc, a_clone_of_somebody_else_is_not_waited_for);
+	tcase_add_test(tc, a_question_that_a_task_waits_for_is_told);
 	return rig_run(s);
 }
