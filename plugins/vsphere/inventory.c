@@ -51,8 +51,6 @@ void inventory_free(struct inventory *inv)
 	free(inv);
 }
 
-#define METADATA "guestinfo.metadata"
-
 static const char *const keys[] = { MARK_CLUSTER, MARK_POOL, MARK_MACHINE, MARK_ROLE, METADATA };
 
 static json_t *addresses(const struct xn *object)
@@ -211,6 +209,8 @@ static int read_all(struct vsphere *v, struct pcg_call *call, bool joined, json_
 		r = view_make(v, call, err);
 		if (!r)
 			r = view_read(v, call, joined, *items, err);
+		if (!r)
+			r = copies_tell(v, call, *items, err);
 		if (!r)
 			return 0;
 		json_decref(*items);

@@ -62,6 +62,7 @@ func (a *admin) moveVM(r *http.Request) (any, error) {
 
 // cloneVM copies a machine as a person would in vCenter, its extraConfig with it (which the simulator drops), in
 // the folder "folder" under the name "name". The body, {"KEY": "VALUE"}, says which keys are others.
+// With ?macs=new its network devices get addresses of their own, as a vCenter gives them where the source's were generated.
 func (a *admin) cloneVM(r *http.Request) (any, error) {
 	ctx, client, vm, err := a.findVM(r)
 	if err != nil {
@@ -86,6 +87,18 @@ func (a *admin) cloneVM(r *http.Request) (any, error) {
 			o.Value = value
 		}
 		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &o)
+	}
+	if r.URL.Query().Get("macs") == "new" {
+		devices, err := vm.Device(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, device := range devices.SelectByType((*types.VirtualEthernetCard)(nil)) {
+			card := device.(types.BaseVirtualEthernetCard).GetVirtualEthernetCard()
+			card.MacAddress, card.AddressType = "", string(types.VirtualEthernetCardMacTypeGenerated)
+			spec.Config.DeviceChange = append(spec.Config.DeviceChange, &types.VirtualDeviceConfigSpec{
+				Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: device})
+		}
 	}
 	task, err := vm.Clone(ctx, folder, r.URL.Query().Get("name"), spec)
 	if r.URL.Query().Get("wait") == "no" {

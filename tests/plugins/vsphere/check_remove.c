@@ -5,6 +5,7 @@
 #include "host/worker/worker.h"
 #include "pcg/provider.h"
 
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +246,36 @@ START_TEST(leaves_a_machine_that_somebody_made_a_template_of)
 }
 END_TEST
 
+/* Without a uid of ours, as the controllers make them; in another folder under the same name, as a backup is restored. */
+START_TEST(knows_a_copy_with_the_machines_own_name_by_its_network_devices)
+{
+	AUTO_FREE char *text = NULL, *others = NULL;
+	char metadata[256], path[240];
+	json_t *items, *item;
+	const char *why;
+	size_t i, n = 0;
+
+	ck_assert_int_gt(asprintf(&text, "\nlocal-hostname: \"made\"\nmac: %s\n", _i ? "00:50:56:00:00:01" :
+				  json_str(observed, "mac")), 0);
+	EVP_EncodeBlock((unsigned char *)metadata, (unsigned char *)text, (int)strlen(text));
+	ck_assert_int_gt(asprintf(&others, "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"%s\"}", metadata), 0);
+	for (int copy = 0; copy < 2; copy++) {
+		snprintf(path, sizeof(path), "/clone-vm?uuid=%s&name=made&folder=%s", json_str(observed, "id"),
+			 copy ? "/DC0/vm&macs=new" : "/DC0/vm/templates");
+		json_decref(rig_admin(&rig, "POST", path, others));
+	}
+	items = inventory();
+	ck_assert_uint_eq(json_array_size(items), 3);
+	json_array_foreach(items, i, item) {
+		why = json_str(item, "stranger");
+		n += why != NULL;
+		ck_assert(!why || strcmp(json_str_or(item, "name", ""), "made") == 0);
+		ck_assert(!why || strstr(why, _i ? "nothing tells which" : "its network devices are not"));
+	}
+	ck_assert_uint_eq(n, _i ? 2 : 1);
+}
+END_TEST
+
 START_TEST(deletes_a_machine_that_somebody_renamed_and_moved)
 {
 	people("/rename-vm?uuid=%s&name=my-favourite", json_str(observed, "id"));
@@ -471,6 +502,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, never_asks_a_guest_that_has_to_be_powered_off);
 	tcase_add_loop_test(tc, looks_where_the_machine_was_and_knows_it_by_its_uuid, 0, 3);
 	tcase_add_test(tc, leaves_a_machine_that_somebody_made_a_template_of);
+	tcase_add_loop_test(tc, knows_a_copy_with_the_machines_own_name_by_its_network_devices, 0, 2);
 	tcase_add_loop_test(tc, deletes_a_machine_that_somebody_renamed_and_moved, 0, 2);
 	tcase_add_loop_test(tc, says_what_keeps_a_machine_from_going, 0, 9);
 	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 6);
