@@ -38,6 +38,7 @@ struct vsphere {
 	struct placement *placement;
 	struct track_table *tracks;
 	struct inventory *inventory;
+	struct settle *settle;
 	struct picks *picks;
 	struct kept *kept;
 	struct zones *zones;
@@ -91,5 +92,12 @@ bool inventory_with(struct vsphere *v, struct pcg_call *call, const char *subjec
 /* copies.c: says of machines without a uid of ours that have one name which of them are copies: "stranger" of the item. */
 int copies_tell(struct vsphere *v, struct pcg_call *call, json_t *items, struct vs_err *err);
 void inventory_free(struct inventory *inv);
+
+/* settle.c: true when the op was answered, for clones run that may be of the cluster's controllers. running: ids of those that run,
+ * NULL: the vCenter is asked. Begun: some were found before. */
+struct settle *settle_new(void);
+void settle_free(struct settle *all);
+bool settle_begun(struct vsphere *v, const char *cluster);
+bool settle_wait(struct vsphere *v, struct pcg_call *call, const char *cluster, const json_t *running);
 
 #endif

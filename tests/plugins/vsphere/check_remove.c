@@ -450,6 +450,23 @@ START_TEST(a_clone_that_is_not_wanted_any_more_is_canceled)
 }
 END_TEST
 
+/* As a clone of the cluster's controllers, which were stopped meanwhile: nobody knows whose it is, and what it makes is not there yet. */
+START_TEST(an_inventory_for_a_delete_waits_for_clones_that_run)
+{
+	struct run *run = rig_begin(&rig, "a1", "machine_ensure", machine_uid, rig_doc(cluster, machine, infra));
+
+	run->once = true;
+	rig_end_all(&rig);
+	rig_kill_workers(&rig);
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+	ck_assert_uint_eq(json_array_size(json_object_get(rig_ok(&rig, "inventory", "i", json_pack("{s:s, s:b}", "cluster", CLUSTER_UID,
+										       "settled", 1)), "items")), 1);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	rig_ok(&rig, "inventory", "i", json_pack("{s:s, s:b}", "cluster", CLUSTER_UID, "settled", 1));
+	ck_assert_int_eq(rig_calls(&rig, "RetrievePropertiesEx"), 1);
+}
+END_TEST
+
 /* No task ends before people have answered, and none says so. */
 START_TEST(a_question_that_a_task_waits_for_is_told)
 {
@@ -513,5 +530,6 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, a_clone_that_is_not_wanted_any_more_is_canceled, 0, 3);
 	tcase_add_test(tc, a_clone_of_somebody_else_is_not_waited_for);
 	tcase_add_test(tc, a_question_that_a_task_waits_for_is_told);
+	tcase_add_test(tc, an_inventory_for_a_delete_waits_for_clones_that_run);
 	return rig_run(s);
 }
