@@ -10,14 +10,61 @@
 #include <stdio.h>
 #include <string.h>
 
-bool dns_name(const char *text)
+#define LOWER "abcdefghijklmnopqrstuvwxyz0123456789-"
+#define ANY LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+
+static bool labels_good(const char *text, const char *letters)
 {
 	size_t len = text ? strlen(text) : 0;
 
-	if (!len || len > 253 || text[0] == '.')
+	if (!len || len > 253)
 		return false;
-	return strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == len &&
-	       !strstr(text, "..");
+	for (const char *at = text;; at++) {
+		size_t n = strcspn(at, ".");
+
+		if (!n || n > 63 || strspn(at, letters) < n || at[0] == '-' || at[n - 1] == '-')
+			return false;
+		at += n;
+		if (!*at)
+			return true;
+	}
+}
+
+/* Without the dot that a name may end with. */
+static size_t bare(const char *text, char *out, size_t size)
+{
+	size_t len = (size_t)snprintf(out, size, "%s", text ? text : "");
+
+	len = len < size ? len : size - 1;
+	if (len > 1 && out[len - 1] == '.')
+		out[--len] = '\0';
+	return len;
+}
+
+bool dns_name(const char *text)
+{
+	char name[256];
+
+	bare(text, name, sizeof(name));
+	return labels_good(name, ANY);
+}
+
+bool dns_host(const char *text)
+{
+	const char *last = text ? strrchr(text, '.') : NULL;
+
+	last = last ? last + 1 : text;
+	return labels_good(text, LOWER) && strspn(last, "0123456789") < strlen(last);
+}
+
+const char *dns_domain(const char *text, char out[256])
+{
+	size_t len = bare(text, out, 256);
+
+	for (size_t i = 0; i < len; i++)
+		if (out[i] >= 'A' && out[i] <= 'Z')
+			out[i] = (char)(out[i] - 'A' + 'a');
+	return out;
 }
 
 static bool is_of(const json_t *doc, const char *datacenter, const char *network)
@@ -74,12 +121,14 @@ static void check_fields(const json_t *body, json_t *fields)
 {
 	static const char *const needed[] = { "spec.datacenter", "spec.network", "spec.dnsName",
 					      "spec.privateGatewayUid" };
+	char domain[256];
 
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
 		if (!*json_str_or(body, needed[i], ""))
 			api_field(fields, needed[i], "is missing");
-	if (*json_str_or(body, "spec.dnsName", "") && !dns_name(json_str(body, "spec.dnsName")))
-		api_field(fields, "spec.dnsName", "'%.64s' is not a domain", json_str(body, "spec.dnsName"));
+	if (*json_str_or(body, "spec.dnsName", "") && !dns_host(dns_domain(json_str(body, "spec.dnsName"), domain)))
+		api_field(fields, "spec.dnsName",
+			  "'%.64s' is not a domain of host names: letters, digits and '-', with dots between", json_str(body, "spec.dnsName"));
 }
 
 /* 0: good, else refused. */

@@ -4,6 +4,7 @@
 
 #include "net/pki.h"
 #include "plane/addresses.h"
+#include "plane/clusters.h"
 #include "plane/dns_mappings.h"
 #include "plane/profiles.h"
 #include "plane/rows.h"
@@ -255,24 +256,61 @@ static void check_vsphere(const json_t *spec, const json_t *doc, json_t *problem
 	check_endpoint(spec, doc, problems);
 }
 
+static void check_host(const char *cloud, const json_t *doc, json_t *problems)
+{
+	const char *host = json_str(doc, "controlPlaneEndpoint.host"), *special = NULL;
+	bool address;
+	struct ip ip;
+
+	if (!host || strcmp(cloud, "sim") == 0)
+		return;
+	address = ip_parse(host, &ip);
+	if (address)
+		special = ip_special(&ip);
+	if (special || (!address && !dns_host(host)))
+		document_problem(problems, "cloudConfig.controlPlaneEndpoint",
+				 "give an address alone, like 10.0.0.5, or a name of lower-case letters, digits, '-' and dots; the "
+				 "port stands in port",
+				 "%.253s cannot be where the cluster's API is: it is %s", host,
+				 special ? special : "neither an address nor a host's name");
+}
+
+/* A cluster that was begun keeps the name that it has, whatever its network is mapped to by now. */
+static int name_kept(struct plane *p, const json_t *cluster, char name[320], struct pcg_error *err)
+{
+	const char *uid = json_str_or(cluster, "uid", "");
+	AUTO_JSON json_t *status = NULL;
+	AUTO_JSON json_t *old = NULL;
+	int r = rows_get(p, ROWS_STATUS, uid, &status, err);
+
+	if (r > 0 && clusters_begun(status))
+		r = rows_get(p, ROWS_DOCUMENT, uid, &old, err);
+	if (strcmp(json_str_or(old, "controlPlaneEndpoint.type", ""), "DDNS") == 0)
+		snprintf(name, 320, "%s", json_str_or(old, "controlPlaneEndpoint.host", ""));
+	return r < 0 ? r : 0;
+}
+
 /* The name that dynamic DNS gives the API: the cluster's, in the domain of the request, or in that which its network is
  * mapped to. */
 static int ddns_name(struct plane *p, const json_t *cluster, char name[320], struct pcg_error *err)
 {
 	const json_t *spec = json_object_get(cluster, "spec"), *e = json_at(spec, "cloudConfig.controlPlaneEndpoint");
-	char domain[256];
+	char domain[256], lower[256];
 	int r = 0;
 
 	name[0] = '\0';
 	if (strcmp(json_str_or(e, "type", ""), "DDNS") != 0 || *json_str_or(e, "host", ""))
 		return 0;
+	r = name_kept(p, cluster, name, err);
+	if (r || *name)
+		return r;
 	snprintf(domain, sizeof(domain), "%s", json_str_or(e, "ddnsSearchDomain", ""));
 	if (!*domain)
 		r = dns_mapping_domain(p, json_str_or(cluster, "overlord", ""),
 				       json_str_or(spec, "cloudConfig.placement.datacenter", ""),
 				       control_plane_network(spec), domain, err);
-	if (dns_name(domain))
-		snprintf(name, 320, "%.48s.%.255s", json_str_or(cluster, "name", ""), domain);
+	if (*domain)
+		snprintf(name, 320, "%.48s.%.255s", json_str_or(cluster, "name", ""), dns_domain(domain, lower));
 	return r;
 }
 
@@ -329,6 +367,7 @@ int document_build(struct plane *p, const json_t *cluster, json_t **out, struct 
 		return r;
 	if (strcmp(cloud, "vsphere") == 0)
 		check_vsphere(spec, doc, problems);
+	check_host(cloud, doc, problems);
 	*out = TAKE(doc);
 	return 0;
 }

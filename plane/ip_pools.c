@@ -258,6 +258,33 @@ static int check_used(struct api_call *c, const char *uid, const struct ip_range
 	return r;
 }
 
+/* A restriction that clusters break already would keep each of them from growing. */
+static int check_single(struct api_call *c, const char *uid, struct pcg_error *err)
+{
+	AUTO_JSON json_t *rows = NULL, *by_uid = NULL, *uids = json_array(), *by_name = json_object();
+	const char *name;
+	char text[200] = "";
+	size_t used = 0;
+	json_t *list;
+	int r = addresses_of_pool(c->p, uid, &rows, err);
+
+	if (r || !json_bool_or(c->body, "spec.restrictToSingleCluster", false))
+		return r;
+	by_uid = by_cluster(rows);
+	if (json_object_size(by_uid) < 2)
+		return 0;
+	r = name_clusters(c->p, by_uid, uids, by_name, err);
+	if (r)
+		return r;
+	json_object_foreach(by_name, name, list)
+		if (used < sizeof(text))
+			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", used ? ", " : "", name);
+	return api_refuse(c, 409, "IPPoolInUse",
+			  "IP pool '%.64s' cannot be restricted to one cluster while several have addresses of it (%s): delete "
+			  "all but one of them first",
+			  name_of(c->body), text);
+}
+
 static int save(struct api_call *c, const char *uid, json_t *metadata, struct pcg_error *err)
 {
 	AUTO_JSON json_t *doc = json_pack("{s:s,s:s,s:o,s:O}", "uid", uid, "overlord", c->param[1], "metadata", metadata,
@@ -312,6 +339,8 @@ static int update(struct api_call *c, struct pcg_error *err)
 		r = check_others(c, c->param[2], err);
 	if (!r)
 		r = check_used(c, c->param[2], &range, err);
+	if (!r)
+		r = check_single(c, c->param[2], err);
 	if (r)
 		return r;
 	metadata = json_incref(json_object_get(doc, "metadata"));

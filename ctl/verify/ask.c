@@ -45,7 +45,7 @@ const char *step_status(const struct step *s)
 		snprintf(o, sizeof(out[0]), "pending after %u calls in %.1f s", s->asked,
 			 (double)(s->v->limits.done_ms) / 1000);
 	else
-		snprintf(o, sizeof(out[0]), "error %s: %s", pcg_class_name(s->err.class), s->err.text);
+		snprintf(o, sizeof(out[0]), "error %s: %s", pcg_class_name(s->err.class), *s->err.text ? s->err.text : "it was not answered");
 	return o;
 }
 

@@ -189,6 +189,8 @@ static int check_members(const struct verify *v, struct pcg_error *err)
 		{ "commands", JSON_OBJECT, false }, { "limits", JSON_OBJECT, false },
 	};
 
+	if (!json_is_object(v->docs))
+		return pcg_fail(err, PCG_CLASS_PERMANENT, SCHEMA, "it is %s, expected an object", type_name(json_typeof(v->docs)));
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		const json_t *m = json_at(v->docs, members[i].path);
 
@@ -242,21 +244,94 @@ static int check_all_names(const json_t *docs, struct pcg_error *err)
 	return 0;
 }
 
-static uint32_t limit(const struct verify *v, const char *name, uint32_t def, uint32_t most)
+static int check_list(const json_t *list, const char *where, json_type type, struct pcg_error *err)
 {
-	int64_t n = json_int_or(json_at(v->docs, "limits"), name, def);
+	size_t i;
+	json_t *e;
 
-	return n < 1 ? 1 : n > most ? most : (uint32_t)n;
+	if (list && !json_is_array(list))
+		return pcg_fail(err, PCG_CLASS_PERMANENT, SCHEMA, "%s is %s, expected an array", where, type_name(json_typeof(list)));
+	json_array_foreach((json_t *)list, i, e)
+		if (json_typeof(e) != type || (type == JSON_OBJECT && !json_object_size(e)) ||
+		    (type == JSON_STRING && !json_string_length(e)))
+			return pcg_fail(err, PCG_CLASS_PERMANENT, SCHEMA, "%s[%zu] is %s, expected %s", where, i,
+					json_typeof(e) == type ? "empty" : type_name(json_typeof(e)), type_name(type));
+	return 0;
 }
 
-static void read_limits(struct verify *v)
+static int check_commands(const json_t *commands, struct pcg_error *err)
 {
-	v->limits.op_ms = limit(v, "opMs", 30000, 600000);
-	v->limits.done_ms = limit(v, "doneMs", 120000, 3600000);
-	v->limits.kills = limit(v, "kills", 64, 1000);
-	v->limits.kill_first = limit(v, "killFirst", 1, 1000);
-	v->limits.kill_step = limit(v, "killStep", 1, 1000);
-	v->limits.machines = limit(v, "machines", 4, LIFE_MACHINES);
+	const char *name;
+	char where[64];
+	json_t *words;
+
+	json_object_foreach((json_t *)commands, name, words) {
+		snprintf(where, sizeof(where), "commands.%.40s", name);
+		if (check_list(words, where, JSON_STRING, err))
+			return -1;
+		if (!json_array_size(words))
+			return pcg_fail(err, PCG_CLASS_PERMANENT, SCHEMA, "%s is empty", where);
+	}
+	return 0;
+}
+
+/* The lifecycle gives no others: docs/spec.md. */
+static int check_cluster(const json_t *docs, struct pcg_error *err)
+{
+	const char *name = json_str_or(docs, "cluster.name", "");
+	json_t *pool;
+	size_t i;
+
+	if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(name) || !*name || *name == '-' ||
+	    name[strlen(name) - 1] == '-' || strlen(name) > 32)
+		return pcg_fail(err, PCG_CLASS_PERMANENT, SCHEMA, "cluster.name is \"%s\", expected lower-case letters, digits and '-', at "
+				"most 32", name);
+	json_array_foreach(json_at(docs, "cluster.spec.pools"), i, pool)
+		if (!*json_str_or(pool, "name", ""))
+			return pcg_fail(err, PCG_CLASS_PERMANENT, SCHEMA, "cluster.spec.pools.%zu.name is missing", i);
+	return 0;
+}
+
+/* What a check would take for the plugin's fault, or for nothing. */
+static int check_contents(const json_t *docs, struct pcg_error *err)
+{
+	static const struct {
+		const char *path;
+		json_type type;
+	} lists[] = {
+		{ "account.required", JSON_STRING }, { "account.secrets", JSON_STRING }, { "missing", JSON_OBJECT },
+		{ "pickLists", JSON_OBJECT }, { "requests.read", JSON_STRING }, { "requests.session", JSON_STRING },
+		{ "requests.change", JSON_STRING },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		if (check_list(json_at(docs, lists[i].path), lists[i].path, lists[i].type, err))
+			return -1;
+	return check_commands(json_object_get(docs, "commands"), err) ? -1 : check_cluster(docs, err);
+}
+
+static int read_limits(struct verify *v, struct pcg_error *err)
+{
+	const struct {
+		const char *name;
+		uint32_t def, most;
+		uint32_t *to;
+	} table[] = {
+		{ "opMs", 30000, 600000, &v->limits.op_ms }, { "doneMs", 120000, 3600000, &v->limits.done_ms },
+		{ "kills", 64, 1000, &v->limits.kills }, { "killFirst", 1, 1000, &v->limits.kill_first },
+		{ "killStep", 1, 1000, &v->limits.kill_step }, { "machines", 4, LIFE_MACHINES, &v->limits.machines },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		const json_t *given = json_object_get(json_object_get(v->docs, "limits"), table[i].name);
+		json_int_t n = given ? json_integer_value(given) : table[i].def;
+
+		if ((given && !json_is_integer(given)) || n < 1 || n > table[i].most)
+			return pcg_fail(err, PCG_CLASS_PERMANENT, SCHEMA, "limits.%s is no number from 1 to %u", table[i].name,
+					table[i].most);
+		*table[i].to = (uint32_t)n;
+	}
+	return 0;
 }
 
 /* DIR/libpcg-NAME.so: the folder is what pcgd would have as plugins_dir. */
@@ -295,15 +370,15 @@ int input_read(struct verify *v, const char *file, const char *docs, struct pcg_
 	if (!r)
 		r = json_parse(text.data, text.len, docs, &v->docs, err);
 	buf_free(&text);
-	if (!r)
-		r = check_members(v, err) || check_all_names(v->docs, err) || read_spec_files(v, "account.secretFiles", err) ||
-		    read_spec_files(v, "account.files", err);
+	if (r)
+		return r; /* both have named the file */
+	r = check_members(v, err) || check_all_names(v->docs, err) || check_contents(v->docs, err) || read_limits(v, err) ||
+	    read_spec_files(v, "account.secretFiles", err) || read_spec_files(v, "account.files", err);
 	if (r)
 		return err->class == PCG_CLASS_NOT_FOUND ? pcg_error_code(err) : pcg_fail_prefix(err, "%s", docs);
 	id_hex24(suffix);
 	snprintf(v->canary, sizeof(v->canary), "PCGVERIFYKEY%s", suffix);
 	input_replace(v->docs, "CANARY", v->canary);
-	read_limits(v);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #define DELETE_MS 120000
 #define SECOND_LOOK_MS 30000
 #define LOOK_AGAIN_MS 100
+#define SETTLE_MS 1800000 /* what controllers had begun is waited for so long: it may be something else that runs */
 #define REMOVAL_MAGIC 0x7265606du
 
 /* A machine on its way out: one of ours, or one that the controllers made. */
@@ -221,11 +222,13 @@ static void on_removed(void *arg, const struct provider_reply *reply)
 		removals_ended(c);
 }
 
-/* The lookup that a delete works from. */
-static void call_inventory(struct cluster *c, provider_cb cb)
+/* The lookup that a delete works from. settled: with the machines that controllers had begun to make when they were stopped. */
+static void call_inventory(struct cluster *c, bool settled, provider_cb cb)
 {
 	AUTO_JSON json_t *doc = json_pack("{s:s}", "cluster", c->uid);
 
+	if (settled && c->lc.desired != LC_ABANDONED && clock_wall_ms() - c->lc.task_since_ms < SETTLE_MS)
+		json_object_set_new(doc, "settled", json_true());
 	c->call = provider_call(c->l->spec.providers, c->account, "inventory", c->uid, doc,
 				INVENTORY_MS, cb, c);
 }
@@ -310,7 +313,7 @@ void task_machines_gone(struct cluster *c)
 	if (c->lc.epoch == 1)
 		remove_all(c, NULL);
 	else
-		call_inventory(c, on_first_inventory);
+		call_inventory(c, true, on_first_inventory);
 }
 
 static void on_power_inventory(void *arg, const struct provider_reply *r)
@@ -336,7 +339,7 @@ static void on_power_inventory(void *arg, const struct provider_reply *r)
  * every control-plane machine goes off before the first one is removed. */
 void task_forced_off(struct cluster *c)
 {
-	call_inventory(c, on_power_inventory);
+	call_inventory(c, false, on_power_inventory);
 }
 
 static void on_infra_gone(void *arg, const struct provider_reply *r)
@@ -394,5 +397,5 @@ static void on_last_inventory(void *arg, const struct provider_reply *r)
 
 void task_inventory(struct cluster *c)
 {
-	call_inventory(c, on_last_inventory);
+	call_inventory(c, false, on_last_inventory);
 }

@@ -201,9 +201,71 @@ static int folder_find(struct vsphere *v, struct pcg_call *call, const json_t *d
 	return r;
 }
 
+static void rule_left(struct vsphere *v, const char *cluster, const struct spot *spot, const struct vs_err *err, json_t *left)
+{
+	json_t *fields = json_pack("{s:s, s:s}", "cluster", cluster, "why", err->text);
+	char *text = json_dumps(fields, JSON_COMPACT);
+
+	v->svc->log(v->host, PCG_LOG_WARN, "vsphere_rule_left", text);
+	free(text);
+	json_decref(fields);
+	json_array_append_new(left, json_pack("{s:s, s:s, s:s}", "id", spot->cluster.value, "name", "DRS rule", "why", err->text));
+}
+
+/* A rule that may not be removed holds no machine any more, and nothing up: it is left, and told. */
+static int pool_rules(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, json_t *left,
+		      struct vs_err *err)
+{
+	struct spot spot;
+	int r = 0;
+
+	for (size_t zone = 0; !r && zone < placement_zones(pool); zone++) {
+		json_t *problems = json_array();
+
+		r = placement_find(v, call, cluster, pool, zone, &spot, problems, err);
+		json_decref(problems);
+		if (r || !spot.cluster.value[0] || !rule_remove(v, call, cluster, &spot.cluster, err))
+			continue;
+		r = err->class == PCG_ERR_RETRY ? -1 : 0;
+		if (!r)
+			rule_left(v, vs_str(cluster, "name"), &spot, err, left);
+	}
+	return r;
+}
+
+static int rules_remove(struct vsphere *v, struct pcg_call *call, const json_t *cluster, json_t *left, struct vs_err *err)
+{
+	const json_t *pool;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(json_object_get(json_object_get(cluster, "spec"), "pools"), i, pool) {
+		json_t *problems = json_array();
+		struct vs_options o;
+
+		options_read(v, cluster, pool, NULL, &o, problems);
+		json_decref(problems);
+		if (!r && o.anti_affinity && json_is_true(json_object_get(pool, "controlPlane")))
+			r = pool_rules(v, call, cluster, pool, left, err);
+	}
+	return r;
+}
+
+/* The end of a delete; left is taken. */
+static void deleted(struct vsphere *v, struct pcg_call *call, const json_t *cluster, json_t *left)
+{
+	struct vs_err err;
+
+	if (rules_remove(v, call, cluster, left, &err))
+		vs_error(v, call, &err);
+	else
+		vs_done(v, call, json_pack("{s:O}", "left", left));
+	json_decref(left);
+}
+
 static json_t *left_over(const struct vs_ref *folder, const char *name, const char *why)
 {
-	return json_pack("{s:[{s:s, s:s, s:s}]}", "left", "id", folder->value, "name", name, "why", why);
+	return json_pack("[{s:s, s:s, s:s}]", "id", folder->value, "name", name, "why", why);
 }
 
 /* The first look is one at the whole inventory as well, which is what comes next. */
@@ -234,7 +296,7 @@ static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const cha
 	track_get(v, key, &t);
 	if (t.task_done && t.task_failed && t.task_err.class == PCG_ERR_AUTH) {
 		track_drop(v, key);
-		vs_done(v, call, left_over(folder, name, t.task_err.text));
+		deleted(v, call, cluster, left_over(folder, name, t.task_err.text));
 	} else if (t.task_done && t.task_failed && strcmp(t.task_err.fault, "ManagedObjectNotFound") != 0) {
 		track_drop(v, key);
 		vs_error(v, call, &t.task_err);
@@ -243,7 +305,7 @@ static void folder_destroyed(struct vsphere *v, struct pcg_call *call, const cha
 		vs_pending(v, call, 20, NULL);
 	} else if (t.task_done || t.gone) {
 		track_drop(v, key);
-		vs_done(v, call, json_pack("{s:[]}", "left"));
+		deleted(v, call, cluster, json_array());
 	} else {
 		/* A task that the server has forgotten tells nothing: the folder is looked at anew. */
 		if (!t.task.value[0])
@@ -280,8 +342,9 @@ static void folder_destroy(struct vsphere *v, struct pcg_call *call, const char 
 
 /* Read together with the folders of other clusters that go at the same time. */
 static void folder_judge(struct vsphere *v, struct pcg_call *call, const char *key, const struct vs_ref *folder,
-			 const char *name)
+			 const json_t *cluster)
 {
+	const char *name = vs_str(cluster, "name");
 	struct vs_err err;
 	struct track t;
 
@@ -292,13 +355,13 @@ static void folder_judge(struct vsphere *v, struct pcg_call *call, const char *k
 	}
 	track_get(v, key, &t);
 	if (t.gone || !t.known)
-		vs_done(v, call, json_pack("{s:[]}", "left"));
+		deleted(v, call, cluster, json_array());
 	else if (t.children == CHILDREN_UNKNOWN)
-		vs_done(v, call, left_over(folder, t.name, "the account's user may not see what the folder holds"));
+		deleted(v, call, cluster, left_over(folder, t.name, "the account's user may not see what the folder holds"));
 	else if (t.children)
-		vs_done(v, call, left_over(folder, t.name, "the folder holds something that is not the cluster's"));
+		deleted(v, call, cluster, left_over(folder, t.name, "the folder holds something that is not the cluster's"));
 	else if (strcmp(t.name, name) != 0)
-		vs_done(v, call, left_over(folder, t.name, "the folder was renamed"));
+		deleted(v, call, cluster, left_over(folder, t.name, "the folder was renamed"));
 	else
 		folder_destroy(v, call, key, folder);
 	if (t.gone || !t.known || t.children || strcmp(t.name, name) != 0)
@@ -306,58 +369,11 @@ static void folder_judge(struct vsphere *v, struct pcg_call *call, const char *k
 	track_copy_free(&t);
 }
 
-static void rule_left(struct vsphere *v, const char *cluster, const struct vs_err *err)
-{
-	json_t *fields = json_pack("{s:s, s:s}", "cluster", cluster, "why", err->text);
-	char *text = json_dumps(fields, JSON_COMPACT);
-
-	v->svc->log(v->host, PCG_LOG_WARN, "vsphere_rule_left", text);
-	free(text);
-	json_decref(fields);
-}
-
-/* A rule that may not be removed holds no machine any more, and nothing up. */
-static int pool_rules(struct vsphere *v, struct pcg_call *call, const json_t *cluster, const json_t *pool, struct vs_err *err)
-{
-	struct spot spot;
-	int r = 0;
-
-	for (size_t zone = 0; !r && zone < placement_zones(pool); zone++) {
-		json_t *problems = json_array();
-
-		r = placement_find(v, call, cluster, pool, zone, &spot, problems, err);
-		json_decref(problems);
-		if (r || !spot.cluster.value[0] || !rule_remove(v, call, cluster, &spot.cluster, err))
-			continue;
-		r = err->class == PCG_ERR_RETRY ? -1 : 0;
-		rule_left(v, vs_str(cluster, "name"), err);
-	}
-	return r;
-}
-
-static int rules_remove(struct vsphere *v, struct pcg_call *call, const json_t *cluster, struct vs_err *err)
-{
-	const json_t *pool;
-	size_t i;
-	int r = 0;
-
-	json_array_foreach(json_object_get(json_object_get(cluster, "spec"), "pools"), i, pool) {
-		json_t *problems = json_array();
-		struct vs_options o;
-
-		options_read(v, cluster, pool, NULL, &o, problems);
-		json_decref(problems);
-		if (!r && o.anti_affinity && json_is_true(json_object_get(pool, "controlPlane")))
-			r = pool_rules(v, call, cluster, pool, err);
-	}
-	return r;
-}
-
 void vs_cluster_delete(void *plugin, struct pcg_call *call, const char *text)
 {
 	struct vsphere *v = plugin;
 	json_t *doc = vs_doc(v, call, text);
-	const char *name;
+	const json_t *cluster;
 	struct vs_ref folder;
 	struct vs_err err;
 	struct track t;
@@ -365,19 +381,17 @@ void vs_cluster_delete(void *plugin, struct pcg_call *call, const char *text)
 
 	if (!doc)
 		return;
-	name = vs_at(doc, "cluster", "name");
-	snprintf(key, sizeof(key), "folder:%s", vs_at(doc, "cluster", "uid"));
+	cluster = json_object_get(doc, "cluster");
+	snprintf(key, sizeof(key), "folder:%s", vs_str(cluster, "uid"));
 	track_get(v, key, &t);
-	if (t.kind != TASK_DESTROY && rules_remove(v, call, json_object_get(doc, "cluster"), &err))
-		vs_error(v, call, &err);
-	else if (folder_find(v, call, doc, &folder, &err))
+	if (folder_find(v, call, doc, &folder, &err))
 		vs_error(v, call, &err);
 	else if (!folder.value[0])
-		vs_done(v, call, json_pack("{s:[]}", "left"));
+		deleted(v, call, cluster, json_array());
 	else if (t.kind == TASK_DESTROY)
-		folder_destroyed(v, call, key, &folder, json_object_get(doc, "cluster"));
+		folder_destroyed(v, call, key, &folder, cluster);
 	else
-		folder_judge(v, call, key, &folder, name);
+		folder_judge(v, call, key, &folder, cluster);
 	track_copy_free(&t);
 	json_decref(doc);
 }

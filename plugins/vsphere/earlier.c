@@ -24,17 +24,27 @@ static bool holds(const json_t *ids, const char *id)
 	return false;
 }
 
-/* Of those that were seen first, the ones that still run. Clones that are begun later are none of this machine's, and neither are
- * those that are known to be another's. */
-static json_t *left_of(struct vsphere *v, const struct subject *s, const json_t *first, const json_t *now)
+/* Clones that are begun later than the first look are none of this machine's, and neither are those that are known to be another's. */
+json_t *earlier_left(struct vsphere *v, const char *key, const json_t *first, const json_t *now)
 {
 	json_t *left = json_array(), *one;
 	size_t i;
 
 	json_array_foreach(now, i, one)
 		if ((!json_is_array(first) || holds(first, json_string_value(one))) &&
-		    !track_task_of_other(v, s->key, json_string_value(one)))
+		    !track_task_of_other(v, key, json_string_value(one)))
 			json_array_append(left, one);
+	return left;
+}
+
+json_t *earlier_running(struct vsphere *v, struct pcg_call *call, const char *key, const json_t *first, const struct vs_ref *template,
+			struct vs_err *err)
+{
+	json_t *now = json_array(), *left = NULL;
+
+	if (!task_clones(v, call, template, now, err))
+		left = earlier_left(v, key, first, now);
+	json_decref(now);
 	return left;
 }
 
@@ -74,19 +84,16 @@ enum earlier earlier_clones(struct vsphere *v, struct pcg_call *call, const json
 			    const struct vs_ref *template)
 {
 	const json_t *checkpoint = json_object_get(doc, "checkpoint"), *first = json_object_get(checkpoint, "clones");
-	json_t *now, *left;
+	json_t *left;
 	struct vs_err err;
 
 	if (json_is_array(first) && !json_array_size(first))
 		return EARLIER_NONE;
-	now = json_array();
-	if (task_clones(v, call, template, now, &err)) {
-		json_decref(now);
+	left = earlier_running(v, call, s->key, first, template, &err);
+	if (!left) {
 		vs_error(v, call, &err);
 		return EARLIER_ANSWERED;
 	}
-	left = left_of(v, s, first, now);
-	json_decref(now);
 	/* Those that have just ended: it is looked for once more. */
 	if (json_array_size(left) || json_array_size(first)) {
 		wait_for(v, call, s, checkpoint, left);

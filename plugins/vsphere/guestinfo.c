@@ -56,21 +56,34 @@ char *vs_base64(const void *data, size_t len)
 	return out;
 }
 
-bool vs_metadata_host(const char *metadata, char *host, size_t size)
+/* After a line break; empty when it is not base64. Caller frees. */
+static char *metadata_text(const char *metadata)
 {
-	static const char key[] = "\nlocal-hostname:";
 	size_t len = strlen(metadata);
 	unsigned char *text = malloc(len / 4 * 3 + 2);
-	const char *at = NULL;
 	int n;
 
 	assert(text);
 	text[0] = '\n';
 	n = len % 4 == 0 && len < VALUE_MAX ? EVP_DecodeBlock(text + 1, (const unsigned char *)metadata, (int)len) : -1;
-	if (n > 0) {
-		text[n + 1] = 0; /* padding is decoded to zeros */
-		at = strstr((const char *)text, key);
-	}
+	text[n > 0 ? n + 1 : 0] = 0; /* padding is decoded to zeros */
+	return (char *)text;
+}
+
+bool vs_metadata_has(const char *metadata, const char *word)
+{
+	char *text = metadata_text(metadata);
+	bool yes = strcasestr(text, word) != NULL;
+
+	free(text);
+	return yes;
+}
+
+bool vs_metadata_host(const char *metadata, char *host, size_t size)
+{
+	static const char key[] = "\nlocal-hostname:";
+	char *text = metadata_text(metadata), *at = strstr(text, key);
+
 	if (at) {
 		at += sizeof(key) - 1;
 		at += strspn(at, " \"'");

@@ -3,6 +3,7 @@
 
 #include "plugins/vsphere/addresses.h"
 #include "plugins/vsphere/fault.h"
+#include "plugins/vsphere/task.h"
 #include "plugins/vsphere/track_impl.h"
 
 #include <assert.h>
@@ -30,6 +31,8 @@ struct inventory {
 	unsigned generation;
 	struct vs_ref view;
 	uint64_t read_at;       /* monotonic: when the last read began */
+	bool want_clones;       /* by the next read */
+	json_t *clones;         /* that ran at read number done, ids; NULL: it did not look */
 	char made_for[64];      /* cluster whose next inventory is the last read, "" none */
 };
 
@@ -46,12 +49,11 @@ struct inventory *inventory_new(void)
 void inventory_free(struct inventory *inv)
 {
 	json_decref(inv->items);
+	json_decref(inv->clones);
 	pthread_mutex_destroy(&inv->lock);
 	pthread_cond_destroy(&inv->changed);
 	free(inv);
 }
-
-#define METADATA "guestinfo.metadata"
 
 static const char *const keys[] = { MARK_CLUSTER, MARK_POOL, MARK_MACHINE, MARK_ROLE, METADATA };
 
@@ -95,7 +97,7 @@ struct listing {
 	struct vsphere *v;
 	bool joined;            /* the answer holds objects of a track too */
 	bool whole;             /* the view itself was in it */
-	json_t *items;
+	json_t *items, *clones; /* clones: NULL, they are not looked for */
 	uint64_t at;            /* monotonic: when the read began */
 };
 
@@ -107,7 +109,10 @@ static void on_machine(void *arg, const struct xn *object)
 	const char *cluster = track_option(object, MARK_CLUSTER), *machine = track_option(object, MARK_MACHINE);
 	const char *instance = xn_text(xn_prop(object, "config.instanceUuid")), *bios = xn_text(xn_prop(object, "config.uuid"));
 	char provider_id[64] = "", why[256];
+	struct vs_ref task;
 
+	if (type && strcmp(type, "Task") == 0 && l->clones && task_clone(l->v, object, NULL, &task))
+		json_array_append_new(l->clones, json_string(task.value));
 	if (type && strcmp(type, "ContainerView") == 0)
 		l->whole = xn_prop(object, "container") != NULL;
 	else if (l->joined && type && strcmp(type, "VirtualMachine") != 0)
@@ -153,9 +158,9 @@ static int view_make(struct vsphere *v, struct pcg_call *call, struct vs_err *er
 	return r;
 }
 
-static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json_t *items, struct vs_err *err)
+static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json_t *items, json_t *clones, struct vs_err *err)
 {
-	struct listing l = { .v = v, .joined = joined, .items = items, .at = v->svc->mono_ms(v->host) };
+	struct listing l = { .v = v, .joined = joined, .items = items, .clones = clones, .at = v->svc->mono_ms(v->host) };
 	static const char *const paths[] = { "name", "config.instanceUuid", "config.uuid", "runtime.powerState",
 					     "guest.ipAddress", "config.template", "summary.config.numVirtualDisks" };
 	char path[96];
@@ -188,6 +193,8 @@ static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json
 	soap_close(&s);
 	soap_bool(&s, "reportMissingObjectsInResults", true);
 	soap_close(&s);
+	if (clones)
+		task_recent_write(v, &s);
 	if (joined)
 		track_join_write(v, &s);
 	if (vs_retrieve(&v->session, call, &s, VS_SESSION, v->inventory->generation, on_machine, &l, err))
@@ -202,15 +209,18 @@ static int view_read(struct vsphere *v, struct pcg_call *call, bool joined, json
 }
 
 /* A session that ends between view and read takes the view with it: once more. */
-static int read_all(struct vsphere *v, struct pcg_call *call, bool joined, json_t **items, struct vs_err *err)
+static int read_all(struct vsphere *v, struct pcg_call *call, bool joined, json_t **items, json_t *clones, struct vs_err *err)
 {
 	int r = -1;
 
 	for (int attempt = 0; attempt < (joined ? 1 : 3); attempt++) {
 		*items = json_array();
+		json_array_clear(clones);
 		r = view_make(v, call, err);
 		if (!r)
-			r = view_read(v, call, joined, *items, err);
+			r = view_read(v, call, joined, *items, clones, err);
+		if (!r)
+			r = copies_tell(v, call, *items, err);
 		if (!r)
 			return 0;
 		json_decref(*items);
@@ -227,16 +237,19 @@ static int read_all(struct vsphere *v, struct pcg_call *call, bool joined, json_
 static void read_locked(struct vsphere *v, struct pcg_call *call, bool joined)
 {
 	struct inventory *inv = v->inventory;
-	json_t *items = NULL;
+	json_t *items = NULL, *clones = inv->want_clones && !joined ? json_array() : NULL;
 	struct vs_err why;
 
 	memset(&why, 0, sizeof(why));
+	inv->want_clones = inv->want_clones && joined;
 	inv->begun++;
 	inv->read_at = v->svc->mono_ms(v->host);
 	inv->made_for[0] = 0;
 	pthread_mutex_unlock(&inv->lock);
-	read_all(v, call, joined, &items, &why);
+	read_all(v, call, joined, &items, clones, &why);
 	pthread_mutex_lock(&inv->lock);
+	json_decref(inv->clones);
+	inv->clones = clones;
 	json_decref(inv->items);
 	inv->items = items;
 	inv->err = why;
@@ -266,14 +279,15 @@ bool inventory_with(struct vsphere *v, struct pcg_call *call, const char *subjec
 	return mine;
 }
 
-/* Waits for a read that began after this call. lock held */
-static json_t *share_locked(struct vsphere *v, struct pcg_call *call, const char *cluster, struct vs_err *err)
+/* Waits for a read that began after this call. clones: NULL, or what ran then, which may stay NULL. lock held */
+static json_t *share_locked(struct vsphere *v, struct pcg_call *call, const char *cluster, json_t **clones, struct vs_err *err)
 {
 	struct inventory *inv = v->inventory;
-	bool made = *cluster && strcmp(cluster, inv->made_for) == 0 && inv->items &&
+	bool made = !clones && *cluster && strcmp(cluster, inv->made_for) == 0 && inv->items &&
 		    v->svc->mono_ms(v->host) - inv->read_at < MADE_FOR_MS;
 	uint64_t wanted = inv->begun + !made;
 
+	inv->want_clones = inv->want_clones || clones;
 	while (inv->done < wanted) {
 		if (inv->reading) {
 			pthread_cond_wait(&inv->changed, &inv->lock);
@@ -287,34 +301,50 @@ static json_t *share_locked(struct vsphere *v, struct pcg_call *call, const char
 	}
 	if (made)
 		inv->made_for[0] = 0;
+	if (clones && inv->clones)
+		*clones = json_deep_copy(inv->clones);
 	*err = inv->err;
 	return inv->items ? json_deep_copy(inv->items) : NULL;
+}
+
+static json_t *of_cluster(const json_t *items, const char *cluster)
+{
+	json_t *mine = json_array(), *item;
+	size_t i;
+
+	json_array_foreach((json_t *)items, i, item)
+		if (!*cluster || strcmp(vs_str(item, "cluster"), cluster) == 0)
+			json_array_append(mine, item);
+	return mine;
 }
 
 void vs_inventory(void *plugin, struct pcg_call *call, const char *text)
 {
 	struct vsphere *v = plugin;
-	json_t *doc = vs_doc(v, call, text), *items, *mine, *item;
+	json_t *doc = vs_doc(v, call, text), *items, *clones = NULL;
 	const char *cluster;
 	struct vs_err err;
-	size_t i;
+	bool settled;
 
 	if (!doc)
 		return;
 	cluster = vs_str(doc, "cluster");
-	pthread_mutex_lock(&v->inventory->lock);
-	items = share_locked(v, call, cluster, &err);
-	pthread_mutex_unlock(&v->inventory->lock);
-	if (!items) {
-		vs_error(v, call, &err);
-		json_decref(doc);
-		return;
+	settled = *cluster && json_is_true(json_object_get(doc, "settled"));
+	if (settled && settle_begun(v, cluster)) {
+		if (settle_wait(v, call, cluster, NULL)) {
+			json_decref(doc);
+			return;
+		}
+		settled = false;
 	}
-	mine = json_array();
-	json_array_foreach(items, i, item)
-		if (!*cluster || strcmp(vs_str(item, "cluster"), cluster) == 0)
-			json_array_append(mine, item);
+	pthread_mutex_lock(&v->inventory->lock);
+	items = share_locked(v, call, cluster, settled ? &clones : NULL, &err);
+	pthread_mutex_unlock(&v->inventory->lock);
+	if (!items)
+		vs_error(v, call, &err);
+	else if (!settled || !settle_wait(v, call, cluster, clones))
+		vs_done(v, call, json_pack("{s:o}", "items", of_cluster(items, cluster)));
+	json_decref(clones);
 	json_decref(items);
-	vs_done(v, call, json_pack("{s:o}", "items", mine));
 	json_decref(doc);
 }

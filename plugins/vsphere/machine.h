@@ -34,6 +34,15 @@ int machine_task(struct vsphere *v, struct pcg_call *call, const char *method, c
 enum earlier { EARLIER_NONE, EARLIER_ANSWERED };
 enum earlier earlier_clones(struct vsphere *v, struct pcg_call *call, const json_t *doc, const struct subject *s,
 			    const struct vs_ref *template);
+/* Of the clones that run now those that ran at the first look too (first NULL: all), and are of no machine that is known here; key: but of
+ * that one. A new array. */
+json_t *earlier_left(struct vsphere *v, const char *key, const json_t *first, const json_t *now);
+/* The same, asked for; NULL with err. */
+json_t *earlier_running(struct vsphere *v, struct pcg_call *call, const char *key, const json_t *first, const struct vs_ref *template,
+			struct vs_err *err);
+
+/* remove.c: answers with what keeps a machine that is there from going. Never not_found, which would say that it is gone. */
+void remove_error(struct vsphere *v, struct pcg_call *call, const struct vs_err *err);
 
 /* volumes.c: takes disks off the machine that are not its own. False: there are none (any more); else the op was answered. */
 bool volumes_detach(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t);

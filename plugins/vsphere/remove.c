@@ -16,6 +16,7 @@
 #define READ_FRESH_MS 10000
 #define SAME_MS 1000u
 #define ANEW_MS 250u
+#define TOLD_AFTER_MS 300000u /* a task that takes longer is told */
 #define SOFT_OFF_S 300 /* the controllers' own guestSoftPowerOffTimeout */
 
 /* Ours is what carries the cluster's mark, or has the uuid that only the machine's uid gives. */
@@ -46,6 +47,15 @@ static void not_ours(struct vsphere *v, struct pcg_call *call, const struct subj
 	if (machine_other(s, t))
 		track_drop(v, s->key);
 	vs_error(v, call, &err);
+}
+
+void remove_error(struct vsphere *v, struct pcg_call *call, const struct vs_err *err)
+{
+	struct vs_err why = *err;
+
+	if (why.class == PCG_ERR_NOT_FOUND)
+		vs_fail(&why, PCG_ERR_RETRY, "Look at the machine and its tasks in vCenter.", "%s", err->text);
+	vs_error(v, call, &why);
 }
 
 enum look { LOOK_ANSWERED, LOOK_ABSENT, LOOK_THERE };
@@ -142,6 +152,27 @@ static void later(struct vsphere *v, struct pcg_call *call, const struct subject
 	vs_pending(v, call, track_after_ms(v, s->key), NULL);
 }
 
+/* A task that waits for people does not end before they have answered, and no fault says so: the question stands at the machine. */
+static void later_or_told(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	uint64_t ms = v->svc->mono_ms(v->host) - t->begun;
+	const char *name = *s->name ? s->name : t->name;
+	struct vs_err err;
+
+	if (!*t->question && ms <= TOLD_AFTER_MS) {
+		later(v, call, s);
+		return;
+	}
+	if (*t->question)
+		vs_fail(&err, PCG_ERR_RETRY, "Answer the question that vCenter shows at the machine.",
+			"machine %s (%s): %s does not end while vCenter asks: %s", name, t->vm.value, t->task.value, t->question);
+	else
+		vs_fail(&err, PCG_ERR_RETRY, "Look at the task in vCenter; it is waited for.",
+			"machine %s (%s): %s has not ended after %u minutes", name, t->vm.value, t->task.value, (unsigned)(ms / 60000));
+	watch_sync(v, call);
+	vs_error(v, call, &err);
+}
+
 /* It is not there any more, or somewhere else. */
 static void look_anew(struct vsphere *v, struct pcg_call *call, const struct subject *s)
 {
@@ -184,7 +215,7 @@ static void begin(struct vsphere *v, struct pcg_call *call, const struct subject
 		} else if (strcmp(err.fault, "InvalidPowerState") == 0) {
 			other_power(v, call, s, t);
 		} else {
-			vs_error(v, call, &err);
+			remove_error(v, call, &err);
 		}
 		return;
 	}
@@ -197,7 +228,7 @@ static bool failed(struct vsphere *v, struct pcg_call *call, const struct subjec
 {
 	struct vs_err err;
 
-	if (!t->task_failed || (t->kind != TASK_OFF && t->kind != TASK_DESTROY && t->kind != TASK_DETACH))
+	if (!t->task_failed || (t->kind != TASK_OFF && t->kind != TASK_DESTROY && t->kind != TASK_DETACH && t->kind != TASK_SNAPSHOTS))
 		return false;
 	track_clear_task(v, s->key);
 	if (strcmp(t->task_err.fault, "InvalidPowerState") == 0) {
@@ -208,8 +239,9 @@ static bool failed(struct vsphere *v, struct pcg_call *call, const struct subjec
 		look_anew(v, call, s);
 		return true;
 	}
-	vs_fail(&err, t->task_err.class, t->task_err.remedy, "machine %s: %s", s->name, t->task_err.text);
-	vs_error(v, call, &err);
+	vs_fail(&err, t->task_err.class, t->kind == TASK_SNAPSHOTS ? "Remove the machine's snapshots in vCenter, or detach the volumes from it." :
+		t->task_err.remedy, "machine %s: %s%s%s", s->name, t->task_err.text, *t->question ? "; vCenter asks: " : "", t->question);
+	remove_error(v, call, &err);
 	return true;
 }
 
@@ -223,7 +255,7 @@ static void act(struct vsphere *v, struct pcg_call *call, const struct subject *
 		const struct act *a)
 {
 	if (t->kind == a->kind && !t->task_done) {
-		later(v, call, s);
+		later_or_told(v, call, s, t);
 		return;
 	}
 	v->svc->fault_point(v->host, a->before);

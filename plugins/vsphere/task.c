@@ -122,6 +122,19 @@ static bool others(const struct vsphere *v, const struct xn *reason)
 	return strcspn(who, "@") != n || strncasecmp(who, me, n) != 0;
 }
 
+bool task_clone(const struct vsphere *v, const struct xn *object, const struct vs_ref *template, struct vs_ref *task)
+{
+	const char *state = xn_text(xn_prop(object, "info.state"));
+	struct vs_ref entity;
+
+	if (others(v, xn_prop(object, "info.reason")))
+		return false;
+	if (template && !(xn_ref(xn_prop(object, "info.entity"), &entity) && strcmp(entity.value, template->value) == 0))
+		return false;
+	return (strcmp(state, "running") == 0 || strcmp(state, "queued") == 0) &&
+	       strcasestr(xn_text(xn_prop(object, "info.descriptionId")), "clone") && xn_ref(xn_child(object, "obj"), task);
+}
+
 struct clones {
 	const struct vsphere *v;
 	const struct vs_ref *template;
@@ -130,38 +143,46 @@ struct clones {
 
 static void on_clone(void *arg, const struct xn *object)
 {
-	const char *state = xn_text(xn_prop(object, "info.state"));
 	const struct clones *c = arg;
-	struct vs_ref task, entity;
+	struct vs_ref task;
 
-	if (others(c->v, xn_prop(object, "info.reason")))
-		return;
-	if (c->template && !(xn_ref(xn_prop(object, "info.entity"), &entity) && strcmp(entity.value, c->template->value) == 0))
-		return;
-	if ((strcmp(state, "running") == 0 || strcmp(state, "queued") == 0) &&
-	    strcasestr(xn_text(xn_prop(object, "info.descriptionId")), "clone") && xn_ref(xn_child(object, "obj"), &task))
+	if (task_clone(c->v, object, c->template, &task))
 		json_array_append_new(c->ids, json_string(task.value));
+}
+
+void task_recent_write(const struct vsphere *v, struct soap *s)
+{
+	static const char *const paths[] = { "info.state", "info.descriptionId", "info.entity", "info.reason" };
+
+	soap_open(s, "specSet");
+	soap_open(s, "propSet");
+	soap_text(s, "type", "Task");
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		soap_text(s, "pathSet", paths[i]);
+	soap_close(s);
+	soap_open(s, "objectSet");
+	soap_ref(s, "obj", &v->session.tasks);
+	soap_bool(s, "skip", true);
+	soap_open_type(s, "selectSet", "TraversalSpec");
+	soap_text(s, "type", "TaskManager");
+	soap_text(s, "path", "recentTask");
+	soap_bool(s, "skip", false);
+	soap_close(s);
+	soap_close(s);
+	soap_bool(s, "reportMissingObjectsInResults", true);
+	soap_close(s);
 }
 
 /* A clone is a task of its template, and says nowhere which machine it makes. */
 int task_clones(struct vsphere *v, struct pcg_call *call, const struct vs_ref *template, json_t *ids, struct vs_err *err)
 {
-	static const char *const paths[] = { "info.state", "info.descriptionId", "info.entity", "info.reason" };
 	struct clones c = { v, template, ids };
+	unsigned generation;
 	struct soap s;
 
-	if (read_begin(v, call, &s, "Task", paths, sizeof(paths) / sizeof(paths[0]), err))
+	if (vs_session_open(&v->session, call, &generation, err))
 		return -1;
-	soap_open(&s, "objectSet");
-	soap_ref(&s, "obj", &v->session.tasks);
-	soap_bool(&s, "skip", true);
-	soap_open_type(&s, "selectSet", "TraversalSpec");
-	soap_text(&s, "type", "TaskManager");
-	soap_text(&s, "path", "recentTask");
-	soap_bool(&s, "skip", false);
-	soap_close(&s);
-	soap_close(&s);
-	soap_bool(&s, "reportMissingObjectsInResults", true);
-	soap_close(&s);
+	soap_begin(&s, "RetrievePropertiesEx", &v->session.collector);
+	task_recent_write(v, &s);
 	return vs_retrieve(&v->session, call, &s, 0, 0, on_clone, &c, err);
 }

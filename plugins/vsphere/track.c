@@ -309,7 +309,8 @@ bool track_same(const struct vs_ref *a, const struct vs_ref *b)
 
 bool track_watched(const struct track *t)
 {
-	return t->active && t->kind != TASK_REDACT && t->kind != TASK_DETACH && strcmp(t->vm.type, "Folder") != 0;
+	return t->active && t->kind != TASK_REDACT && t->kind != TASK_DETACH && t->kind != TASK_SNAPSHOTS &&
+	       strcmp(t->vm.type, "Folder") != 0;
 }
 
 static unsigned clones_running_locked(struct vsphere *v)

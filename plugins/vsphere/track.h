@@ -10,7 +10,7 @@
 
 #include "plugins/vsphere/vsphere.h"
 
-enum track_task { TASK_NONE, TASK_CLONE, TASK_ON, TASK_OFF, TASK_DESTROY, TASK_REDACT, TASK_DETACH };
+enum track_task { TASK_NONE, TASK_CLONE, TASK_ON, TASK_OFF, TASK_DESTROY, TASK_REDACT, TASK_DETACH, TASK_SNAPSHOTS };
 
 struct track {
 	struct track *next;
@@ -37,6 +37,7 @@ struct track {
 	bool tools;             /* VMware Tools run in it */
 	bool template;          /* somebody made a template of it */
 	unsigned disks;         /* how many it has, 0: not known */
+	char question[160];     /* what vCenter asks about it and waits for, "" nothing */
 	char blind[96];         /* what of it may not be read, and why: "PATH: FAULT" */
 	uint64_t next_poll, poll_step, begun;
 	unsigned looks;         /* reads since the task began */

@@ -87,6 +87,19 @@ static void observe_missing(struct track *t, const struct xn *object)
 	}
 }
 
+/* A read of all that does not tell of one says that there is none. */
+static bool observe_question(struct track *t, const struct xn *object)
+{
+	char before[sizeof(t->question)];
+	const struct xn *question, *template;
+
+	memcpy(before, t->question, sizeof(before));
+	if (told(object, "runtime.question", &question) || told(object, "config.template", &template))
+		snprintf(t->question, sizeof(t->question), "%s", xn_get(question, "text"));
+	vs_utf8(t->question);
+	return strcmp(before, t->question) != 0;
+}
+
 static bool observe_vm(struct track *t, const struct xn *object, const struct vs_ref *ref)
 {
 	const struct xn *power = xn_prop(object, "runtime.powerState"), *val;
@@ -123,6 +136,7 @@ static bool observe_vm(struct track *t, const struct xn *object, const struct vs
 		snprintf(t->cluster, sizeof(t->cluster), "%s", cluster);
 	if (*machine)
 		snprintf(t->machine, sizeof(t->machine), "%s", machine);
+	changed |= observe_question(t, object);
 	return (t->on && observe_addresses(t, object)) || changed;
 }
 
@@ -131,7 +145,7 @@ static bool observe_task(struct track *t, const struct xn *object)
 	const char *state = xn_text(xn_prop(object, "info.state"));
 	const struct xn *error = xn_prop(object, "info.error"), *fault = xn_child(error, "fault");
 	static const char *const what[] = { "", "cloning the template", "powering on", "powering off", "destroying",
-					    "redacting the user data", "detaching volumes" };
+					    "redacting the user data", "detaching volumes", "removing snapshots" };
 	struct vs_ref vm;
 
 	if (strcmp(state, "success") != 0 && strcmp(state, "error") != 0)

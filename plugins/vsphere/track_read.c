@@ -45,6 +45,7 @@ void track_vm_paths(struct soap *s, bool marks)
 	soap_text(s, "type", "VirtualMachine");
 	soap_text(s, "pathSet", "name");
 	soap_text(s, "pathSet", "runtime.powerState");
+	soap_text(s, "pathSet", "runtime.question");
 	soap_text(s, "pathSet", "config.instanceUuid");
 	soap_text(s, "pathSet", "config.uuid");
 	soap_text(s, "pathSet", "guest.ipAddress");

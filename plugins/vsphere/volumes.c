@@ -13,6 +13,10 @@
  * is a file that lies elsewhere and is not named after the machine (volumes of the in-tree driver in kubevols/, disks that
  * somebody attached by hand). Removing a disk from a machine asks for VirtualMachine.Config.RemoveDisk, whether its file goes or stays
  * (ReconfigVM_Task, vSphere Web Services API).
+ *
+ * A snapshot keeps the disks that the machine had then (VirtualMachineSnapshot.config), also when they are detached later, and they
+ * would go with it; what was written since is in a file of the snapshot's. So snapshots of a machine with such disks are
+ * consolidated into them first. Independent disks, as the CSI driver attaches its volumes, are in none.
  */
 
 static size_t folder_len(const char *path)
@@ -69,6 +73,7 @@ struct detach {
 	struct soap soap;
 	size_t n;
 	bool told;
+	bool kept;          /* a snapshot may have one of them */
 };
 
 static void tell(const struct detach *d, const struct xn *disk)
@@ -83,15 +88,28 @@ static void tell(const struct detach *d, const struct xn *disk)
 	json_decref(fields);
 }
 
+static bool snapshot_may_have(const struct xn *disk)
+{
+	return strncmp(xn_get(xn_child(disk, "backing"), "diskMode"), "independent", 11) != 0;
+}
+
+static bool detached(const struct xn *device, const char *vmx)
+{
+	return device->xsi && strcmp(device->xsi, "VirtualDisk") == 0 && foreign(vmx, device);
+}
+
 static void on_devices(void *arg, const struct xn *object)
 {
 	const struct xn *devices = xn_prop(object, "config.hardware.device");
 	const char *vmx = xn_text(xn_prop(object, "config.files.vmPathName"));
+	bool snapshots = xn_child(xn_prop(object, "snapshot"), "rootSnapshotList") != NULL;
 	struct detach *d = arg;
 
 	d->told = d->told || devices;
 	for (const struct xn *one = devices ? devices->child : NULL; one; one = one->next)
-		if (one->xsi && strcmp(one->xsi, "VirtualDisk") == 0 && foreign(vmx, one)) {
+		d->kept = d->kept || (snapshots && detached(one, vmx) && snapshot_may_have(one));
+	for (const struct xn *one = devices ? devices->child : NULL; one && !d->kept; one = one->next)
+		if (detached(one, vmx)) {
 			write_detach(&d->soap, one);
 			tell(d, one);
 			d->n++;
@@ -112,6 +130,7 @@ static int devices_read(struct vsphere *v, struct pcg_call *call, const struct v
 	soap_text(&s, "type", "VirtualMachine");
 	soap_text(&s, "pathSet", "config.files.vmPathName");
 	soap_text(&s, "pathSet", "config.hardware.device");
+	soap_text(&s, "pathSet", "snapshot");
 	soap_close(&s);
 	soap_open(&s, "objectSet");
 	soap_ref(&s, "obj", vm);
@@ -128,9 +147,27 @@ static bool refused(struct vsphere *v, struct pcg_call *call, const struct subje
 		track_drop(v, s->key);
 		vs_pending(v, call, 20, NULL);
 	} else {
-		vs_error(v, call, err);
+		remove_error(v, call, err);
 	}
 	return true;
+}
+
+static void snapshots_begin(struct vsphere *v, struct pcg_call *call, const struct subject *s, const struct track *t)
+{
+	struct vs_ref task;
+	struct vs_err err;
+	struct soap soap;
+
+	soap_begin(&soap, "RemoveAllSnapshots_Task", &t->vm);
+	soap_bool(&soap, "consolidate", true);
+	v->svc->fault_point(v->host, "vsphere.before_snapshots");
+	if (vs_task(&v->session, call, &soap, &task, &err)) {
+		refused(v, call, s, &err);
+		return;
+	}
+	v->svc->fault_point(v->host, "vsphere.after_snapshots");
+	track_set_task(v, s->key, s->uuid, TASK_SNAPSHOTS, &task, NULL, TRACK_SHORT);
+	vs_pending(v, call, track_after_ms(v, s->key), NULL);
 }
 
 static void detach_begin(struct vsphere *v, struct pcg_call *call, struct detach *d)
@@ -153,12 +190,12 @@ bool volumes_detach(struct vsphere *v, struct pcg_call *call, const struct subje
 	struct detach d = { .v = v, .s = s };
 	struct vs_err err;
 
-	if (t->kind == TASK_DETACH && !t->task_done) {
+	if ((t->kind == TASK_DETACH || t->kind == TASK_SNAPSHOTS) && !t->task_done) {
 		vs_pending(v, call, track_after_ms(v, s->key), NULL);
 		return true;
 	}
 	/* One disk is the one that it was made with. */
-	if (t->disks == 1 && t->kind != TASK_DETACH)
+	if (t->disks == 1 && t->kind != TASK_DETACH && t->kind != TASK_SNAPSHOTS)
 		return false;
 	soap_begin(&d.soap, "ReconfigVM_Task", &t->vm);
 	soap_open(&d.soap, "spec");
@@ -167,6 +204,11 @@ bool volumes_detach(struct vsphere *v, struct pcg_call *call, const struct subje
 		return refused(v, call, s, &err);
 	}
 	soap_close(&d.soap);
+	if (d.kept) {
+		soap_free(&d.soap);
+		snapshots_begin(v, call, s, t);
+		return true;
+	}
 	if (d.n) {
 		detach_begin(v, call, &d);
 		return true;

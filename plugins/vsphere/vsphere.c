@@ -130,6 +130,7 @@ static int32_t vs_start(struct pcg_host *host, const struct pcg_services *servic
 	v->placement = placement_new();
 	v->tracks = track_table_new();
 	v->inventory = inventory_new();
+	v->settle = settle_new();
 	v->picks = picks_new();
 	v->kept = kept_new();
 	v->zones = zones_new();
@@ -150,6 +151,7 @@ static void vs_stop(void *plugin, uint32_t final)
 	placement_free(v->placement);
 	track_table_free(v->tracks);
 	inventory_free(v->inventory);
+	settle_free(v->settle);
 	picks_free(v->picks);
 	kept_free(v->kept);
 	zones_free(v->zones);

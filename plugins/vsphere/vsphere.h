@@ -8,6 +8,7 @@
 
 #include "plugins/vsphere/session.h"
 
+#define METADATA "guestinfo.metadata"
 #define MARK_CLUSTER "pcg.cluster"
 #define MARK_POOL "pcg.pool"
 #define MARK_MACHINE "pcg.machine"
@@ -37,6 +38,7 @@ struct vsphere {
 	struct placement *placement;
 	struct track_table *tracks;
 	struct inventory *inventory;
+	struct settle *settle;
 	struct picks *picks;
 	struct kept *kept;
 	struct zones *zones;
@@ -65,6 +67,7 @@ void vs_mac(const char *uid, char out[18]);
 char *vs_base64(const void *data, size_t len); /* caller frees */
 /* The name of the machine that metadata was written for. False: there is none, or it cannot be read. */
 bool vs_metadata_host(const char *metadata, char *host, size_t size);
+bool vs_metadata_has(const char *metadata, const char *word); /* in any case */
 /* User data for guestinfo: base64, packed when that is large. NULL with err when it is too large. */
 char *vs_user_data(const char *text, const char **encoding, struct vs_err *err);
 
@@ -86,6 +89,15 @@ struct inventory *inventory_new(void);
  * cluster that is asked for next. False when others read now: nothing was done. */
 bool inventory_with(struct vsphere *v, struct pcg_call *call, const char *subject, const char *cluster, int *result,
 		    struct vs_err *err);
+/* copies.c: says of machines without a uid of ours that have one name which of them are copies: "stranger" of the item. */
+int copies_tell(struct vsphere *v, struct pcg_call *call, json_t *items, struct vs_err *err);
 void inventory_free(struct inventory *inv);
+
+/* settle.c: true when the op was answered, for clones run that may be of the cluster's controllers. running: ids of those that run,
+ * NULL: the vCenter is asked. Begun: some were found before. */
+struct settle *settle_new(void);
+void settle_free(struct settle *all);
+bool settle_begun(struct vsphere *v, const char *cluster);
+bool settle_wait(struct vsphere *v, struct pcg_call *call, const char *cluster, const json_t *running);
 
 #endif

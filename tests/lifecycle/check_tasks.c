@@ -75,6 +75,26 @@ START_TEST(a_machine_is_removed_although_a_copy_of_it_is_seen)
 }
 END_TEST
 
+/* Some time: what runs there may be somebody else's. */
+START_TEST(machines_that_controllers_had_begun_are_waited_for_before_the_others_are_removed)
+{
+	struct cluster *c = load("Deleting", "machines_gone", _i == 2 ? "abandoned" : "absent", false, 2);
+
+	c->lc.task_since_ms = clock_wall_ms() - (_i == 1 ? 1800001 : 0);
+	lifecycle_begin(l);
+	UNTIL(call.cb);
+	ck_assert_str_eq(call.op, "inventory");
+	ck_assert_int_eq(json_bool_or(call.doc, "settled", false), !_i);
+	answer(PCG_STEP_PENDING, NULL, NULL);
+	lifecycle_nudge_all(l);
+	UNTIL(call.cb);
+	ck_assert_str_eq(call.op, "inventory");
+	answer(PCG_STEP_DONE, one, NULL);
+	UNTIL(call.cb);
+	ck_assert_str_eq(call.op, "machine_delete");
+}
+END_TEST
+
 static void report(struct cluster *c, void (*add)(struct cluster *c, struct store_batch *b))
 {
 	struct store_batch *b = store_batch_new(store);
@@ -279,6 +299,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, other_deletes_look_once);
 	tcase_add_test(t, a_strangers_copy_does_not_hold_up_a_delete_and_is_told);
 	tcase_add_test(t, a_machine_is_removed_although_a_copy_of_it_is_seen);
+	tcase_add_loop_test(t, machines_that_controllers_had_begun_are_waited_for_before_the_others_are_removed, 0, 3);
 	tcase_add_test(t, the_machines_of_a_deleted_cluster_leave_no_row);
 	tcase_add_test(t, an_abandoned_delete_ends_although_a_machine_never_goes);
 	tcase_add_test(t, a_report_that_was_not_sent_stands_for_those_that_follow);

@@ -243,7 +243,8 @@ struct pcg_provider {
 	/* {"cluster":UID|null} -> done {"items":[{"id","name","cluster","pool","machine":UID|"","kind":"machine|cluster",
 	 * "power":"on|off","providerID","addresses":[..],"role":"control-plane|worker|"}]}: everything with our mark, by the infrastructure
 	 * itself, also what controllers made. An item with a "stranger" too, a text that says why, carries the mark and is none of
-	 * ours (somebody's copy of a machine): it is left alone, and told. */
+	 * ours (somebody's copy of a machine): it is left alone, and told. "settled": true in the document, when all that is found will be
+	 * deleted: the cluster's controllers have been stopped, and what they have begun may not be seen yet. pending while such work runs. */
 	pcg_op inventory;
 
 	/* Runs until cancelled: waits for changes and gives hints. done when there is nothing to watch. */

@@ -203,6 +203,8 @@ func serveAdmin(listen string, model *simulator.Model, f *front, w *watcher, v *
 		"POST /make-template":   a.makeTemplate,
 		"POST /attach-disk":     a.attachDisk,
 		"GET /disk":             a.disk,
+		"POST /snapshot":        a.snapshot,
+		"POST /question":        a.question,
 		"POST /clone-vm":        a.cloneVM,
 		"POST /destroy-vm":      a.destroyVM,
 		"POST /power-off":       a.powerOff,

@@ -62,6 +62,7 @@ func (a *admin) moveVM(r *http.Request) (any, error) {
 
 // cloneVM copies a machine as a person would in vCenter, its extraConfig with it (which the simulator drops), in
 // the folder "folder" under the name "name". The body, {"KEY": "VALUE"}, says which keys are others.
+// With ?macs=new its network devices get addresses of their own, as a vCenter gives them where the source's were generated.
 func (a *admin) cloneVM(r *http.Request) (any, error) {
 	ctx, client, vm, err := a.findVM(r)
 	if err != nil {
@@ -86,6 +87,18 @@ func (a *admin) cloneVM(r *http.Request) (any, error) {
 			o.Value = value
 		}
 		spec.Config.ExtraConfig = append(spec.Config.ExtraConfig, &o)
+	}
+	if r.URL.Query().Get("macs") == "new" {
+		devices, err := vm.Device(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, device := range devices.SelectByType((*types.VirtualEthernetCard)(nil)) {
+			card := device.(types.BaseVirtualEthernetCard).GetVirtualEthernetCard()
+			card.MacAddress, card.AddressType = "", string(types.VirtualEthernetCardMacTypeGenerated)
+			spec.Config.DeviceChange = append(spec.Config.DeviceChange, &types.VirtualDeviceConfigSpec{
+				Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: device})
+		}
 	}
 	task, err := vm.Clone(ctx, folder, r.URL.Query().Get("name"), spec)
 	if r.URL.Query().Get("wait") == "no" {
@@ -152,7 +165,8 @@ func (a *admin) makeTemplate(r *http.Request) (any, error) {
 	return struct{}{}, vm.MarkAsTemplate(ctx)
 }
 
-// attachDisk makes a disk at ?path=, as a storage driver does for a volume, and attaches it. With ?id= it is a first class disk.
+// attachDisk makes a disk at ?path=, as a storage driver does for a volume, and attaches it. With ?id= it is a first class disk,
+// with ?independent=true in no snapshot.
 func (a *admin) attachDisk(r *http.Request) (any, error) {
 	ctx, client, vm, err := a.findVM(r)
 	if err != nil {
@@ -178,7 +192,36 @@ func (a *admin) attachDisk(r *http.Request) (any, error) {
 	if id := r.URL.Query().Get("id"); id != "" {
 		disk.VDiskId = &types.ID{Id: id}
 	}
+	if r.URL.Query().Get("independent") == "true" {
+		disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo).DiskMode = string(types.VirtualDiskModeIndependent_persistent)
+	}
 	return struct{}{}, vm.AddDevice(ctx, disk)
+}
+
+// snapshot makes one of a machine, as people and backups do.
+func (a *admin) snapshot(r *http.Request) (any, error) {
+	ctx, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	task, err := vm.CreateSnapshot(ctx, "before the upgrade", "", false, false)
+	return waited(ctx, task, err)
+}
+
+// question has the machine wait for the answer to ?text=; empty: it was answered.
+func (a *admin) question(r *http.Request) (any, error) {
+	_, _, vm, err := a.findVM(r)
+	if err != nil {
+		return nil, err
+	}
+	entity := a.model.Map().Get(vm.Reference()).(*simulator.VirtualMachine)
+	ctx := adminContext(a.model)
+	change := types.PropertyChange{Name: "runtime.question", Op: types.PropertyChangeOpAssign}
+	if text := r.URL.Query().Get("text"); text != "" {
+		change.Val = types.VirtualMachineQuestionInfo{Id: "1", Text: text}
+	}
+	ctx.WithLock(entity, func() { ctx.Update(entity, []types.PropertyChange{change}) })
+	return struct{}{}, nil
 }
 
 // disk says whether there is a disk at ?path=.

@@ -5,6 +5,7 @@
 #include "host/worker/worker.h"
 #include "pcg/provider.h"
 
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +129,32 @@ START_TEST(destroys_nothing_while_volumes_cannot_be_detached)
 }
 END_TEST
 
+/* What a snapshot has of a volume would go with it. */
+START_TEST(snapshots_go_before_volumes_that_are_in_them_are_detached)
+{
+	static const char volume[] = "%5BLocalDS_0%5D%20fcd/volume.vmdk";
+
+	people("/attach-disk?uuid=%s&path=%s&id=6f4c%s", json_str(observed, "id"), volume, _i == 1 ? "&independent=true" : "");
+	people("/snapshot?uuid=%s", json_str(observed, "id"));
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	if (_i == 2) {
+		struct run *run;
+
+		json_decref(rig_admin(&rig, "POST", "/fault", "{\"method\":\"RemoveAllSnapshots_Task\",\"mode\":\"task\",\"fault\":\"SnapshotFault\"}"));
+		run = rig_do(&rig, "a1", "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+		ck_assert(!run->ok);
+		ck_assert_ptr_nonnull(strstr(run->err.text, "removing snapshots"));
+		ck_assert_ptr_nonnull(strstr(run->err.remedy, "detach the volumes"));
+		ck_assert_int_eq(rig_calls(&rig, "ReconfigVM_Task"), 0);
+	}
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_int_eq(rig_calls(&rig, "RemoveAllSnapshots_Task"), _i == 1 ? 0 : _i == 2 ? 2 : 1);
+	ck_assert_int_eq(rig_calls(&rig, "ReconfigVM_Task"), 1);
+	ck_assert_int_eq(rig_calls(&rig, "Destroy_Task"), 1);
+	ck_assert(disk_there(volume));
+}
+END_TEST
+
 static void account_with(const char *setting, int value)
 {
 	run_free(&rig);
@@ -219,6 +246,36 @@ START_TEST(leaves_a_machine_that_somebody_made_a_template_of)
 }
 END_TEST
 
+/* Without a uid of ours, as the controllers make them; in another folder under the same name, as a backup is restored. */
+START_TEST(knows_a_copy_with_the_machines_own_name_by_its_network_devices)
+{
+	AUTO_FREE char *text = NULL, *others = NULL;
+	char metadata[256], path[240];
+	json_t *items, *item;
+	const char *why;
+	size_t i, n = 0;
+
+	ck_assert_int_gt(asprintf(&text, "\nlocal-hostname: \"made\"\nmac: %s\n", _i ? "00:50:56:00:00:01" :
+				  json_str(observed, "mac")), 0);
+	EVP_EncodeBlock((unsigned char *)metadata, (unsigned char *)text, (int)strlen(text));
+	ck_assert_int_gt(asprintf(&others, "{\"pcg.machine\": \"\", \"guestinfo.metadata\": \"%s\"}", metadata), 0);
+	for (int copy = 0; copy < 2; copy++) {
+		snprintf(path, sizeof(path), "/clone-vm?uuid=%s&name=made&folder=%s", json_str(observed, "id"),
+			 copy ? "/DC0/vm&macs=new" : "/DC0/vm/templates");
+		json_decref(rig_admin(&rig, "POST", path, others));
+	}
+	items = inventory();
+	ck_assert_uint_eq(json_array_size(items), 3);
+	json_array_foreach(items, i, item) {
+		why = json_str(item, "stranger");
+		n += why != NULL;
+		ck_assert(!why || strcmp(json_str_or(item, "name", ""), "made") == 0);
+		ck_assert(!why || strstr(why, _i ? "nothing tells which" : "its network devices are not"));
+	}
+	ck_assert_uint_eq(n, _i ? 2 : 1);
+}
+END_TEST
+
 START_TEST(deletes_a_machine_that_somebody_renamed_and_moved)
 {
 	people("/rename-vm?uuid=%s&name=my-favourite", json_str(observed, "id"));
@@ -241,6 +298,8 @@ START_TEST(says_what_keeps_a_machine_from_going)
 		{ "Destroy_Task", "TaskInProgress", "tried again" },
 		{ "Destroy_Task", "MethodDisabled", "backup" },
 		{ "Destroy_Task", "InvalidVmState", "register it anew" },
+		{ "Destroy_Task", "NotFound", "Look at the machine" },
+		{ "PowerOffVM_Task", "NotFound", "Look at the machine" },
 	};
 	AUTO_JSON json_t *body = json_pack("{s:s, s:s, s:s}", "method", table[_i].method, "mode", _i % 2 ? "task" : "fault",
 					   "fault", table[_i].fault);
@@ -279,10 +338,12 @@ END_TEST
 START_TEST(goes_on_though_the_worker_is_killed_meanwhile)
 {
 	static const char *const points[] = { "vsphere.before_shutdown", "vsphere.after_shutdown", "vsphere.before_detach",
-					      "vsphere.after_detach" };
+					      "vsphere.after_detach", "vsphere.before_snapshots", "vsphere.after_snapshots" };
 	static const char volume[] = "%5BLocalDS_0%5D%20fcd/volume.vmdk";
 
 	people("/attach-disk?uuid=%s&path=%s&id=6f4c", json_str(observed, "id"), volume);
+	if (_i > 3)
+		people("/snapshot?uuid=%s", json_str(observed, "id"));
 	rig_arm(&rig, points[_i]);
 	account_with("guestShutdownSeconds", 20);
 	json_decref(rig_admin(&rig, "POST", "/reset", ""));
@@ -389,6 +450,44 @@ START_TEST(a_clone_that_is_not_wanted_any_more_is_canceled)
 }
 END_TEST
 
+/* As a clone of the cluster's controllers, which were stopped meanwhile: nobody knows whose it is, and what it makes is not there yet. */
+START_TEST(an_inventory_for_a_delete_waits_for_clones_that_run)
+{
+	struct run *run = rig_begin(&rig, "a1", "machine_ensure", machine_uid, rig_doc(cluster, machine, infra));
+
+	run->once = true;
+	rig_end_all(&rig);
+	rig_kill_workers(&rig);
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+	ck_assert_uint_eq(json_array_size(json_object_get(rig_ok(&rig, "inventory", "i", json_pack("{s:s, s:b}", "cluster", CLUSTER_UID,
+										       "settled", 1)), "items")), 1);
+	json_decref(rig_admin(&rig, "POST", "/reset", ""));
+	rig_ok(&rig, "inventory", "i", json_pack("{s:s, s:b}", "cluster", CLUSTER_UID, "settled", 1));
+	ck_assert_int_eq(rig_calls(&rig, "RetrievePropertiesEx"), 1);
+}
+END_TEST
+
+/* No task ends before people have answered, and none says so. */
+START_TEST(a_question_that_a_task_waits_for_is_told)
+{
+	struct run *run;
+
+	json_decref(observed);
+	observed = json_deep_copy(json_object_get(rig_ok(&rig, "machine_ensure", machine_uid, rig_doc(cluster, machine, infra)),
+						  "observed"));
+	people("/question?uuid=%s&text=There+is+no+more+space+for+virtual+disk", json_str(observed, "id"));
+	run = rig_do(&rig, "a1", "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert(!run->ok);
+	ck_assert_int_eq(run->err.class, PCG_CLASS_RETRY);
+	ck_assert_ptr_nonnull(strstr(run->err.text, "There is no more space for virtual disk"));
+	ck_assert_ptr_nonnull(strstr(run->err.remedy, "Answer the question"));
+	people("/question?uuid=%s", json_str(observed, "id"));
+	rig_ok(&rig, "machine_delete", machine_uid, rig_doc(cluster, machine, observed));
+	ck_assert_int_eq(rig_calls(&rig, "PowerOffVM_Task"), 1);
+	ck_assert_uint_eq(json_array_size(inventory()), 0);
+}
+END_TEST
+
 START_TEST(a_clone_of_somebody_else_is_not_waited_for)
 {
 	AUTO_JSON json_t *before = rig_vmread(&rig), *after = NULL;
@@ -430,14 +529,16 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(tc, detaches_volumes_so_that_they_are_not_destroyed, 0, 4);
 	tcase_add_test(tc, asks_nothing_about_volumes_of_a_machine_with_one_disk);
 	tcase_add_loop_test(tc, destroys_nothing_while_volumes_cannot_be_detached, 0, 2);
+	tcase_add_loop_test(tc, snapshots_go_before_volumes_that_are_in_them_are_detached, 0, 3);
 	tcase_add_loop_test(tc, shuts_the_guest_down_first_when_that_is_asked_for, 0, 2);
 	tcase_add_loop_test(tc, powers_off_a_guest_that_does_not_shut_down, 0, 2);
 	tcase_add_test(tc, never_asks_a_guest_that_has_to_be_powered_off);
 	tcase_add_loop_test(tc, looks_where_the_machine_was_and_knows_it_by_its_uuid, 0, 3);
 	tcase_add_test(tc, leaves_a_machine_that_somebody_made_a_template_of);
+	tcase_add_loop_test(tc, knows_a_copy_with_the_machines_own_name_by_its_network_devices, 0, 2);
 	tcase_add_loop_test(tc, deletes_a_machine_that_somebody_renamed_and_moved, 0, 2);
-	tcase_add_loop_test(tc, says_what_keeps_a_machine_from_going, 0, 7);
-	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 4);
+	tcase_add_loop_test(tc, says_what_keeps_a_machine_from_going, 0, 9);
+	tcase_add_loop_test(tc, goes_on_though_the_worker_is_killed_meanwhile, 0, 6);
 	tcase_add_loop_test(tc, invents_nothing_when_everything_is_gone, 0, 2);
 	tcase_add_loop_test(tc, a_server_that_contradicts_itself_is_not_asked_in_a_hurry, 0, 2);
 	tcase_add_loop_test(tc, a_machine_that_somebody_moves_into_the_folder_late_keeps_its_files, 0, 2);
@@ -445,5 +546,7 @@ int main(int argc, char **argv)
 	tc = rig_case(s, "slow", slow_setup, teardown);
 	tcase_add_loop_test(tc, a_clone_that_is_not_wanted_any_more_is_canceled, 0, 3);
 	tcase_add_test(tc, a_clone_of_somebody_else_is_not_waited_for);
+	tcase_add_test(tc, a_question_that_a_task_waits_for_is_told);
+	tcase_add_test(tc, an_inventory_for_a_delete_waits_for_clones_that_run);
 	return rig_run(s);
 }
