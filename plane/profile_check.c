@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/yaml.h"
 #include "plane/api.h"
+#include "plane/document.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +37,12 @@ static void check_yaml(const char *text, const char *at, json_t *fields)
 
 	if (text && !strstr(text, "{{") && yaml_load_all(text, strlen(text), "is not YAML", &docs, &err))
 		api_field(fields, at, "%.300s", err.text);
+}
+
+/* The layers whose values are read here; those of others are for whoever renders the pack. */
+static bool is_base(const char *layer)
+{
+	return strcmp(layer, "k8s") == 0 || strcmp(layer, "os") == 0;
 }
 
 static void check_manifests(const json_t *pack, const char *at, json_t *fields)
@@ -78,7 +85,8 @@ static void check_pack(const json_t *pack, size_t i, json_t *fields)
 	if (*layer && !one_of(layer, layers, ARRAY_LEN(layers)))
 		api_field(fields, at, "layer '%.32s' is none of os, k8s, cni, cloud-provider, csi, addon, kernel", layer);
 	snprintf(values, sizeof(values), "%s.values", at);
-	check_yaml(json_str(pack, "values"), values, fields);
+	if (is_base(document_layer(pack)))
+		check_yaml(json_str(pack, "values"), values, fields);
 	check_manifests(pack, at, fields);
 }
 

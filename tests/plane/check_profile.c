@@ -102,6 +102,7 @@ static const struct {
 	{ "spec/template/packs", "[]" },
 	{ "spec/template/packs/0/layer", "''" },
 	{ "spec/template/packs/0/values", "'a: {{ .spectro.var.V }}: ['" },
+	{ "spec/template/packs/1/values", "'a: &here [1]\\nb: *here'" },
 	{ "spec/template/packs/1/manifests/0/content", "'{{.spectro.var.V}}: ['" },
 	{ "spec/template/packs/1/manifests/0", "{'name': 'm', 'uid': '0123'}" },
 };
