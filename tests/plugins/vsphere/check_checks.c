@@ -213,18 +213,27 @@ static void put_members(FILE *f, const struct xn *asked)
 	}
 }
 
+static bool has_properties(const struct xn *spec)
+{
+	for (const struct xn *p = xn_child(spec, "propSet"); p; p = xn_next(p, "propSet"))
+		for (const struct xn *path = xn_child(p, "pathSet"); path; path = xn_next(path, "pathSet"))
+			if (!has_property(xn_get(p, "type"), xn_text(path)))
+				return false;
+	return true;
+}
+
 static char *properties_end(const struct xn *asked)
 {
 	const struct xn *spec = xn_child(asked, "specSet");
 	char *out = NULL;
+	bool gone = false;
 	size_t size;
-	FILE *f = open_memstream(&out, &size);
+	FILE *f;
 
 	end.asked++;
-	for (const struct xn *p = xn_child(spec, "propSet"); p; p = xn_next(p, "propSet"))
-		for (const struct xn *path = xn_child(p, "pathSet"); path; path = xn_next(path, "pathSet"))
-			if (!has_property(xn_get(p, "type"), xn_text(path)))
-				return fault("InvalidProperty");
+	if (!has_properties(spec))
+		return fault("InvalidProperty");
+	f = open_memstream(&out, &size);
 	fputs("<RetrievePropertiesExResponse xmlns=\"urn:vim25\"><returnval>", f);
 	for (const struct xn *o = xn_child(spec, "objectSet"); o; o = xn_next(o, "objectSet")) {
 		const char *id = xn_get(o, "obj");
@@ -240,11 +249,14 @@ static char *properties_end(const struct xn *asked)
 		else if (strcmp(id, pod.value) == 0)
 			put_members(f, o);
 		else
-			return fault("ManagedObjectNotFound");
+			gone = true;
 	}
 	fputs("</returnval></RetrievePropertiesExResponse>", f);
 	fclose(f);
-	return out;
+	if (!gone)
+		return out;
+	free(out);
+	return fault("ManagedObjectNotFound");
 }
 
 static char *time_end(void)
