@@ -256,6 +256,7 @@ static void check_vsphere(const json_t *spec, const json_t *doc, json_t *problem
 	check_endpoint(spec, doc, problems);
 }
 
+/* The simulated cloud has its clusters' APIs on this machine's own addresses, which no other cluster's can be at. */
 static void check_host(const char *cloud, const json_t *doc, json_t *problems)
 {
 	const char *host = json_str(doc, "controlPlaneEndpoint.host"), *special = NULL;

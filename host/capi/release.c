@@ -56,7 +56,6 @@ static int64_t settle_ms(const struct release *r)
 	return (r->deadline_ms - r->started_ms) / 20;
 }
 
-
 static void drop_targets(struct release *r)
 {
 	for (size_t i = 0; i < r->n; i++) {
@@ -252,7 +251,6 @@ static void on_owner(struct capi_op *op, void *arg, const struct kube_reply *rep
 		add_controller(op_state(op), reply->body);
 	op_item_done(op);
 }
-
 
 static void begin_owner(struct capi_op *op, void *arg, size_t i)
 {
